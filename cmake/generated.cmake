@@ -1,0 +1,49 @@
+# Generated sources: preset files embedded as text, and the table of mapping strategies (one folder of compile/place each).
+
+# danaus_embed(target symbol folder extension): function std::vector<std::pair<std::string_view, std::string_view>>
+# danaus::embedded::<symbol>() with (file stem, text) of every file, sorted by name.
+function(danaus_embed target symbol folder extension)
+  file(GLOB files CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${folder}/*.${extension}")
+  list(SORT files)
+  set(entries "")
+  foreach(path IN LISTS files)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${path}")
+    get_filename_component(stem "${path}" NAME_WLE)
+    file(READ "${path}" text)
+    string(APPEND entries "    {\"${stem}\", R\"danaus_text(${text})danaus_text\"},\n")
+  endforeach()
+  set(content "#include <string_view>\n#include <utility>\n#include <vector>\n\nnamespace danaus::embedded {\n\nconst std::vector<std::pair<std::string_view, std::string_view>>& ${symbol}();\n\nconst std::vector<std::pair<std::string_view, std::string_view>>& ${symbol}() {\n  static const std::vector<std::pair<std::string_view, std::string_view>> files = {\n${entries}  };\n  return files;\n}\n\n}  // namespace danaus::embedded\n")
+  file(GENERATE OUTPUT "${CMAKE_BINARY_DIR}/generated/embedded_${symbol}.cpp" CONTENT "${content}")
+  target_sources(${target} PRIVATE "${CMAKE_BINARY_DIR}/generated/embedded_${symbol}.cpp")
+endfunction()
+
+danaus_embed(danaus_model shapes shapes toml)
+danaus_embed(danaus_chip chips chips toml)
+
+# A strategy is a folder src/danaus/compile/place/<name>/ with <name>.h: `Result<Placement> place_<name>(graph, options)`,
+# `inline constexpr std::string_view <name>_help` and `inline constexpr bool <name>_dense_operator`.
+file(GLOB strategy_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true "${PROJECT_SOURCE_DIR}/src/danaus/compile/place/*")
+list(SORT strategy_folders)
+set(includes "")
+set(rows "")
+foreach(folder IN LISTS strategy_folders)
+  if(IS_DIRECTORY "${folder}")
+    get_filename_component(name "${folder}" NAME)
+    string(REPLACE "-" "_" symbol "${name}")
+    if(EXISTS "${folder}/${symbol}.h")
+      string(APPEND includes "#include \"danaus/compile/place/${name}/${symbol}.h\"\n")
+      string(APPEND rows "      {\"${name}\", ${symbol}_help, ${symbol}_dense_operator, place_${symbol}},\n")
+    endif()
+  endif()
+endforeach()
+file(GENERATE OUTPUT "${CMAKE_BINARY_DIR}/generated/strategies.cpp" CONTENT
+"#include \"danaus/compile/compile.h\"\n${includes}
+namespace danaus::compile {
+
+const std::vector<StrategyInfo>& strategies() {
+  static const std::vector<StrategyInfo> table = {\n${rows}  };
+  return table;
+}
+
+}  // namespace danaus::compile\n")
+target_sources(danaus_compile PRIVATE "${CMAKE_BINARY_DIR}/generated/strategies.cpp")

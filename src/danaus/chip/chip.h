@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "danaus/core/digest.h"
+#include "danaus/core/error.h"
+
+namespace danaus::chip {
+
+/// Time is integer picoseconds everywhere behind the chip file.
+using Picoseconds = std::int64_t;
+
+enum class InputKind : std::uint8_t { pwm, bit_serial, voltage, fixed };
+enum class AdcKind : std::uint8_t { sar, ramp, flash, fixed };
+enum class AdcRule : std::uint8_t { fixed, rows, lossless };
+enum class Wiring : std::uint8_t { interleaved, blocked };
+enum class Topology : std::uint8_t { mesh, ideal };
+enum class Issue : std::uint8_t { ready, program };
+
+/// A chip file, every key of design section 5 with its default. Units are in the names. See chips/*.toml for sources.
+struct Chip {
+  std::string name;
+  struct Array {
+    std::uint32_t rows = 256, cols = 256, slices = 1;
+    double settle_ns = 10, cell_energy_pj = 0, cell_area_um2 = 0;
+    std::uint32_t devices_per_weight = 1;
+    bool idle_columns_draw = false;   ///< idle_columns = "draw" | "float"
+  } array;
+  struct Input {
+    std::uint32_t bits = 8;
+    InputKind kind = InputKind::fixed;
+    double clock_ns = 0, bit_ns = 0, time_ns = 0, row_energy_pj = 0, row_area_um2 = 0;
+  } input;
+  struct Adc {
+    std::uint32_t per_array = 8, bits = 8;
+    AdcRule rule = AdcRule::rows;
+    AdcKind kind = AdcKind::sar;
+    double step_ns = 0, lsb_ns = 0, time_ns = 0;
+    bool sample_hold = true;
+    Wiring wiring = Wiring::interleaved;
+    double node_nm = 14;
+    double energy_pj = -1;   ///< -1 = regression
+    double area_um2 = -1;    ///< -1 = regression
+    double sample_hold_energy_pj = 0, sample_hold_area_um2 = 0, shift_add_energy_pj = 0;
+    double calibration = 1.0;
+    bool allow_extrapolation = false;
+  } adc;
+  struct Digital {
+    std::uint32_t units = 1;          ///< per tile or, with location = "hub", for the chip; 0 = unlimited
+    bool hub = false;
+    std::uint32_t lanes = 0;          ///< 0: times are flat; otherwise per ceil(length / lanes)
+    double add_ns = 0, mul_ns = 0, silu_ns = 0, gelu_ns = 0, relu_ns = 0, rope_ns = 0;
+    double moments_ns = 0, stat_ns = 0, norm_ns = 0;
+    double add_pj = 0, mul_pj = 0, silu_pj = 0, gelu_pj = 0, relu_pj = 0, rope_pj = 0;   ///< per element
+    double moments_pj = 0, stat_pj = 0, norm_pj = 0;                                    ///< per element
+    double passive_mw = 0, area_um2 = 0;                                                ///< per unit
+  } digital;
+  struct Attention {
+    std::uint32_t units = 0;          ///< for the chip; 0 = one per KV region
+    double macs_per_ns = 0;           ///< 0 = infinitely fast
+    double softmax_ns = 0, append_ns = 0;
+    double energy_pj_per_mac = 0, kv_bytes_per_ns = 0, kv_energy_pj_per_byte = 0;       ///< kv_bytes_per_ns 0 = infinite
+  } attention;
+  struct Network {
+    Topology topology = Topology::ideal;
+    std::uint32_t arrays_per_tile = 16;
+    double hop_ns = 0;
+    std::uint32_t link_bits = 64;
+    double clock_ns = 1;
+    std::uint32_t header_bits = 32;
+    double energy_pj_per_bit_hop = 0, router_area_um2 = 0;
+  } network;
+  struct Buffer {
+    std::uint64_t bytes_per_tile = 0; ///< 0 = as much as needed
+    double energy_pj_per_byte = 0, area_um2_per_byte = 0;
+  } buffer;
+  struct System {
+    std::uint32_t arrays = 0;         ///< 0 = as many as needed
+    Issue issue = Issue::ready;
+    double passive_mw_per_array = 0, control_area_um2_per_array = 0;
+  } system;                           ///< [chip] in the file
+  struct Programming {
+    std::uint32_t iterations = 0;
+    double pulse_ns = 0, verify_ns = 0, energy_pj = 0;
+  } programming;                      ///< [program] in the file
+
+  bool operator==(const Chip&) const = default;
+};
+
+/// `name_or_path`: an embedded preset or a file; `settings`: "--set key=value" pairs such as {"adc.per_array", "8"}.
+/// Errors: chip.unknown-preset, chip.syntax, chip.unknown-key (with spelling hint), chip.type, chip.range, with line and column.
+Result<Chip> load(const std::string& name_or_path, const std::vector<std::pair<std::string, std::string>>& settings = {});
+/// The same from text (for programs that carry their chip file, and for tests).
+Result<Chip> parse(std::string_view toml, const std::string& file_name,
+                   const std::vector<std::pair<std::string, std::string>>& settings = {});
+/// Canonical TOML with every key; parse(to_toml(c)) == c.
+std::string to_toml(const Chip& chip);
+Digest digest_of(const Chip& chip);
+std::vector<std::string_view> preset_names();
+/// The text of a preset file, comments with sources included; empty if there is none of that name.
+std::string_view preset_text(std::string_view name);
+
+/// Every key with its help line, unit and default, for `--help`, `explain` and the docs.
+struct KeyInfo {
+  std::string_view key;
+  std::string_view help;
+};
+const std::vector<KeyInfo>& keys();
+
+}  // namespace danaus::chip

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+
+#include "danaus/chip/chip.h"
+
+/// Pure functions event -> time, energy, area (design section 5). Times in integer picoseconds, rounded to nearest once.
+namespace danaus::chip {
+
+/// b-bit conversion.
+Picoseconds conversion_time(const Chip& chip, std::uint32_t adc_bits);
+Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits);
+/// One activation: rounds = max over ADCs of the read columns wired to it.
+Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits, std::uint32_t rounds);
+
+/// ADC bits for a stage whose largest activation sums `rows` rows, by the chip's rule.
+std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows);
+/// Energy per conversion and area per converter in pJ and um2. Error chip.adc-bits below 4 bits unless extrapolation is allowed.
+Result<double> conversion_energy_pj(const Chip& chip, std::uint32_t adc_bits);
+Result<double> converter_area_um2(const Chip& chip, std::uint32_t adc_bits);
+/// The published regression itself (node in nm, samples per second per converter).
+double regression_energy_pj(double bits, double node_nm, double samples_per_s);
+double regression_area_um2(double bits, double node_nm, double samples_per_s, double energy_pj);
+
+/// Energy of one activation in pJ: driven rows, read columns.
+Result<double> activation_energy_pj(const Chip& chip, std::uint32_t rows, std::uint32_t columns, std::uint32_t dac_bits,
+                                    std::uint32_t adc_bits);
+/// One message of `elements` elements over `hops` hops.
+Picoseconds message_time(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element, std::uint32_t hops);
+/// Time the outgoing port of a tile is busy with it (serialisation).
+Picoseconds message_port_time(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element);
+double message_energy_pj(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element, std::uint32_t link_hops);
+
+/// Square mesh, row-major: x = tile % side, y = tile / side, side = ceil(sqrt(tiles)).
+std::uint32_t mesh_hops(std::uint32_t from, std::uint32_t to, std::uint32_t tiles);
+
+struct Area {
+  double arrays_mm2 = 0, adcs_mm2 = 0, digital_mm2 = 0, buffers_mm2 = 0, network_mm2 = 0;
+  double total_mm2() const { return arrays_mm2 + adcs_mm2 + digital_mm2 + buffers_mm2 + network_mm2; }
+};
+/// `buffer_bytes`: per tile, used when the chip says "as much as needed".
+Result<Area> area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes, std::uint32_t largest_adc_bits);
+
+/// Programming all used cells once, row-parallel within an array, arrays in parallel.
+double programming_time_us(const Chip& chip);
+double programming_energy_uj(const Chip& chip, std::uint64_t weights);
+
+}  // namespace danaus::chip

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "danaus/chip/chip.h"
+#include "danaus/core/error.h"
+#include "danaus/core/progress.h"
+#include "danaus/program/program.h"
+
+/// The timing machine: executes a program against a scoreboard and counts events. Knows nothing of the compiler.
+namespace danaus::machine {
+
+using chip::Picoseconds;
+
+/// One executed command, for traces and golden schedules.
+struct Event {
+  std::uint32_t command = 0;    ///< position in the code
+  std::uint32_t iteration = 0;  ///< token
+  Picoseconds start = 0;
+  Picoseconds end = 0;
+};
+
+struct SimulateOptions {
+  bool linear_only = false;     ///< digital and attention times zero, network kept: linear_latency_ns
+  std::function<void(const Event&)> trace;
+};
+
+/// Integer event counts over the whole program; energies are these times constants.
+struct Counts {
+  std::uint64_t commands = 0, activations = 0, conversions = 0, adc_rounds = 0, driven_rows = 0, active_cells = 0;
+  std::uint64_t messages = 0, message_bits = 0, bit_hops = 0;
+  std::uint64_t vector_ops = 0, vector_elements = 0;
+  std::uint64_t attention_macs = 0, kv_bytes = 0;
+  std::uint64_t buffer_bytes = 0;
+  bool operator==(const Counts&) const = default;
+};
+
+/// Where time and energy go. The parts sum to the total exactly (time: along the critical path).
+struct Breakdown {
+  Picoseconds input = 0, settle = 0, adc = 0, network = 0, digital = 0, attention = 0, wait = 0;
+  Picoseconds total() const { return input + settle + adc + network + digital + attention + wait; }
+  bool operator==(const Breakdown&) const = default;
+};
+struct Energy {  // pJ
+  double rows = 0, cells = 0, adc = 0, network = 0, digital = 0, attention = 0, buffer = 0, passive = 0;
+  double active() const { return rows + cells + adc + network + digital + attention + buffer; }
+  double total() const { return active() + passive; }
+};
+
+struct Timing {
+  Picoseconds total = 0;              ///< first command to last
+  std::vector<Picoseconds> token_end; ///< completion of each iteration of the last loop
+  Counts counts;
+  Breakdown critical_path;            ///< sums to total
+  std::uint64_t critical_rounds = 0;  ///< ADC rounds along the critical path
+  Energy energy;
+  Picoseconds busiest_array = 0, busiest_digital = 0;  ///< busy time of the busiest resource
+};
+
+/// Errors: machine.shape (program and chip differ in array edge, ADCs or tile), chip.adc-bits.
+Result<Timing> simulate(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options = {},
+                        Progress& progress = no_progress());
+
+}  // namespace danaus::machine

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "danaus/core/digest.h"
+#include "danaus/core/error.h"
+#include "danaus/core/files.h"
+#include "danaus/core/graph.h"
+
+namespace danaus::model {
+
+enum class ElementType : std::uint8_t { f32, f16, bf16, f64, i8, u8, i16, i32, i64, q4_0, q4_1, q8_0 };
+std::string_view name_of(ElementType type);
+
+/// A tensor inside a mapped file. Shapes are in row-major order, slowest dimension first (a matrix is {out, in}).
+struct Tensor {
+  std::string name;
+  ElementType type = ElementType::f32;
+  std::vector<std::uint64_t> shape;
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const MappedFile> file;
+  std::uint64_t elements() const;
+};
+
+/// Converts rows [first, first + count) of a matrix (or elements of a vector as one row each ... a vector is one row) to float.
+/// `out` has count * row length elements. Exact for every supported type.
+void dequantise_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t count, std::span<float> out);
+
+enum class Family : std::uint8_t { llama, bert, matrices };
+std::string_view name_of(Family family);
+
+/// A linear operator of the graph and where its weights are (none for shape files).
+struct LinearOperator {
+  NodeId node{};
+  std::string name;            ///< = the node's name
+  std::uint32_t layer = 0;
+  std::uint32_t out = 0;
+  std::uint32_t in = 0;
+  std::optional<Tensor> weight; ///< {out, in}
+};
+
+/// A matrix that is not mapped onto arrays and why ("embedding", "lm head (tied)", "pooler").
+struct DigitalMatrix {
+  std::string name;
+  std::string reason;
+  std::uint64_t rows = 0;
+  std::uint64_t cols = 0;
+};
+
+struct Dimensions {
+  std::uint32_t layers = 0;
+  std::uint32_t hidden = 0;
+  std::uint32_t ffn = 0;
+  std::uint32_t heads = 0;
+  std::uint32_t kv_heads = 0;
+  std::uint32_t head_size = 0;
+  std::uint32_t vocab = 0;
+  std::uint32_t context = 0;
+};
+
+/// A model as the rest of danaus sees it: the operator graph with all linear nodes dense, its weights mapped in place.
+/// Graph conventions: one input node "x"; llama layers are pre-norm (rms norm, q k v, rope, attend, o, add, norm, gate up,
+/// silu, mul, down, add) and end with the final norm; bert layers are post-norm (q k v with bias, attend, o, bias, add, norm,
+/// norm bias, up, bias, gelu, down, bias, add, norm, norm bias). A bag of matrices has one input and output per matrix.
+/// Nodes of one layer are neighbours; linear nodes with the same source (q/k/v, gate/up) are neighbours.
+struct Model {
+  std::string name;
+  Family family = Family::llama;
+  Dimensions dimensions;
+  Graph graph;
+  std::vector<LinearOperator> linear;   ///< in graph order
+  std::vector<DigitalMatrix> digital;
+  std::vector<Tensor> tensors;          ///< every tensor of the file(s); empty for shapes
+  Digest digest;                        ///< of shape, names and (for files) the file's size and header
+  bool has_weights() const { return !tensors.empty(); }
+};
+
+/// MODEL of the command line: a preset name, a shape .toml, a .gguf, a .safetensors, or a Hugging Face folder.
+Result<Model> load(const std::string& name_or_path);
+/// Names of the embedded shape presets, sorted.
+std::vector<std::string_view> preset_names();
+
+}  // namespace danaus::model
