@@ -17,7 +17,7 @@ enum class NodeKind : std::uint8_t {
   linear,  ///< W x; sources {x}; structure says how W is made; configs: one mvm configuration per stage
   bias,    ///< x + constant; sources {x}
   rope,    ///< rotary embedding, each head of `config.size` elements; position = token counter + start; sources {x}
-  attend,  ///< softmax(q K^T / sqrt(size)) V over all appended entries; sources {q, k, v}
+  attend,  ///< softmax(q K^T / sqrt(size)) V over the entries so far (or of all tokens); sources {q, k, v}
   add,     ///< sources {a, b}
   mul,     ///< sources {a, b}, element by element
   silu,
@@ -70,6 +70,7 @@ struct Node {
   std::uint32_t query_heads = 0;
   std::uint32_t kv_heads = 0;
   std::uint32_t head_size = 0;
+  bool all_tokens = false;     ///< encoder: context sees the entries of all tokens, not only those so far
 
   bool operator==(const Node&) const = default;
 };
