@@ -58,7 +58,8 @@ struct EmitOptions {
 
 /// graph (structures set) + placement -> program with home tiles, buffers, moves and activations found by the isolation rule.
 /// Errors: emit.* (mode not possible for the graph, buffer too small, address range).
-Result<program::Program> emit(const Graph& graph, const Placement& placement, const chip::Chip& chip, const EmitOptions& options);
+/// The placement becomes the image of the program (it is taken over, not copied).
+Result<program::Program> emit(const Graph& graph, Placement placement, const chip::Chip& chip, const EmitOptions& options);
 
 /// Replaces the structure of every linear node, and its ADC configuration by the chip's rule.
 Graph with_structures(const Graph& graph, const std::vector<Structure>& structures, const chip::Chip& chip);

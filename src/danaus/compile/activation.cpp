@@ -1,0 +1,178 @@
+// Activations by the isolation rule. A set of patches fires together when rows that two of them share carry the same
+// value, no column is programmed by two of them, no other patch of the array has a cell on a driven row and a read
+// column, and rows and columns are windows with affine addresses. All candidates are tried at once first (SparseMap:
+// the whole array), then greedily one after the other (DenseMap).
+#include "danaus/compile/activation.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace danaus::compile {
+
+using program::Patch;
+
+std::optional<WindowAndPlace> factor_window(std::span<const std::uint32_t> cells, std::span<const std::uint32_t> addresses) {
+  const auto count = static_cast<std::uint32_t>(cells.size());
+  const auto address_step = [&](std::uint32_t from, std::uint32_t to) {
+    return static_cast<std::int64_t>(addresses[to]) - static_cast<std::int64_t>(addresses[from]);
+  };
+  std::uint32_t longest = 1;
+  while (longest < count && cells[longest] == cells[longest - 1] + 1 && address_step(longest - 1, longest) == address_step(0, 1)) ++longest;
+  for (std::uint32_t length = longest; length >= 1; --length) {
+    if (count % length != 0) continue;
+    const std::uint32_t runs = count / length;
+    const std::uint32_t stride = runs > 1 ? cells[length] - cells[0] : 0;
+    const std::int64_t element_stride = length > 1 ? address_step(0, 1) : 1;
+    const std::int64_t run_stride = runs > 1 ? address_step(0, length) : 0;
+    bool fits = true;
+    for (std::uint32_t n = 0; n < count && fits; ++n) {
+      const std::uint32_t run = n / length, element = n % length;
+      fits = cells[n] == cells[0] + run * stride + element &&
+             address_step(0, n) == (length > 1 ? element * element_stride : 0) + run * run_stride;
+    }
+    if (!fits) continue;
+    const auto narrow = [](std::uint32_t value) { return static_cast<std::uint16_t>(value); };
+    return WindowAndPlace{
+        .window = {.first = narrow(cells[0]), .length = narrow(length), .count = narrow(runs), .stride = narrow(stride)},
+        .place = {.offset = addresses[0], .element_stride = static_cast<std::int32_t>(element_stride),
+                  .run_stride = static_cast<std::int32_t>(run_stride)}};
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+constexpr std::uint32_t kNone = 0xffffffff;
+
+/// Tries sets of candidates of one array. Keeps its tables between tries.
+class Merger {
+ public:
+  Merger(std::span<const Patch> others, std::span<const Patch* const> candidates, std::span<const PatchAddresses> addresses,
+         std::uint32_t rows, std::uint32_t columns)
+      : others_(others), candidates_(candidates), addresses_(addresses), row_source_(rows), column_destination_(columns) {}
+
+  std::optional<program::Mvm> try_together(std::span<const std::uint32_t> members) {
+    std::fill(row_source_.begin(), row_source_.end(), kNone);
+    std::fill(column_destination_.begin(), column_destination_.end(), kNone);
+    for (const std::uint32_t member : members) {
+      const Patch& patch = *candidates_[member];
+      const PatchAddresses& address = addresses_[member];
+      for (std::uint32_t i = 0; i < patch.rows; ++i) {
+        std::uint32_t& source = row_source_[patch.row + i];
+        if (source != kNone && source != address.source + i) return std::nullopt;
+        source = address.source + i;
+      }
+      for (std::uint32_t j = 0; j < patch.columns; ++j) {
+        std::uint32_t& destination = column_destination_[patch.column + j];
+        if (destination != kNone) return std::nullopt;
+        destination = static_cast<std::uint32_t>(static_cast<std::int64_t>(address.destination) + std::int64_t{j} * address.destination_step);
+      }
+    }
+    if (!isolated(members)) return std::nullopt;
+    const std::optional<WindowAndPlace> row_window = window_of(row_source_);
+    if (!row_window) return std::nullopt;
+    const std::optional<WindowAndPlace> column_window = window_of(column_destination_);
+    if (!column_window) return std::nullopt;
+    program::Mvm command;
+    command.array = candidates_[members[0]]->array;
+    command.rows = row_window->window;
+    command.src = row_window->place;
+    command.columns = column_window->window;
+    command.dst = column_window->place;
+    return command;
+  }
+
+ private:
+  bool isolated(std::span<const std::uint32_t> members) const {
+    if (others_.size() == members.size()) return true;  // nothing else is programmed
+    const auto any = [](const std::vector<std::uint32_t>& table, std::uint32_t first, std::uint32_t count) {
+      return std::any_of(table.begin() + first, table.begin() + first + count, [](std::uint32_t value) { return value != kNone; });
+    };
+    for (const Patch& other : others_) {
+      const bool is_member = std::any_of(members.begin(), members.end(), [&](std::uint32_t member) { return candidates_[member] == &other; });
+      if (!is_member && any(row_source_, other.row, other.rows) && any(column_destination_, other.column, other.columns)) return false;
+    }
+    return true;
+  }
+
+  std::optional<WindowAndPlace> window_of(const std::vector<std::uint32_t>& table) {
+    cells_.clear();
+    cell_addresses_.clear();
+    for (std::uint32_t cell = 0; cell < table.size(); ++cell) {
+      if (table[cell] == kNone) continue;
+      cells_.push_back(cell);
+      cell_addresses_.push_back(table[cell]);
+    }
+    return factor_window(cells_, cell_addresses_);
+  }
+
+  std::span<const Patch> others_;
+  std::span<const Patch* const> candidates_;
+  std::span<const PatchAddresses> addresses_;
+  std::vector<std::uint32_t> row_source_;          ///< per row: the address it carries, or kNone
+  std::vector<std::uint32_t> column_destination_;  ///< per column: the address it is read into, or kNone
+  std::vector<std::uint32_t> cells_, cell_addresses_;
+};
+
+/// A patch on its own is a window of one run by construction; only cells of others on its rows and columns can forbid it.
+std::optional<program::Mvm> alone_command(std::span<const Patch> others, const Patch& patch, const PatchAddresses& address) {
+  const auto meet = [](std::uint32_t a, std::uint32_t a_count, std::uint32_t b, std::uint32_t b_count) {
+    return a < b + b_count && b < a + a_count;
+  };
+  for (const Patch& other : others) {
+    if (&other != &patch && meet(other.row, other.rows, patch.row, patch.rows) &&
+        meet(other.column, other.columns, patch.column, patch.columns))
+      return std::nullopt;
+  }
+  program::Mvm command;
+  command.array = patch.array;
+  command.rows = {.first = patch.row, .length = patch.rows};
+  command.src = {.offset = address.source};
+  command.columns = {.first = patch.column, .length = patch.columns};
+  command.dst = {.offset = address.destination, .element_stride = patch.columns > 1 ? address.destination_step : 1};
+  return command;
+}
+
+}  // namespace
+
+std::vector<Activation> find_activations(std::span<const Patch> others, std::span<const Patch* const> candidates,
+                                         std::span<const PatchAddresses> addresses, const std::vector<bool>& alone,
+                                         std::uint32_t rows, std::uint32_t columns) {
+  std::vector<Activation> activations;
+  if (candidates.size() == 1) {
+    if (const std::optional<program::Mvm> command = alone_command(others, *candidates[0], addresses[0]))
+      activations.push_back({.patches = {0}, .command = *command});
+    return activations;
+  }
+  Merger merger(others, candidates, addresses, rows, columns);
+  std::vector<std::uint32_t> all(candidates.size());
+  std::iota(all.begin(), all.end(), 0u);
+  if (all.size() > 1 && std::none_of(alone.begin(), alone.end(), [](bool is_alone) { return is_alone; })) {
+    if (const std::optional<program::Mvm> command = merger.try_together(all)) {
+      activations.push_back({.patches = std::move(all), .command = *command});
+      return activations;
+    }
+  }
+  for (const std::uint32_t candidate : all) {
+    bool merged = false;
+    for (Activation& activation : activations) {
+      if (alone[candidate] || alone[activation.patches.front()]) continue;
+      activation.patches.push_back(candidate);
+      if (const std::optional<program::Mvm> command = merger.try_together(activation.patches)) {
+        activation.command = *command;
+        merged = true;
+        break;
+      }
+      activation.patches.pop_back();
+    }
+    if (!merged) {
+      if (const std::optional<program::Mvm> command = alone_command(others, *candidates[candidate], addresses[candidate]))
+        activations.push_back({.patches = {candidate}, .command = *command});
+      else
+        return {};  // cells of another operator lie on top: not a placement
+    }
+  }
+  return activations;
+}
+
+}  // namespace danaus::compile

@@ -1,0 +1,980 @@
+// Graph + placement -> program.
+//
+// Every value has one offset that is the same in all tiles (its element n lies at offset + n wherever it is present), so
+// that moves keep offsets, multicast is one record, and a mapping's permutations and rotations are nothing but the order of
+// addresses. A value has a home: for every element the tile where its producer put it. Before a consumer runs, the
+// elements it needs are moved from their homes to its tiles; what is at home there needs no move.
+//
+// Three address regions, told apart by the base register until the last step (relocate): constants (no register), the
+// slots of tokens in flight (register 1) and the token stream (register 2: inputs, outputs and, for encoders, what waits for the next
+// loop). Inside a region an offset is free again after the last use of its value.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "danaus/chip/cost.h"
+#include "danaus/compile/activation.h"
+#include "danaus/compile/arena.h"
+#include "danaus/compile/compile.h"
+#include "danaus/core/internal_error.h"
+
+namespace danaus::compile {
+namespace {
+
+using program::Address;
+using program::Patch;
+using program::Place;
+
+constexpr std::uint8_t kConstants = 0;  // base registers double as regions
+constexpr std::uint8_t kSlot = 1;
+constexpr std::uint8_t kStream = 2;
+constexpr std::uint32_t kOffsets = 1u << 24;
+
+/// Elements first .. first+length-1 have their home on this tile.
+struct Segment {
+  std::uint32_t first = 0;
+  std::uint32_t length = 0;
+  TileId tile{};
+};
+using Layout = std::vector<Segment>;  ///< ascending, covers the value
+
+/// A tile needs these elements of a value.
+struct Need {
+  TileId tile{};
+  std::uint32_t first = 0;
+  std::uint32_t last = 0;  ///< one past
+};
+
+struct Value {
+  std::uint32_t offset = 0;
+  std::uint8_t region = kSlot;
+  std::uint32_t size = 0;      ///< elements that exist; needs beyond it are padding and get zeros
+  std::uint32_t capacity = 0;  ///< elements reserved
+  bool pooled = false;         ///< has padding that is written: its range serves only values of the same size
+  Layout layout;
+
+  Address at(std::uint32_t element) const { return {.offset = offset + element, .base = region}; }
+};
+
+/// Joins neighbouring segments on the same tile.
+Layout joined(Layout layout) {
+  std::sort(layout.begin(), layout.end(), [](const Segment& a, const Segment& b) { return a.first < b.first; });
+  Layout result;
+  for (const Segment& segment : layout) {
+    if (!result.empty() && result.back().tile == segment.tile && result.back().first + result.back().length == segment.first)
+      result.back().length += segment.length;
+    else
+      result.push_back(segment);
+  }
+  return result;
+}
+
+/// Which block of its stage a patch (part of) is.
+std::uint32_t block_number(const Structure& structure, const Patch& patch) {
+  if (structure.kind == Structure::Kind::dense) return 0;
+  return patch.in_first / (patch.stage == 0 ? structure.in_block : structure.r * structure.k);
+}
+
+/// The tile that holds an element of a layout.
+TileId tile_at(const Layout& layout, std::uint32_t element) {
+  const auto after = std::upper_bound(layout.begin(), layout.end(), element,
+                                      [](std::uint32_t value, const Segment& segment) { return value < segment.first; });
+  ensure(after != layout.begin(), "a layout covers its value");
+  return std::prev(after)->tile;
+}
+
+class Emitter {
+ public:
+  Emitter(const Graph& graph, const Placement& placement, const chip::Chip& chip, const EmitOptions& options)
+      : graph_(graph), placement_(placement), chip_(chip), options_(options) {}
+
+  Result<program::Program> run();
+
+ private:
+  // Preparation
+  Result<void> prepare();
+  Result<void> index_patches();
+  std::uint32_t phase_of(std::size_t node) const { return phase_[node]; }
+
+  // Values
+  Value allocate(std::uint32_t size, std::uint32_t capacity, std::uint8_t region, bool pooled = false);
+  void release(const Value& value);
+  void release_after(std::size_t node);
+  Value& value_of(NodeId node) { return values_[index(node)]; }
+  /// Allocates the value of a node, in the stream where it outlives its loop.
+  Value& define(NodeId node);
+
+  // Commands
+  void push(const program::Command& command);
+  ConfigId move_config(std::uint32_t bits);
+  GroupId group_of(std::vector<TileId> members);
+  void deliver(const Value& value, std::vector<Need> needs, ConfigId config);
+  void fill_padding(const Value& value, const Need& need);
+  Address constant_at(const std::string& name, std::uint32_t first, std::uint32_t length, TileId tile);
+  void vec(program::VecOp op, TileId tile, std::uint32_t length, std::array<Address, 3> sources, Address destination, ConfigId config = {});
+
+  // Nodes
+  void emit_input(NodeId id);
+  Result<void> emit_linear_group(std::size_t first, std::size_t last);
+  struct StageOperator;
+  Result<void> emit_stage(std::vector<StageOperator>& operators, std::uint32_t stage);
+  void emit_activations(const std::vector<StageOperator>& operators, const StageOperator& op, const Activation& activation,
+                        std::span<const std::uint32_t> members);
+  void reduce(StageOperator& op);
+  void emit_elementwise(NodeId id);
+  void emit_norm(NodeId id);
+  void emit_rope(NodeId id);
+  void emit_attend_append(NodeId id);
+  void emit_attend_context(NodeId id);
+  TileId region_tile(const Node& attend, std::uint32_t head);
+  void start_loop();
+  void end_loop();
+  Result<void> relocate();
+
+  const Graph& graph_;
+  const Placement& placement_;
+  const chip::Chip& chip_;
+  const EmitOptions& options_;
+
+  program::Program program_;
+  std::uint32_t slots_ = 1;
+  std::vector<Value> values_;               ///< per node
+  std::vector<std::uint32_t> phase_;        ///< per node: which token loop executes it
+  std::vector<std::uint32_t> last_use_;     ///< per node: last node that reads it
+  std::vector<bool> streams_;               ///< per node: lives in the stream region
+  std::vector<std::uint32_t> capacity_;     ///< per node: size with the padding of its consumers
+  std::vector<std::uint32_t> attend_of_;    ///< per rope node: the attend node that reads it
+  std::vector<std::size_t> array_begin_;    ///< first patch of every array
+  std::vector<std::vector<std::uint32_t>> stage_patches_;  ///< node*2 + stage -> patches
+  Arena slot_arena_, stream_arena_;
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::uint32_t>> pool_;  ///< (size, capacity) -> free offsets
+  std::vector<std::uint32_t> constants_used_;  ///< per tile
+  std::map<TileId, Address> zeros_;            ///< per tile: the zero constant
+  std::uint32_t most_padding_ = 0;
+  std::map<std::vector<TileId>, GroupId> groups_;
+  std::vector<std::size_t> relocations_;       ///< commands with an address outside the slots
+  std::vector<std::size_t> loops_;             ///< positions of rep commands
+  std::optional<Error> encoding_error_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Preparation
+
+Result<void> Emitter::prepare() {
+  const bool encodes = options_.mode == Mode::encode;
+  bool has_rope = false, has_attend = false;
+  for (const Node& node : graph_.nodes) {
+    has_rope = has_rope || node.kind == NodeKind::rope;
+    has_attend = has_attend || node.kind == NodeKind::attend;
+  }
+  if (encodes && has_rope)
+    return fail(Error("emit.mode", Failure::unsupported, "this model is a decoder: its attention sees earlier tokens only")
+                    .with_hint("use --mode prefill or --mode decode"));
+  if (options_.mode == Mode::prefill && has_attend && !has_rope)
+    return fail(Error("emit.mode", Failure::unsupported, "this model is an encoder: its attention sees all tokens")
+                    .with_hint("use --mode encode or --mode decode"));
+  if (options_.tokens == 0) return fail(Error("emit.tokens", Failure::usage, "there must be at least one token"));
+  if (options_.mode == Mode::decode && options_.kv < options_.tokens)
+    return fail(Error("emit.kv", Failure::usage,
+                      fmt::format("a KV length of {} cannot hold the {} token(s) that are decoded", options_.kv, options_.tokens))
+                    .with_hint("the KV length includes the new tokens: raise --kv"));
+
+  const std::size_t count = graph_.nodes.size();
+  values_.resize(count);
+  phase_.assign(count, 0);
+  last_use_.assign(count, 0);
+  streams_.assign(count, false);
+  capacity_.assign(count, 0);
+  attend_of_.assign(count, 0);
+  std::uint32_t phase = 0;
+  for (std::size_t n = 0; n < count; ++n) {
+    const Node& node = graph_.nodes[n];
+    if (encodes && node.kind == NodeKind::attend) ++phase;
+    phase_[n] = phase;
+    capacity_[n] = std::max(capacity_[n], node.size);
+    if (node.kind == NodeKind::input) streams_[n] = true;
+    if (node.kind == NodeKind::linear) {
+      const Structure& structure = node.structure;
+      const std::size_t source = index(node.sources[0]);
+      capacity_[source] = std::max(capacity_[source], structure.stage_inputs(0));
+      capacity_[n] = std::max(capacity_[n], structure.stage_outputs(structure.stages() - 1));
+      if (structure.stage_inputs(0) > structure.in) most_padding_ = std::max(most_padding_, structure.stage_inputs(0) - structure.in);
+    }
+    for (std::size_t s = 0; s < node.sources.size(); ++s) {
+      const std::size_t source = index(node.sources[s]);
+      last_use_[source] = static_cast<std::uint32_t>(n);
+      // Keys and values are appended before the loop ends, everything else is read in the node's own loop.
+      const std::uint32_t use = node.kind == NodeKind::attend && s != 0 && encodes ? phase - 1 : phase;
+      if (use != phase_[source]) streams_[source] = true;
+      if (node.kind == NodeKind::attend) attend_of_[source] = static_cast<std::uint32_t>(n);
+    }
+  }
+  for (const NodeId output : graph_.outputs) {
+    streams_[index(output)] = true;
+    last_use_[index(output)] = static_cast<std::uint32_t>(count);  // never released
+  }
+  slots_ = options_.slots != 0 ? options_.slots : options_.mode == Mode::decode ? 1 : 2;
+  slots_ = std::min(slots_, options_.tokens);
+  return {};
+}
+
+Result<void> Emitter::index_patches() {
+  for (std::size_t p = 0; p < placement_.patches.size(); ++p) {
+    const Patch& patch = placement_.patches[p];
+    const auto bad = [&](std::string_view what) {
+      return fail(Error("emit.placement", Failure::bad_input, fmt::format("patch {} of the placement (array {}, row {}, column {}): {}", p, index(patch.array), patch.row, patch.column, what)));
+    };
+    if (index(patch.array) >= placement_.arrays) return bad(fmt::format("there are only {} arrays", placement_.arrays));
+    if (patch.rows == 0 || patch.columns == 0 || patch.row + patch.rows > chip_.array.rows || patch.column + patch.columns > chip_.array.cols)
+      return bad(fmt::format("{}x{} cells are empty or reach beyond the array", patch.rows, patch.columns));
+    const Node& node = graph_.at(patch.node);
+    const Structure& structure = node.structure;
+    if (node.kind != NodeKind::linear || patch.stage >= structure.stages()) return bad("it belongs to no stage of a linear operator");
+    if (patch.in_first >= structure.stage_inputs(patch.stage)) return bad("its inputs are not inputs of the stage");
+    const Block block = structure.block(patch.stage, block_number(structure, patch));
+    const std::uint32_t step = patch.columns > 1 ? patch.out_step : block.out_step;
+    if (patch.in_step != 1 || patch.in_first + patch.rows > block.in_first + block.in_count || step != block.out_step ||
+        patch.out_first < block.out_first || (patch.out_first - block.out_first) % block.out_step != 0 ||
+        (patch.out_first - block.out_first) / block.out_step + patch.columns > block.out_count)
+      return bad(fmt::format("it does not lie within one block of {}", node.name));
+  }
+  array_begin_.assign(std::size_t{placement_.arrays} + 1, 0);
+  stage_patches_.resize(graph_.nodes.size() * 2);
+  for (const Patch& patch : placement_.patches) ++array_begin_[index(patch.array) + 1];
+  std::partial_sum(array_begin_.begin(), array_begin_.end(), array_begin_.begin());
+  for (std::uint32_t p = 0; p < placement_.patches.size(); ++p) {
+    const Patch& patch = placement_.patches[p];
+    stage_patches_[std::size_t{index(patch.node)} * 2 + patch.stage].push_back(p);
+  }
+  return {};
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Values
+
+Value Emitter::allocate(std::uint32_t size, std::uint32_t capacity, std::uint8_t region, bool pooled) {
+  Value value{.offset = 0, .region = region, .size = size, .capacity = capacity, .pooled = pooled, .layout = {}};
+  if (pooled) {
+    std::vector<std::uint32_t>& free_offsets = pool_[{size, capacity}];
+    if (!free_offsets.empty()) {
+      value.offset = free_offsets.back();
+      free_offsets.pop_back();
+      return value;
+    }
+  }
+  value.offset = (region == kStream ? stream_arena_ : slot_arena_).allocate(capacity);
+  return value;
+}
+
+void Emitter::release(const Value& value) {
+  if (value.pooled)
+    pool_[{value.size, value.capacity}].push_back(value.offset);
+  else
+    (value.region == kStream ? stream_arena_ : slot_arena_).release(value.offset, value.capacity);
+}
+
+void Emitter::release_after(std::size_t node) {
+  for (const NodeId source : graph_.nodes[node].sources) {
+    Value& value = value_of(source);
+    if (last_use_[index(source)] != node || value.capacity == 0) continue;
+    if (!(value.pooled && value.region == kStream)) release(value);
+    value = Value{};  // a second source of the same node must not release it again
+  }
+}
+
+Value& Emitter::define(NodeId id) {
+  const Node& node = graph_.at(id);
+  const std::uint32_t capacity = capacity_[index(id)];
+  // Padded outputs are written to a sink behind the value; nothing else may ever lie there.
+  const bool pads = node.kind == NodeKind::linear && node.structure.stage_outputs(node.structure.stages() - 1) > node.size;
+  value_of(id) = allocate(node.size, capacity, streams_[index(id)] ? kStream : kSlot, pads);
+  return value_of(id);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Commands
+
+void Emitter::push(const program::Command& command) {
+  struct Regions {
+    bool outside = false;
+    void see(std::uint8_t base) { outside = outside || base != kSlot; }
+    void operator()(const program::Mvm& c) { see(c.src.base), see(c.dst.base); }
+    void operator()(const program::Move& c) { see(c.src.base), see(c.dst.base); }
+    void operator()(const program::Vec& c) {
+      for (std::uint32_t s = 0; s < program::source_count(c.op); ++s) see(c.src[s].base);
+      see(c.dst.base);
+    }
+    void operator()(const program::Attend& c) { see(c.a.base), see(c.b.base); }
+    void operator()(const program::Repeat&) {}
+    void operator()(const program::End&) {}
+    void operator()(const program::Halt&) {}
+  } regions;
+  std::visit([&](const auto& c) { regions(c); }, command);
+  if (regions.outside) relocations_.push_back(program_.code.size());
+  const Result<program::Record> record = program::encode(command);
+  if (!record) {
+    if (!encoding_error_) encoding_error_ = record.error();
+    return;
+  }
+  program_.code.push_back(*record);
+}
+
+ConfigId Emitter::move_config(std::uint32_t bits) {
+  if (bits == 8) return {};
+  Config config;
+  config.kind = Config::Kind::move;
+  config.bits = static_cast<std::uint8_t>(bits);
+  std::vector<Config>& table = program_.intent.configs;
+  const auto found = std::find(table.begin(), table.end(), config);
+  if (found != table.end()) return ConfigId{static_cast<std::uint16_t>(found - table.begin())};
+  table.push_back(config);
+  return ConfigId{static_cast<std::uint16_t>(table.size() - 1)};
+}
+
+GroupId Emitter::group_of(std::vector<TileId> members) {
+  const auto [entry, is_new] = groups_.try_emplace(std::move(members), GroupId{static_cast<std::uint32_t>(groups_.size())});
+  if (is_new) program_.groups.push_back({entry->first});
+  return entry->second;
+}
+
+Address Emitter::constant_at(const std::string& name, std::uint32_t first, std::uint32_t length, TileId tile) {
+  std::uint32_t& used = constants_used_[index(tile)];
+  program_.constants.push_back({.name = name, .first = first, .length = length, .tile = tile, .offset = used});
+  used += length;
+  return {.offset = used - length, .base = kConstants};
+}
+
+void Emitter::vec(program::VecOp op, TileId tile, std::uint32_t length, std::array<Address, 3> sources, Address destination, ConfigId config) {
+  push(program::Vec{.op = op, .tile = tile, .length = length, .src = sources, .dst = destination, .config = config});
+}
+
+void Emitter::fill_padding(const Value& value, const Need& need) {
+  const auto [entry, is_new] = zeros_.try_emplace(need.tile);
+  if (is_new) entry->second = constant_at("zero", 0, most_padding_, need.tile);
+  const std::uint32_t first = std::max(need.first, value.size);
+  push(program::Move{.from = need.tile,
+                     .src = {.offset = entry->second.offset, .base = kConstants},
+                     .length = need.last - first,
+                     .to = index(need.tile),
+                     .dst = {.offset = value.offset + first, .base = value.region}});
+}
+
+void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId config) {
+  // Per tile: ascending, disjoint ranges.
+  std::sort(needs.begin(), needs.end(), [](const Need& a, const Need& b) { return std::pair(a.tile, a.first) < std::pair(b.tile, b.first); });
+  std::vector<Need> merged;
+  for (const Need& need : needs) {
+    if (!merged.empty() && merged.back().tile == need.tile && need.first <= merged.back().last)
+      merged.back().last = std::max(merged.back().last, need.last);
+    else
+      merged.push_back(need);
+  }
+  std::vector<std::uint32_t> borders;
+  for (Need& need : merged) {
+    if (need.last > value.size) fill_padding(value, need);
+    need.last = std::min(need.last, value.size);
+    if (need.first >= need.last) continue;
+    borders.push_back(need.first);
+    borders.push_back(need.last);
+  }
+  std::sort(borders.begin(), borders.end());
+  borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
+  if (borders.empty()) return;
+
+  // Who needs the elements between two neighbouring borders.
+  std::vector<std::vector<TileId>> members(borders.size());
+  for (const Need& need : merged) {
+    if (need.first >= need.last) continue;
+    auto border = static_cast<std::size_t>(std::lower_bound(borders.begin(), borders.end(), need.first) - borders.begin());
+    for (; borders[border] < need.last; ++border) members[border].push_back(need.tile);
+  }
+
+  auto segment = value.layout.begin();
+  for (std::size_t border = 0; border + 1 < borders.size();) {
+    const std::vector<TileId>& tiles = members[border];
+    const std::uint32_t first = borders[border];
+    while (border + 1 < borders.size() && members[border] == tiles) ++border;
+    const std::uint32_t last = borders[border];
+    if (tiles.empty()) continue;
+
+    // Where they come from, tile by tile, as runs.
+    while (segment->first + segment->length <= first) ++segment;
+    std::map<TileId, std::vector<Segment>> sources;
+    for (auto part = segment; part != value.layout.end() && part->first < last; ++part) {
+      const std::uint32_t begin = std::max(part->first, first);
+      const std::uint32_t end = std::min(part->first + part->length, last);
+      sources[part->tile].push_back({begin, end - begin, part->tile});
+    }
+    for (const auto& [from, runs] : sources) {
+      std::vector<TileId> targets;
+      std::copy_if(tiles.begin(), tiles.end(), std::back_inserter(targets), [source = from](TileId tile) { return tile != source; });
+      if (targets.empty()) continue;
+      program::Move move;
+      move.from = from;
+      move.to_group = targets.size() > 1;
+      move.to = move.to_group ? index(group_of(targets)) : index(targets.front());
+      move.config = config;
+      for (std::size_t run = 0; run < runs.size();) {
+        // As many runs of one length and distance as there are, one command.
+        std::size_t next = run + 1;
+        const std::uint32_t stride = next < runs.size() ? runs[next].first - runs[run].first : 0;
+        while (next < runs.size() && runs[next].length == runs[run].length && runs[next].first - runs[next - 1].first == stride) ++next;
+        move.length = runs[run].length;
+        move.count = static_cast<std::uint32_t>(next - run);
+        move.src = {.offset = value.offset + runs[run].first, .run_stride = move.count > 1 ? static_cast<std::int32_t>(stride) : 0, .base = value.region};
+        move.dst = move.src;
+        push(move);
+        run = next;
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Linear operators
+
+/// One operator in one stage: what it reads and writes.
+struct Emitter::StageOperator {
+  NodeId node{};
+  const Structure* structure = nullptr;
+  ConfigId config{};
+  Value in, out;
+  /// Where partial sums of rows-cut blocks gather, block by block, when `out` itself is strided; otherwise = out.
+  Value sum;
+  bool gathers = false;
+  bool rows_cut = false;
+  /// Rows-cut stages: per (first output, columns) the tiles with a partial sum and how many activations each took.
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::pair<TileId, std::uint32_t>>> partial_sums;
+
+  Block block_of(const Patch& patch) const { return structure->block(patch.stage, block_number(*structure, patch)); }
+  /// Position of a patch's first output in `sum`.
+  std::uint32_t sum_position(const Patch& patch) const {
+    if (!gathers) return patch.out_first;
+    const Block block = block_of(patch);
+    return block_number(*structure, patch) * block.out_count + (patch.out_first - block.out_first) / block.out_step;
+  }
+  std::int32_t sum_step(const Patch& patch) const { return gathers ? 1 : patch.out_step; }
+};
+
+Result<void> Emitter::emit_linear_group(std::size_t first, std::size_t last) {
+  std::vector<StageOperator> operators;
+  for (std::size_t n = first; n < last; ++n) {
+    const Node& node = graph_.nodes[n];
+    operators.push_back({.node = NodeId{static_cast<std::uint32_t>(n)}, .structure = &node.structure, .config = {},
+                         .in = value_of(node.sources[0]), .out = {}, .sum = {}, .partial_sums = {}});
+  }
+  for (std::uint32_t stage = 0; stage < 2; ++stage) {
+    std::vector<StageOperator> active;
+    for (const StageOperator& op : operators) {
+      if (stage >= op.structure->stages()) continue;
+      active.push_back(op);
+      StageOperator& current = active.back();
+      current.config = graph_.at(op.node).configs[stage];
+      const bool is_last = stage + 1 == op.structure->stages();
+      current.out = is_last ? define(op.node)
+                            : allocate(op.structure->stage_outputs(stage), op.structure->stage_outputs(stage), kSlot);
+    }
+    if (active.empty()) break;
+    DANAUS_CHECK(emit_stage(active, stage));
+    for (StageOperator& current : active) {
+      if (stage > 0) release(current.in);
+      const bool is_last = stage + 1 == current.structure->stages();
+      if (is_last) value_of(current.node).layout = current.out.layout;
+      for (StageOperator& op : operators) {
+        if (op.node == current.node) op.in = current.out;  // the next stage reads what this one wrote
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uint32_t stage) {
+  const std::vector<Patch>& patches = placement_.patches;
+  const auto patches_of = [&](const StageOperator& op) -> const std::vector<std::uint32_t>& {
+    return stage_patches_[std::size_t{index(op.node)} * 2 + stage];
+  };
+  const bool shared_input = stage == 0;  // operators of a group have the same source
+
+  // Inputs to the tiles of the arrays.
+  std::vector<Need> needs;
+  for (std::size_t o = 0; o < operators.size(); ++o) {
+    StageOperator& op = operators[o];
+    if (patches_of(op).empty())
+      return fail(Error("emit.placement", Failure::bad_input, fmt::format("the placement has no arrays for stage {} of {}", stage, graph_.at(op.node).name)));
+    for (const std::uint32_t p : patches_of(op)) {
+      const Patch& patch = patches[p];
+      op.rows_cut = op.rows_cut || patch.rows < op.block_of(patch).in_count;
+      needs.push_back({program_.tile_of(patch.array), patch.in_first, patch.in_first + patch.rows});
+    }
+    op.gathers = op.rows_cut && op.structure->block(stage, 0).out_step != 1;
+    op.sum = op.gathers ? allocate(op.out.size, op.out.capacity, kSlot) : op.out;
+    if (!shared_input || o + 1 == operators.size()) {
+      deliver(op.in, std::move(needs), move_config(chip_.input.bits));
+      needs.clear();
+    }
+  }
+
+  // Activations, array by array, over the operators' patches merged in placement order.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> order;  // (patch, operator)
+  for (std::uint32_t o = 0; o < operators.size(); ++o) {
+    for (const std::uint32_t p : patches_of(operators[o])) order.emplace_back(p, o);
+  }
+  std::sort(order.begin(), order.end());
+  const bool share = options_.share_inputs && shared_input;
+  std::vector<const Patch*> candidates;
+  std::vector<PatchAddresses> addresses;
+  std::vector<bool> alone;
+  std::vector<std::uint32_t> owners;
+  for (std::size_t begin = 0; begin < order.size();) {
+    const ArrayId array = patches[order[begin].first].array;
+    std::size_t end = begin;
+    while (end < order.size() && patches[order[end].first].array == array) ++end;
+    const std::span<const Patch> in_array(patches.data() + array_begin_[index(array)], array_begin_[index(array) + 1] - array_begin_[index(array)]);
+    for (std::uint32_t o = 0; o < operators.size(); ++o) {
+      candidates.clear(), addresses.clear(), alone.clear(), owners.clear();
+      for (std::size_t n = begin; n < end; ++n) {
+        const auto [p, owner] = order[n];
+        if (!share && owner != o) continue;
+        const StageOperator& op = operators[owner];
+        const Patch& patch = patches[p];
+        candidates.push_back(&patch);
+        addresses.push_back({.source = op.in.offset + patch.in_first, .destination = op.sum.offset + op.sum_position(patch),
+                             .destination_step = op.sum_step(patch)});
+        alone.push_back(op.rows_cut);
+        owners.push_back(owner);
+      }
+      if (candidates.empty()) continue;
+      const std::vector<Activation> activations = find_activations(in_array, candidates, addresses, alone, chip_.array.rows, chip_.array.cols);
+      if (activations.empty())
+        return fail(Error("emit.overlap", Failure::bad_input, fmt::format("array {}: patches of the placement lie on top of each other", index(array))));
+      for (const Activation& activation : activations) {
+        StageOperator& op = operators[owners[activation.patches.front()]];
+        program::Mvm command = activation.command;
+        command.src.base = op.in.region;
+        command.dst.base = op.sum.region;
+        command.config = op.config;
+        if (alone[activation.patches.front()]) {
+          const Patch& patch = *candidates[activation.patches.front()];
+          auto& tiles = op.partial_sums[{patch.out_first, patch.columns}];
+          const TileId tile = program_.tile_of(array);
+          const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto& entry) { return entry.first == tile; });
+          command.add = known != tiles.end();
+          if (command.add)
+            ++known->second;
+          else
+            tiles.emplace_back(tile, 1u);
+        }
+        push(command);
+      }
+      if (share) break;  // all operators at once
+    }
+    begin = end;
+  }
+
+  // Homes of the outputs; outputs of padding go to sinks.
+  for (StageOperator& op : operators) {
+    Layout layout;
+    const std::uint32_t size = op.out.size;
+    for (const std::uint32_t p : patches_of(op)) {
+      const Patch& patch = patches[p];
+      const TileId tile = program_.tile_of(patch.array);
+      const bool is_last = stage + 1 == op.structure->stages();
+      if (is_last && patch.out_first + patch.columns > size) {
+        const std::uint32_t first = std::max(patch.out_first, size);
+        const program::Sink sink{.tile = tile, .address = op.out.at(first), .length = patch.out_first + patch.columns - first};
+        if (std::find(program_.sinks.begin(), program_.sinks.end(), sink) == program_.sinks.end()) program_.sinks.push_back(sink);
+      }
+      if (op.rows_cut) continue;
+      for (std::uint32_t j = 0; j < patch.columns;) {
+        const std::uint32_t first = patch.out_first + j * patch.out_step;
+        if (first >= size) break;
+        const std::uint32_t length = patch.out_step == 1 ? std::min<std::uint32_t>(patch.columns, size - first) : 1;
+        layout.push_back({first, length, tile});
+        j += length;
+      }
+    }
+    if (op.rows_cut)
+      reduce(op);
+    else
+      op.out.layout = joined(std::move(layout));
+    if (op.gathers) release(op.sum);
+  }
+  return {};
+}
+
+void Emitter::reduce(StageOperator& op) {
+  // Partial sums are wider than activations: 16 bits on the network.
+  const ConfigId config = move_config(16);
+  const std::uint32_t stage = op.gathers ? 0 : op.structure->stages() - 1;
+  Layout layout;
+  for (const auto& [range, tiles] : op.partial_sums) {
+    const auto [out_first, columns] = range;
+    if (out_first >= op.out.size) continue;  // padding only
+    TileId home = tiles.front().first;
+    std::uint32_t most = 0;
+    for (const auto& [tile, count] : tiles) {
+      if (count > most || (count == most && tile < home)) home = tile, most = count;
+    }
+    const std::uint32_t step = op.gathers ? op.structure->block(stage, 0).out_step : 1;
+    const std::uint32_t length = op.gathers ? columns : std::min(columns, op.out.size - out_first);
+    std::uint32_t position = out_first;
+    if (op.gathers) {
+      const std::uint32_t block = out_first % step;  // stage 0: output (e*k + j) belongs to block j
+      position = block * op.structure->block(0, 0).out_count + out_first / step;
+    }
+    std::vector<Value> arrived;
+    for (const auto& [tile, count] : tiles) {
+      if (tile == home) continue;
+      arrived.push_back(allocate(length, length, kSlot));
+      const Address destination = arrived.back().at(0);
+      push(program::Move{.from = tile, .src = {.offset = op.sum.offset + position, .base = op.sum.region}, .length = length,
+                         .to = index(home), .dst = {.offset = destination.offset, .base = destination.base}, .config = config});
+    }
+    for (const Value& part : arrived)
+      vec(program::VecOp::add, home, length, {op.sum.at(position), part.at(0), {}}, op.sum.at(position));
+    for (const Value& part : arrived) release(part);
+    if (op.gathers) {
+      // From block order to the stage's order: a local copy, addresses only.
+      push(program::Move{.from = home, .src = {.offset = op.sum.offset + position, .base = op.sum.region}, .length = length,
+                         .to = index(home),
+                         .dst = {.offset = op.out.offset + out_first, .element_stride = length > 1 ? static_cast<std::int32_t>(step) : 1, .base = op.out.region}});
+      for (std::uint32_t j = 0; j < length; ++j) layout.push_back({out_first + j * step, 1, home});
+    } else {
+      layout.push_back({out_first, length, home});
+    }
+  }
+  op.out.layout = joined(std::move(layout));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Digital nodes
+
+void Emitter::emit_input(NodeId id) {
+  // The input waits on the tiles of the first linear operator that needs it, a piece of an array's width on each.
+  Value& value = define(id);
+  std::vector<TileId> tiles;
+  for (std::size_t n = index(id) + 1; n < graph_.nodes.size() && tiles.empty(); ++n) {
+    if (graph_.nodes[n].kind != NodeKind::linear) continue;
+    for (const std::uint32_t p : stage_patches_[n * 2]) tiles.push_back(program_.tile_of(placement_.patches[p].array));
+    std::sort(tiles.begin(), tiles.end());
+    tiles.erase(std::unique(tiles.begin(), tiles.end()), tiles.end());
+  }
+  if (tiles.empty()) tiles.push_back(TileId{0});
+  const std::uint32_t pieces = (value.size + chip_.array.cols - 1) / chip_.array.cols;
+  for (std::uint32_t piece = 0; piece < pieces; ++piece) {
+    const std::uint32_t first = piece * chip_.array.cols;
+    const auto tile = static_cast<std::size_t>(std::uint64_t{piece} * tiles.size() / pieces);
+    value.layout.push_back({first, std::min(chip_.array.cols, value.size - first), tiles[tile]});
+  }
+  value.layout = joined(std::move(value.layout));
+  for (const Segment& segment : value.layout)
+    program_.inputs.push_back({.node = id, .first = segment.first, .length = segment.length, .tile = segment.tile, .address = value.at(segment.first)});
+}
+
+void Emitter::emit_elementwise(NodeId id) {
+  const Node& node = graph_.at(id);
+  // Computed where the newest operand is: the residual stream travels with the layers.
+  const NodeId owner = *std::max_element(node.sources.begin(), node.sources.end());
+  const Layout layout = value_of(owner).layout;
+  for (const NodeId source : node.sources) {
+    if (source == owner) continue;
+    std::vector<Need> needs;
+    for (const Segment& segment : layout) needs.push_back({segment.tile, segment.first, segment.first + segment.length});
+    deliver(value_of(source), std::move(needs), move_config(chip_.input.bits));
+  }
+  Value& value = define(id);
+  value.layout = layout;
+  program::VecOp op{};
+  switch (node.kind) {
+    case NodeKind::add:
+    case NodeKind::bias: op = program::VecOp::add; break;
+    case NodeKind::mul: op = program::VecOp::mul; break;
+    case NodeKind::silu: op = program::VecOp::silu; break;
+    case NodeKind::gelu: op = program::VecOp::gelu; break;
+    case NodeKind::relu: op = program::VecOp::relu; break;
+    default: ensure(false, "an elementwise node");
+  }
+  for (const Segment& segment : layout) {
+    std::array<Address, 3> sources{};
+    for (std::size_t s = 0; s < node.sources.size(); ++s) sources[s] = value_of(node.sources[s]).at(segment.first);
+    if (node.kind == NodeKind::bias) sources[1] = constant_at(node.constant, segment.first, segment.length, segment.tile);
+    vec(op, segment.tile, segment.length, sources, value.at(segment.first));
+  }
+}
+
+void Emitter::emit_norm(NodeId id) {
+  const Node& node = graph_.at(id);
+  const ConfigId config = node.configs[0];
+  const Value source = value_of(node.sources[0]);
+  const auto segments = static_cast<std::uint32_t>(source.layout.size());
+  const ConfigId wide = move_config(16);
+
+  // (sum, sum of squares) of every segment, gathered on the tile of the first one and added up in halves.
+  Value pairs = allocate(2 * segments, 2 * segments, kSlot);
+  const TileId hub = source.layout.front().tile;
+  for (std::uint32_t s = 0; s < segments; ++s) {
+    const Segment& segment = source.layout[s];
+    vec(program::VecOp::moments, segment.tile, segment.length, {source.at(segment.first), {}, {}}, pairs.at(2 * s));
+    pairs.layout.push_back({2 * s, 2, segment.tile});
+  }
+  pairs.layout = joined(std::move(pairs.layout));
+  deliver(pairs, {{hub, 0, 2 * segments}}, wide);
+  for (std::uint32_t count = segments; count > 1;) {
+    const std::uint32_t half = count / 2;
+    vec(program::VecOp::add, hub, 2 * half, {pairs.at(0), pairs.at(2 * (count - half)), {}}, pairs.at(0));
+    count -= half;
+  }
+  Value statistics = allocate(2, 2, kSlot);
+  statistics.layout = {{0, 2, hub}};
+  vec(program::VecOp::stat, hub, 2, {pairs.at(0), {}, {}}, statistics.at(0), config);
+  std::vector<Need> needs;
+  for (const Segment& segment : source.layout) needs.push_back({segment.tile, 0, 2});
+  deliver(statistics, std::move(needs), wide);
+
+  Value& value = define(id);
+  value.layout = source.layout;
+  for (const Segment& segment : source.layout) {
+    const Address gain = constant_at(node.constant, segment.first, segment.length, segment.tile);
+    vec(program::VecOp::norm, segment.tile, segment.length, {source.at(segment.first), statistics.at(0), gain}, value.at(segment.first), config);
+  }
+  release(pairs);
+  release(statistics);
+}
+
+TileId Emitter::region_tile(const Node& attend, std::uint32_t head) {
+  // Where the key of this head comes out of the arrays.
+  NodeId key = attend.sources[1];
+  while (graph_.at(key).kind == NodeKind::rope || graph_.at(key).kind == NodeKind::bias) key = graph_.at(key).sources[0];
+  program::KvRegion& region = program_.kv[index(attend.kv_first) + head];
+  if (region.size == 0) {
+    const std::uint32_t tokens = options_.tokens;
+    const bool decodes = options_.mode == Mode::decode;
+    region = {.tile = tile_at(value_of(key).layout, head * attend.head_size),
+              .queries = attend.query_heads / attend.kv_heads,
+              .size = attend.head_size,
+              .capacity = decodes ? options_.kv : tokens,
+              .start = decodes ? options_.kv - tokens : 0};
+  }
+  return region.tile;
+}
+
+void Emitter::emit_rope(NodeId id) {
+  // Computed on the tile of the KV region that reads it, head by head.
+  const Node& node = graph_.at(id);
+  const Node& attend = graph_.nodes[attend_of_[index(id)]];
+  const std::uint32_t size = attend.head_size;
+  const std::uint32_t heads = node.size / size;
+  const std::uint32_t per_region = heads / attend.kv_heads;
+  std::vector<Need> needs;
+  Layout layout;
+  for (std::uint32_t region = 0; region < attend.kv_heads; ++region) {
+    const TileId tile = region_tile(attend, region);
+    const std::uint32_t first = region * per_region * size;
+    needs.push_back({tile, first, first + per_region * size});
+    layout.push_back({first, per_region * size, tile});
+  }
+  deliver(value_of(node.sources[0]), std::move(needs), move_config(chip_.input.bits));
+  Value& value = define(id);
+  const Value source = value_of(node.sources[0]);
+  for (const Segment& segment : layout) {
+    for (std::uint32_t first = segment.first; first < segment.first + segment.length; first += size)
+      vec(program::VecOp::rope, segment.tile, size, {source.at(first), {}, {}}, value.at(first), node.configs[0]);
+  }
+  value.layout = joined(std::move(layout));
+}
+
+void Emitter::emit_attend_append(NodeId id) {
+  const Node& node = graph_.at(id);
+  const Value key = value_of(node.sources[1]);
+  const Value value = value_of(node.sources[2]);
+  std::vector<Need> needs;
+  for (std::uint32_t head = 0; head < node.kv_heads; ++head)
+    needs.push_back({region_tile(node, head), head * node.head_size, (head + 1) * node.head_size});
+  deliver(key, needs, move_config(chip_.input.bits));
+  deliver(value, needs, move_config(chip_.input.bits));
+  for (std::uint32_t head = 0; head < node.kv_heads; ++head)
+    push(program::Attend{.region = KvId{index(node.kv_first) + head}, .append = true, .a = key.at(head * node.head_size), .b = value.at(head * node.head_size)});
+}
+
+void Emitter::emit_attend_context(NodeId id) {
+  const Node& node = graph_.at(id);
+  const Value query = value_of(node.sources[0]);
+  const std::uint32_t width = node.query_heads / node.kv_heads * node.head_size;
+  std::vector<Need> needs;
+  Layout layout;
+  for (std::uint32_t head = 0; head < node.kv_heads; ++head) {
+    const TileId tile = region_tile(node, head);
+    needs.push_back({tile, head * width, (head + 1) * width});
+    layout.push_back({head * width, width, tile});
+  }
+  deliver(query, std::move(needs), move_config(chip_.input.bits));
+  Value& value = define(id);
+  for (std::uint32_t head = 0; head < node.kv_heads; ++head)
+    push(program::Attend{.region = KvId{index(node.kv_first) + head}, .append = false, .a = query.at(head * width), .b = value.at(head * width)});
+  value.layout = joined(std::move(layout));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Loops and the whole program
+
+void Emitter::start_loop() {
+  loops_.push_back(program_.code.size());
+  push(program::Repeat{.n = options_.tokens, .serial = options_.mode == Mode::decode});
+}
+
+void Emitter::end_loop() { push(program::End{}); }
+
+/// Fixes the places of the three regions: slots from 0, then the constants, then the stream.
+Result<void> Emitter::relocate() {
+  const std::uint32_t slot = slot_arena_.peak();
+  const std::uint32_t stream = stream_arena_.peak();
+  const std::uint32_t constants = constants_used_.empty() ? 0 : *std::max_element(constants_used_.begin(), constants_used_.end());
+  const std::uint64_t stream_base = std::uint64_t{slot} * slots_ + constants;
+  const std::uint64_t total = stream_base + std::uint64_t{stream} * options_.tokens;
+  if (total > kOffsets)
+    return fail(Error("emit.address-range", Failure::does_not_fit,
+                      fmt::format("the buffer of a tile would need {} elements, addresses reach {}", total, kOffsets))
+                    .note(fmt::format("{} slot(s) of {}, constants {}, {} token(s) of {}", slots_, slot, constants, options_.tokens, stream))
+                    .with_hint("use fewer --tokens or --slots"));
+  const std::uint64_t bytes = (total * chip_.input.bits + 7) / 8;
+  if (chip_.buffer.bytes_per_tile != 0 && bytes > chip_.buffer.bytes_per_tile)
+    return fail(Error("emit.buffer", Failure::does_not_fit, fmt::format("a tile needs a buffer of {} bytes, the chip has {}", bytes, chip_.buffer.bytes_per_tile))
+                    .note(fmt::format("{} slot(s) of {} elements, constants {}, {} token(s) of {}", slots_, slot, constants, options_.tokens, stream))
+                    .with_hint("raise buffer.bytes_per_tile, or use fewer --tokens or --slots"));
+  program_.chip.buffer = static_cast<std::uint32_t>(std::max<std::uint64_t>(total, 1));
+  const std::array<std::uint32_t, 4> region_base = {slot * slots_, 0, static_cast<std::uint32_t>(stream_base), 0};
+
+  for (const std::size_t position : loops_) {
+    program::Repeat loop = std::get<program::Repeat>(program::decode_unchecked(program_.code[position]));
+    if (loop.n > 1) {
+      if (slots_ > 1) loop.step[0] = slot, loop.modulus[0] = slot * slots_;
+      loop.step[1] = stream;
+    }
+    DANAUS_TRY(record, program::encode(loop));
+    program_.code[position] = record;
+  }
+  const auto move_address = [&](auto& address) { address.offset += region_base[address.base]; };
+  for (const std::size_t position : relocations_) {
+    program::Command command = program::decode_unchecked(program_.code[position]);
+    if (program::Mvm* mvm = std::get_if<program::Mvm>(&command)) {
+      move_address(mvm->src), move_address(mvm->dst);
+    } else if (program::Move* move = std::get_if<program::Move>(&command)) {
+      move_address(move->src), move_address(move->dst);
+    } else if (program::Vec* operation = std::get_if<program::Vec>(&command)) {
+      for (std::uint32_t s = 0; s < program::source_count(operation->op); ++s) move_address(operation->src[s]);
+      move_address(operation->dst);
+    } else if (program::Attend* attend = std::get_if<program::Attend>(&command)) {
+      move_address(attend->a), move_address(attend->b);
+    }
+    DANAUS_TRY(record, program::encode(command));
+    program_.code[position] = record;
+  }
+  for (program::Location& location : program_.inputs) move_address(location.address);
+  for (program::Location& location : program_.outputs) move_address(location.address);
+  for (program::Sink& sink : program_.sinks) move_address(sink.address);
+  for (program::Constant& constant : program_.constants) constant.offset += region_base[kConstants];
+  return {};
+}
+
+Result<program::Program> Emitter::run() {
+  DANAUS_CHECK(prepare());
+  program_.chip = {.rows = chip_.array.rows, .cols = chip_.array.cols, .adcs = chip_.adc.per_array, .arrays = placement_.arrays,
+                   .arrays_per_tile = chip_.network.arrays_per_tile, .buffer = 0};
+  program_.chip_digest = chip::digest_of(chip_);
+  program_.model_digest = options_.model_digest;
+  program_.notes.push_back({"chip", chip::to_toml(chip_)});
+  if (!options_.model_name.empty()) program_.notes.push_back({"model", options_.model_name});
+  program_.intent = graph_;
+  std::uint32_t regions = 0;
+  for (Node& node : program_.intent.nodes) {
+    if (node.kind != NodeKind::attend) continue;
+    node.all_tokens = options_.mode == Mode::encode;
+    regions = std::max(regions, index(node.kv_first) + node.kv_heads);
+  }
+  program_.kv.resize(regions);
+  constants_used_.resize(program_.chip.tiles());
+  DANAUS_CHECK(index_patches());
+
+  for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+    if (graph_.nodes[n].kind == NodeKind::input) emit_input(NodeId{static_cast<std::uint32_t>(n)});
+  }
+  start_loop();
+  for (std::size_t n = 0; n < graph_.nodes.size();) {
+    const NodeId id{static_cast<std::uint32_t>(n)};
+    std::size_t next = n + 1;
+    switch (graph_.nodes[n].kind) {
+      case NodeKind::input: break;
+      case NodeKind::linear:
+        while (next < graph_.nodes.size() && graph_.nodes[next].kind == NodeKind::linear && graph_.nodes[next].sources == graph_.nodes[n].sources) ++next;
+        DANAUS_CHECK(emit_linear_group(n, next));
+        break;
+      case NodeKind::norm: emit_norm(id); break;
+      case NodeKind::rope: emit_rope(id); break;
+      case NodeKind::attend:
+        emit_attend_append(id);
+        if (options_.mode == Mode::encode) {
+          end_loop();
+          start_loop();
+        }
+        emit_attend_context(id);
+        break;
+      default: emit_elementwise(id);
+    }
+    for (std::size_t done = n; done < next; ++done) release_after(done);
+    n = next;
+  }
+  end_loop();
+  push(program::Halt{});
+  for (const NodeId output : graph_.outputs) {
+    const Value& value = value_of(output);
+    for (const Segment& segment : value.layout)
+      program_.outputs.push_back({.node = output, .first = segment.first, .length = segment.length, .tile = segment.tile, .address = value.at(segment.first)});
+  }
+  if (encoding_error_)
+    return fail(Error("emit.encoding", Failure::unsupported, "the placement needs a command that cannot be encoded: " + encoding_error_->message)
+                    .with_hint("choose fewer or smaller --blocks"));
+  DANAUS_CHECK(relocate());
+  return std::move(program_);
+}
+
+}  // namespace
+
+std::string_view name_of(Mode mode) {
+  switch (mode) {
+    case Mode::decode: return "decode";
+    case Mode::prefill: return "prefill";
+    case Mode::encode: return "encode";
+  }
+  return "";
+}
+
+Result<program::Program> emit(const Graph& graph, Placement placement, const chip::Chip& chip, const EmitOptions& options) {
+  Result<program::Program> program = Emitter(graph, placement, chip, options).run();
+  if (program) program->patches = std::move(placement.patches);
+  return program;
+}
+
+Graph with_structures(const Graph& graph, const std::vector<Structure>& structures, const chip::Chip& chip) {
+  Graph result = graph;
+  std::size_t number = 0;
+  for (Node& node : result.nodes) {
+    if (node.kind != NodeKind::linear) continue;
+    ensure(number < structures.size(), "one structure for every linear node");
+    node.structure = structures[number++];
+    for (std::uint32_t stage = 0; stage < 2; ++stage) {
+      node.configs[stage] = {};
+      if (stage >= node.structure.stages()) continue;
+      Config config;
+      config.dac_bits = static_cast<std::uint8_t>(chip.input.bits);
+      config.adc_bits = static_cast<std::uint8_t>(chip::adc_bits(chip, std::min(chip.array.rows, node.structure.block(stage, 0).in_count)));
+      const auto found = std::find(result.configs.begin(), result.configs.end(), config);
+      node.configs[stage] = ConfigId{static_cast<std::uint16_t>(found - result.configs.begin())};
+      if (found == result.configs.end()) result.configs.push_back(config);
+    }
+  }
+  return result;
+}
+
+}  // namespace danaus::compile

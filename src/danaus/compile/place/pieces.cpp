@@ -1,0 +1,80 @@
+#include "danaus/compile/place/pieces.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace danaus::compile {
+namespace {
+
+/// The borders of the tiles of a range of `count`, at most `edge` each.
+std::vector<std::uint32_t> tile_borders(std::uint32_t count, std::uint32_t edge, bool full_tiles) {
+  const std::uint32_t tiles = (count + edge - 1) / edge;
+  std::vector<std::uint32_t> borders(tiles + 1);
+  for (std::uint32_t t = 0; t <= tiles; ++t) {
+    borders[t] = full_tiles ? std::min(count, t * edge)
+                            : static_cast<std::uint32_t>((std::uint64_t{count} * t + tiles - 1) / tiles);
+  }
+  return borders;
+}
+
+}  // namespace
+
+std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, const PlaceOptions& options, bool full_tiles) {
+  const Structure& structure = graph.at(node).structure;
+  std::vector<Piece> pieces;
+  for (std::uint32_t number = 0; number < structure.block_count(stage); ++number) {
+    const Block block = structure.block(stage, number);
+    const std::vector<std::uint32_t> rows = tile_borders(block.in_count, options.rows, full_tiles);
+    const std::vector<std::uint32_t> columns = tile_borders(block.out_count, options.cols, full_tiles);
+    for (std::size_t c = 0; c + 1 < columns.size(); ++c) {
+      for (std::size_t r = 0; r + 1 < rows.size(); ++r) {
+        pieces.push_back({.node = node, .stage = stage, .block = number,
+                          .in_first = block.in_first + rows[r], .rows = rows[r + 1] - rows[r],
+                          .out_first = block.out_first + columns[c] * block.out_step, .out_step = block.out_step,
+                          .columns = columns[c + 1] - columns[c]});
+      }
+    }
+  }
+  return pieces;
+}
+
+std::vector<NodeId> linear_nodes(const Graph& graph) {
+  std::vector<NodeId> nodes;
+  for (std::size_t number = 0; number < graph.nodes.size(); ++number) {
+    if (graph.nodes[number].kind == NodeKind::linear) nodes.push_back(NodeId{static_cast<std::uint32_t>(number)});
+  }
+  return nodes;
+}
+
+program::Patch patch_for(const Piece& piece, std::uint32_t array, std::uint32_t row, std::uint32_t column) {
+  // With one column the step says nothing; 1 is its canonical value and keeps every step within 16 bits.
+  const auto narrow = [](std::uint32_t value) { return static_cast<std::uint16_t>(value); };
+  return {.array = ArrayId{array}, .node = piece.node, .row = narrow(row), .column = narrow(column),
+          .rows = narrow(piece.rows), .columns = narrow(piece.columns), .in_first = piece.in_first,
+          .out_first = piece.out_first, .in_step = 1, .out_step = piece.columns == 1 ? std::uint16_t{1} : narrow(piece.out_step),
+          .stage = piece.stage};
+}
+
+Result<Placement> finish(const Graph& graph, std::vector<program::Patch> patches, std::uint32_t arrays, const PlaceOptions& options) {
+  const auto position = [](const program::Patch& patch) { return std::tuple(patch.array, patch.row, patch.column); };
+  std::sort(patches.begin(), patches.end(),
+            [&](const program::Patch& a, const program::Patch& b) { return position(a) < position(b); });
+  if (options.array_limit != 0 && arrays > options.array_limit) {
+    Error error("place.capacity", Failure::does_not_fit,
+                fmt::format("the placement needs {} arrays, the chip has {}", arrays, options.array_limit));
+    // The first operator, in graph order, with a piece beyond the last array.
+    NodeId first_outside{0xffffffff};
+    for (const program::Patch& patch : patches) {
+      if (index(patch.array) >= options.array_limit) first_outside = std::min(first_outside, patch.node);
+    }
+    return fail(std::move(error)
+                    .note(fmt::format("first operator that does not fit: {} ({} arrays are missing in all)",
+                                      graph.at(first_outside).name, arrays - options.array_limit))
+                    .with_hint("raise chip.arrays, choose a denser --map, or a higher --compression"));
+  }
+  return Placement{.arrays = arrays, .patches = std::move(patches)};
+}
+
+}  // namespace danaus::compile

@@ -1,0 +1,143 @@
+#include <doctest/doctest.h>
+
+#include <map>
+#include <set>
+
+#include "danaus/compile/compile.h"
+#include "danaus/core/random.h"
+#include "example_graph.h"
+
+namespace danaus::compile {
+namespace {
+
+/// The linear operators of BERT-large alone, 24 layers.
+Graph bert_large_operators(std::uint32_t k) {
+  Graph graph;
+  for (int layer = 0; layer < 24; ++layer) {
+    const std::string prefix = "l" + std::to_string(layer) + ".";
+    const NodeId x = test::add_node(graph, prefix + "x", NodeKind::input, {}, 1024);
+    for (const char* name : {"q", "k", "v"}) test::add_linear(graph, prefix + name, x, 1024, k, k, 1);
+    const NodeId c = test::add_node(graph, prefix + "c", NodeKind::input, {}, 1024);
+    const NodeId o = test::add_linear(graph, prefix + "o", c, 1024, k, k, 1);
+    const NodeId up = test::add_linear(graph, prefix + "up", o, 4096, k, k, 1);
+    test::add_linear(graph, prefix + "down", up, 1024, k, k, 1);
+  }
+  return graph;
+}
+
+Placement place(const char* strategy, const Graph& graph, const PlaceOptions& options = {}) {
+  const Result<const StrategyInfo*> info = find_strategy(strategy);
+  REQUIRE(info.has_value());
+  Result<Placement> placement = (*info)->place(graph, options);
+  REQUIRE(placement.has_value());
+  return std::move(*placement);
+}
+
+std::uint64_t parameters(const Graph& graph) {
+  std::uint64_t sum = 0;
+  for (const Node& node : graph.nodes) {
+    if (node.kind == NodeKind::linear) sum += node.structure.parameters();
+  }
+  return sum;
+}
+
+/// Every weight of every operator lies in exactly one cell, and no cell holds two.
+void check_cover(const Graph& graph, const Placement& placement, const PlaceOptions& options) {
+  std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> cells;
+  std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>> weights;
+  for (const program::Patch& patch : placement.patches) {
+    CHECK(index(patch.array) < placement.arrays);
+    CHECK(patch.row + patch.rows <= options.rows);
+    CHECK(patch.column + patch.columns <= options.cols);
+    for (std::uint32_t i = 0; i < patch.rows; ++i) {
+      for (std::uint32_t j = 0; j < patch.columns; ++j) {
+        CHECK(cells.insert({index(patch.array), patch.row + i, patch.column + j}).second);
+        CHECK(weights.insert({index(patch.node), patch.stage, patch.in_first + i, patch.out_first + j * patch.out_step}).second);
+      }
+    }
+  }
+  CHECK(weights.size() == parameters(graph));
+}
+
+TEST_CASE("arrays of BERT-large, by hand: 24 layers") {
+  // 4 operators of 4x4 tiles and 2 of 4x16 tiles of 256x256: 192 arrays a layer.
+  CHECK(place("linear", bert_large_operators(0)).arrays == 4608);
+  // k = l = 32: eight blocks of 32x32 an array, two of 32x128 or 128x32: 4*(4+4) + (4+16) + (16+4) = 72 arrays a layer.
+  const Graph blocks = bert_large_operators(32);
+  CHECK(place("sparse", blocks).arrays == 1728);
+  // 14,155,776 weights need at least 216 arrays of 65,536 cells.
+  CHECK(parameters(blocks) == 14'155'776);
+  CHECK(place("dense", blocks).arrays == 216);
+}
+
+TEST_CASE("every weight has one cell, for awkward shapes and every strategy") {
+  const std::vector<Structure> shapes = {
+      Structure::dense(13, 29),          Structure::blocks(13, 29, 4, 3, 2),        Structure::blocks(1, 17, 5, 1, 1),
+      Structure::blocks(31, 1, 1, 7, 1), Structure::blocks(64, 64, 8, 8, 1),        Structure::blocks(40, 20, 1, 1, 5),
+      Structure::padded_square(10, 40),  Structure::padded_square(10, 40).trim(),   Structure::blocks(7, 5, 9, 9, 1),
+      Structure::blocks(100, 90, 2, 3, 7)};
+  for (const StrategyInfo& strategy : strategies()) {
+    for (const std::uint32_t edge : {8u, 17u, 32u}) {
+      Graph graph;
+      for (const Structure& structure : shapes) {
+        const NodeId x = test::add_node(graph, "x" + std::to_string(graph.nodes.size()), NodeKind::input, {}, structure.in);
+        for (int twin = 0; twin < 2; ++twin) {
+          const NodeId id = test::add_node(graph, "w" + std::to_string(graph.nodes.size()), NodeKind::linear, {x}, structure.out);
+          graph.at(id).structure = structure;
+        }
+      }
+      const PlaceOptions options{.rows = edge, .cols = edge + 3, .arrays_per_tile = 4};
+      check_cover(graph, place(std::string(strategy.name).c_str(), graph, options), options);
+    }
+  }
+}
+
+TEST_CASE("dense keeps live blocks with different inputs apart when there are enough arrays") {
+  const Graph graph = bert_large_operators(32);
+  const Placement placement = place("dense", graph);
+  std::map<std::tuple<std::uint32_t, std::uint32_t>, std::set<std::uint32_t>> arrays_of_stage;  // (node, stage) -> arrays
+  for (const program::Patch& patch : placement.patches)
+    CHECK(arrays_of_stage[{index(patch.node), patch.stage}].insert(index(patch.array)).second);
+}
+
+TEST_CASE("too many arrays are an error that names the shortfall") {
+  const Graph graph = bert_large_operators(32);
+  const Result<Placement> placement = (*find_strategy("sparse"))->place(graph, {.array_limit = 80});
+  REQUIRE(!placement.has_value());
+  CHECK(placement.error().id == "place.capacity");
+  CHECK(placement.error().failure == Failure::does_not_fit);
+  CHECK(placement.error().message == "the placement needs 1728 arrays, the chip has 80");
+  // Layer 0 takes arrays 0..71, layer 1 goes on: q 72..79, so its k is the first that does not fit.
+  REQUIRE(placement.error().notes.size() == 1);
+  CHECK(placement.error().notes[0].find("l1.k (1648 arrays are missing") != std::string::npos);
+}
+
+TEST_CASE("placements round-trip as JSON") {
+  const Graph graph = test::decoder_layer(8, 2, 1, 12, 2, 2, 1);
+  const Placement placement = place("dense", graph, {.rows = 8, .cols = 8, .arrays_per_tile = 2});
+  const std::string json = to_json(graph, placement);
+  const Result<Placement> again = placement_from_json(graph, json, "p.json");
+  REQUIRE(again.has_value());
+  CHECK(*again == placement);
+}
+
+TEST_CASE("a damaged placement is refused with its place") {
+  const Graph graph = test::decoder_layer(8, 2, 1, 12, 2, 2, 1);
+  const auto id_of = [&](std::string_view text) { return placement_from_json(graph, text, "p.json").error().id; };
+  CHECK(id_of("{") == "placement.syntax");
+  CHECK(id_of("[]") == "placement.syntax");
+  CHECK(id_of(R"({"schema": "danaus.placement/1", "arrays": -1, "patches": []})") == "placement.syntax");
+  CHECK(id_of(R"({"schema": "danaus.placement/1", "arrays": 1, "patches": [{}]})") == "placement.patch");
+  const Result<Placement> misspelt = placement_from_json(
+      graph, R"({"schema": "danaus.placement/1", "arrays": 1, "patches": [{"array": 0, "row": 0, "column": 0, "rows": 4, "columns": 2,
+               "operator": "oo", "stage": "R", "in": 0, "out": 0, "out_step": 2}]})", "p.json");
+  REQUIRE(!misspelt.has_value());
+  CHECK(misspelt.error().hint == "did you mean 'o'?");
+}
+
+TEST_CASE("an unknown mapping gets a spelling hint") {
+  CHECK(find_strategy("spares").error().hint == "did you mean 'sparse'? (mappings: dense, linear, sparse)");
+}
+
+}  // namespace
+}  // namespace danaus::compile
