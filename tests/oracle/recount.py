@@ -148,8 +148,9 @@ class Structure:
     k: int = 0  # 0: dense, one stage W
     l: int = 0
     r: int = 0
-    padded: int = 0  # 0, or the edge of the square that the operator is padded to
-    trimmed: bool = False
+    in_block: int = 0  # 0: ceil(inputs / k); larger where the operator is padded further
+    out_block: int = 0  # 0: ceil(outputs / l)
+    trimmed: bool = False  # the last blocks end with the operator; k and l count live blocks only
 
     @property
     def dense(self):
@@ -157,19 +158,19 @@ class Structure:
 
     @property
     def p(self):
-        return -(-max(self.inputs, self.padded) // self.k)
+        return self.in_block or -(-self.inputs // self.k)
 
     @property
     def s(self):
-        return -(-max(self.outputs, self.padded) // self.l)
+        return self.out_block or -(-self.outputs // self.l)
 
     @property
     def parameters(self):
         if self.dense:
             return self.outputs * self.inputs
-        if self.trimmed:  # rows and columns of padding are gone, and with them blocks that hold nothing else
-            return self.r * (self.inputs * -(-self.outputs // self.s) + self.outputs * -(-self.inputs // self.p))
-        return self.r * self.k * self.l * (self.s + self.p)
+        inputs = self.inputs if self.trimmed else self.k * self.p
+        outputs = self.outputs if self.trimmed else self.l * self.s
+        return self.r * (self.l * inputs + self.k * outputs)
 
 
 @dataclass(frozen=True)
@@ -299,13 +300,11 @@ def parse_structure(size, words):
         found = re.match(r"(\d+)x(\d+):(\d+)$", words[1])
         if found:
             k, l, r = map(int, found.groups())
-            padded, trimmed, rest = 0, False, words[2:]
-            if len(rest) >= 2 and rest[0] == "pad":
-                padded, rest = int(rest[1]), rest[2:]
-            if rest[:1] == ["trim"]:
-                trimmed, rest = True, rest[1:]
-            if not rest:
-                return Structure(outputs, inputs, k, l, r, padded, trimmed)
+            in_block, out_block, rest = 0, 0, words[2:]
+            if len(rest) >= 2 and rest[0] == "size":
+                (in_block, out_block), rest = parse_pair(rest[1], "x"), rest[2:]
+            if rest in ([], ["trim"]):
+                return Structure(outputs, inputs, k, l, r, in_block, out_block, trimmed=rest == ["trim"])
     raise ProgramTextError(f"unknown structure '{' '.join(words)}'")
 
 

@@ -316,9 +316,9 @@ def test_attention_over_all_tokens():
 def test_trimmed_parameters():
     shape = recount.Structure(outputs=3, inputs=5, k=4, l=2, r=1)
     assert (shape.p, shape.s, shape.parameters) == (2, 2, 4 * 2 * (2 + 2))
-    trimmed = recount.Structure(outputs=3, inputs=5, k=4, l=2, r=1, trimmed=True)
+    trimmed = recount.Structure(outputs=3, inputs=5, k=3, l=2, r=1, trimmed=True)  # k = 4 with its dead block gone
     assert trimmed.parameters == 5 * 2 + 3 * 3  # R: five inputs to two blocks, L: three outputs of three blocks
-    square = recount.Structure(outputs=1024, inputs=4096, k=64, l=64, r=1, padded=4096)
+    square = recount.Structure(outputs=1024, inputs=4096, k=64, l=64, r=1, in_block=64, out_block=64)
     assert square.parameters == 2 * 64 * 4096
 
 

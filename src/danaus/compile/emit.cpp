@@ -211,9 +211,13 @@ Result<void> Emitter::prepare() {
       if (node.kind == NodeKind::attend) attend_of_[source] = static_cast<std::uint32_t>(n);
     }
   }
+  // Inputs and outputs keep their places for good: what lies there is the program's contract with the outside.
+  for (std::size_t n = 0; n < count; ++n) {
+    if (graph_.nodes[n].kind == NodeKind::input) last_use_[n] = static_cast<std::uint32_t>(count);
+  }
   for (const NodeId output : graph_.outputs) {
     streams_[index(output)] = true;
-    last_use_[index(output)] = static_cast<std::uint32_t>(count);  // never released
+    last_use_[index(output)] = static_cast<std::uint32_t>(count);
   }
   slots_ = options_.slots != 0 ? options_.slots : options_.mode == Mode::decode ? 1 : 2;
   slots_ = std::min(slots_, options_.tokens);
