@@ -1,12 +1,14 @@
-// DenseMap: as few arrays as possible. Pieces of one size (height, width) share shelves: `height` rows over the whole width
-// of an array. The shelves are packed into arrays first, tallest first (exact for heights that divide each other), which
-// fixes the number of arrays; then the pieces are dealt onto the slots, stage by stage, round robin over the arrays. Pieces that are live
-// together land in different arrays as long as there are enough of them, so that they need not wait for each other;
-// pieces with the same input (Q/K/V, gate/up) share a shelf, so that one activation can serve them.
+// DenseMap: as few arrays as possible. Pieces of one size (height, width) share shelves: rectangles of `height` rows and a
+// multiple of `width` columns. Shelves are cut from what is free, tallest first (exact for heights that divide each
+// other); what a shelf leaves free to its right and below goes to smaller pieces. That fixes the number of arrays.
+// Then the pieces are dealt onto the slots, stage by stage, round robin over the arrays: pieces that are live together land in
+// different arrays as long as there are enough of them, so that they need not wait for each other; pieces with the same
+// input (Q/K/V, gate/up) share a shelf, so that one activation can serve them.
 #include "danaus/compile/place/dense/dense.h"
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <tuple>
 
 #include "danaus/compile/place/pieces.h"
@@ -17,12 +19,44 @@ namespace {
 
 struct Shelf {
   std::uint32_t row = 0;
+  std::uint32_t column = 0;
+  std::uint32_t slots = 0;
   std::uint32_t used = 0;  ///< slots filled from the left
+};
+
+/// A free rectangle of an array.
+struct Room {
+  std::uint32_t array = 0, row = 0, column = 0, height = 0, width = 0;
+};
+
+/// Free rectangles by height and width. Those that no piece fits into are forgotten.
+class Rooms {
+ public:
+  Rooms(std::uint32_t least_height, std::uint32_t least_width) : least_height_(least_height), least_width_(least_width) {}
+
+  void add(const Room& room) {
+    if (room.height >= least_height_ && room.width >= least_width_) by_size_[{room.height, room.width}].push_back(room);
+  }
+  /// Takes out the lowest, then narrowest room for a piece; nothing if there is none.
+  std::optional<Room> take(std::uint32_t height, std::uint32_t width) {
+    for (auto entry = by_size_.lower_bound({height, width}); entry != by_size_.end(); ++entry) {
+      if (entry->first.second < width) continue;
+      const Room room = entry->second.back();
+      entry->second.pop_back();
+      if (entry->second.empty()) by_size_.erase(entry);
+      return room;
+    }
+    return std::nullopt;
+  }
+
+ private:
+  std::uint32_t least_height_, least_width_;
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<Room>> by_size_;
 };
 
 /// The shelves of one piece size, array by array; arrays without a free slot leave the ring.
 struct SizeClass {
-  std::uint32_t height = 0, width = 0, per_shelf = 0;
+  std::uint32_t width = 0;
   std::uint32_t pieces = 0;
   struct Host {
     std::uint32_t array = 0;
@@ -42,53 +76,56 @@ struct Bundle {
 
 /// What an array does in the stage that is being dealt.
 struct Live {
-  std::uint64_t stage = 0;  ///< last stage that put a piece here ...
-  std::uint32_t input = 0;  ///< ... and the input that it reads
+  std::uint64_t stage = 0;   ///< last stage that put a piece here ...
+  std::uint32_t inputs = 0;  ///< ... how many different inputs it reads here ...
+  std::uint32_t last = 0;    ///< ... and the last of them
+
+  /// Inputs that this bundle would have to wait for.
+  std::uint32_t waits_for(const Bundle& bundle) const {
+    return stage != bundle.stage ? 0 : last == bundle.input ? inputs - 1 : inputs;
+  }
+  void add(const Bundle& bundle) {
+    inputs = waits_for(bundle) + 1;
+    stage = bundle.stage;
+    last = bundle.input;
+  }
 };
 
-bool clashes(const Live& live, const Bundle& bundle) { return live.stage == bundle.stage && live.input != bundle.input; }
-
 /// The shelf of a host with room for `slots` more pieces, the fullest such; null if there is none.
-Shelf* find_shelf(SizeClass& size, SizeClass::Host& host, std::uint32_t slots) {
+Shelf* find_shelf(SizeClass::Host& host, std::uint32_t slots) {
   Shelf* best = nullptr;
   for (Shelf& shelf : host.shelves) {
-    if (shelf.used + slots <= size.per_shelf && (best == nullptr || shelf.used > best->used)) best = &shelf;
+    if (shelf.used + slots <= shelf.slots && (best == nullptr || shelf.used > best->used)) best = &shelf;
   }
   return best;
 }
 
-/// Goes round the ring from the cursor to the first host with room in one shelf and nothing else live; without such a
-/// host, to the first one with room. Returns false when no shelf has room for all.
+/// Goes round the ring from the cursor to the first host with room in one shelf where the bundle waits for nothing or,
+/// without such a host, for the fewest others. Returns false when no shelf has room for all.
 bool deal(SizeClass& size, const Bundle& bundle, std::vector<Live>& live, std::vector<program::Patch>& patches) {
   const auto slots = static_cast<std::uint32_t>(bundle.pieces.size());
-  if (size.hosts.empty()) return false;
-  std::uint32_t before = size.cursor, fallback_before = 0;
-  bool found = false, fallback = false;
+  std::optional<std::uint32_t> best;  // the host before the best one
+  std::uint32_t least = 0;
+  std::uint32_t candidate = size.cursor;
   do {
-    SizeClass::Host& host = size.hosts[size.hosts[before].next];
-    if (find_shelf(size, host, slots) != nullptr) {
-      if (!clashes(live[host.array], bundle)) {
-        found = true;
-        break;
-      }
-      if (!fallback) {
-        fallback = true;
-        fallback_before = before;
-      }
+    SizeClass::Host& host = size.hosts[size.hosts[candidate].next];
+    const std::uint32_t waits = live[host.array].waits_for(bundle);
+    if ((!best || waits < least) && find_shelf(host, slots) != nullptr) {
+      best = candidate;
+      least = waits;
+      if (waits == 0) break;
     }
-    before = size.hosts[before].next;
-  } while (before != size.cursor);
-  if (!found) {
-    if (!fallback) return false;
-    before = fallback_before;
-  }
+    candidate = size.hosts[candidate].next;
+  } while (candidate != size.cursor);
+  if (!best) return false;
+  const std::uint32_t before = *best;
   const std::uint32_t chosen = size.hosts[before].next;
   SizeClass::Host& host = size.hosts[chosen];
-  Shelf& shelf = *find_shelf(size, host, slots);
-  for (const Piece& piece : bundle.pieces) patches.push_back(patch_for(piece, host.array, shelf.row, shelf.used++ * size.width));
-  live[host.array] = {.stage = bundle.stage, .input = bundle.input};
+  Shelf& shelf = *find_shelf(host, slots);
+  for (const Piece& piece : bundle.pieces) patches.push_back(patch_for(piece, host.array, shelf.row, shelf.column + shelf.used++ * size.width));
+  live[host.array].add(bundle);
   const bool full = std::all_of(host.shelves.begin(), host.shelves.end(),
-                                [&](const Shelf& candidate) { return candidate.used == size.per_shelf; });
+                                [](const Shelf& each) { return each.used == each.slots; });
   if (full) {
     // Out of the ring; the cursor stays before the next host.
     size.hosts[before].next = host.next;
@@ -120,7 +157,6 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
         if (stage >= structure.stages()) continue;
         for (const Piece& piece : cut(graph, nodes[n], static_cast<std::uint8_t>(stage), options, structure.kind == Structure::Kind::dense)) {
           SizeClass& size = sizes[{piece.rows, piece.columns}];
-          size.height = piece.rows;
           size.width = piece.columns;
           ++size.pieces;
           const bool shared = stage == 0;  // later stages have an input of their own for every operator
@@ -139,30 +175,26 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
     first = last;
   }
 
-  // Shelves into arrays: first fit over heights in descending order. Arrays with the same free height are equal, so
-  // keeping, per free height, the lowest array is enough; free heights are few.
+  std::uint32_t least_height = options.rows, least_width = options.cols;
+  for (const auto& [edge, size] : sizes) {
+    least_height = std::min(least_height, edge.first);
+    least_width = std::min(least_width, edge.second);
+  }
+  Rooms rooms(least_height, least_width);
   std::uint32_t arrays = 0;
-  std::map<std::uint32_t, std::vector<std::uint32_t>> by_free_height;  // free rows -> arrays, last = next to use
   for (auto& [edge, size] : sizes) {
-    size.per_shelf = options.cols / size.width;
-    const std::uint32_t shelves = (size.pieces + size.per_shelf - 1) / size.per_shelf;
-    for (std::uint32_t s = 0; s < shelves; ++s) {
-      auto open = by_free_height.lower_bound(size.height);  // best fit
-      while (open != by_free_height.end() && open->second.empty()) open = by_free_height.erase(open);
-      std::uint32_t array = 0, free_height = 0;
-      if (open == by_free_height.end()) {
-        array = arrays++;
-        free_height = options.rows;
-      } else {
-        free_height = open->first;
-        array = open->second.back();
-        open->second.pop_back();
-      }
-      if (size.hosts.empty() || size.hosts.back().array != array)
-        size.hosts.push_back({.array = array, .shelves = {}});
-      size.hosts.back().shelves.push_back({.row = options.rows - free_height});
-      by_free_height[free_height - size.height].push_back(array);
+    const auto [height, width] = edge;
+    std::map<std::uint32_t, std::vector<Shelf>> shelves;  // by array
+    for (std::uint32_t left = size.pieces; left > 0;) {
+      std::optional<Room> room = rooms.take(height, width);
+      if (!room) room = Room{.array = arrays++, .row = 0, .column = 0, .height = options.rows, .width = options.cols};
+      const std::uint32_t slots = std::min(left, room->width / width);
+      shelves[room->array].push_back({.row = room->row, .column = room->column, .slots = slots});
+      left -= slots;
+      rooms.add({room->array, room->row, room->column + slots * width, height, room->width - slots * width});
+      rooms.add({room->array, room->row + height, room->column, room->height - height, room->width});
     }
+    for (auto& [array, in_array] : shelves) size.hosts.push_back({.array = array, .shelves = std::move(in_array)});
     for (std::uint32_t h = 0; h < size.hosts.size(); ++h)
       size.hosts[h].next = (h + 1) % static_cast<std::uint32_t>(size.hosts.size());
     size.cursor = static_cast<std::uint32_t>(size.hosts.size()) - 1;
