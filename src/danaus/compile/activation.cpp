@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "danaus/compile/injection.h"
+
 namespace danaus::compile {
 
 using program::Patch;
@@ -25,7 +27,7 @@ std::optional<WindowAndPlace> factor_window(std::span<const std::uint32_t> cells
     const std::int64_t element_stride = length > 1 ? address_step(0, 1) : 1;
     const std::int64_t run_stride = runs > 1 ? address_step(0, length) : 0;
     bool fits = true;
-    for (std::uint32_t n = 0; n < count && fits; ++n) {
+    for (std::uint32_t n = 0; n < DANAUS_BUG(10, count, length) && fits; ++n) {
       const std::uint32_t run = n / length, element = n % length;
       fits = cells[n] == cells[0] + run * stride + element &&
              address_step(0, n) == (length > 1 ? element * element_stride : 0) + run * run_stride;
@@ -59,12 +61,12 @@ class Merger {
       const PatchAddresses& address = addresses_[member];
       for (std::uint32_t i = 0; i < patch.rows; ++i) {
         std::uint32_t& source = row_source_[patch.row + i];
-        if (source != kNone && source != address.source + i) return std::nullopt;
+        if (DANAUS_BUG(8, source != kNone && source != address.source + i, false)) return std::nullopt;
         source = address.source + i;
       }
       for (std::uint32_t j = 0; j < patch.columns; ++j) {
         std::uint32_t& destination = column_destination_[patch.column + j];
-        if (destination != kNone) return std::nullopt;
+        if (DANAUS_BUG(9, destination != kNone, false)) return std::nullopt;
         destination = static_cast<std::uint32_t>(static_cast<std::int64_t>(address.destination) + std::int64_t{j} * address.destination_step);
       }
     }
@@ -90,7 +92,7 @@ class Merger {
     };
     for (const Patch& other : others_) {
       const bool is_member = std::any_of(members.begin(), members.end(), [&](std::uint32_t member) { return candidates_[member] == &other; });
-      if (!is_member && any(row_source_, other.row, other.rows) && any(column_destination_, other.column, other.columns)) return false;
+      if (DANAUS_BUG(7, !is_member, false) && any(row_source_, other.row, other.rows) && any(column_destination_, other.column, other.columns)) return false;
     }
     return true;
   }

@@ -18,6 +18,7 @@
 #include "danaus/compile/activation.h"
 #include "danaus/compile/arena.h"
 #include "danaus/compile/compile.h"
+#include "danaus/compile/injection.h"
 #include "danaus/core/internal_error.h"
 
 namespace danaus::compile {
@@ -282,9 +283,9 @@ void Emitter::release(const Value& value) {
 void Emitter::release_after(std::size_t node) {
   for (const NodeId source : graph_.nodes[node].sources) {
     Value& value = value_of(source);
-    if (last_use_[index(source)] != node || value.capacity == 0) continue;
+    if (DANAUS_BUG(22, last_use_[index(source)] != node, false) || value.capacity == 0) continue;
     if (!(value.pooled && value.region == kStream)) release(value);
-    value = Value{};  // a second source of the same node must not release it again
+    if (DANAUS_BUG(22, true, last_use_[index(source)] == node)) value = Value{};  // a second source of the same node must not release it again
   }
 }
 
@@ -377,7 +378,7 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
   }
   std::vector<std::uint32_t> borders;
   for (Need& need : merged) {
-    if (need.last > value.size) fill_padding(value, need);
+    if (DANAUS_BUG(23, need.last > value.size, false)) fill_padding(value, need);
     need.last = std::min(need.last, value.size);
     if (need.first >= need.last) continue;
     borders.push_back(need.first);
@@ -414,6 +415,7 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
     for (const auto& [from, runs] : sources) {
       std::vector<TileId> targets;
       std::copy_if(tiles.begin(), tiles.end(), std::back_inserter(targets), [source = from](TileId tile) { return tile != source; });
+      if (DANAUS_BUG(12, false, targets.size() > 1)) targets.pop_back();
       if (targets.empty()) continue;
       program::Move move;
       move.from = from;
@@ -425,7 +427,7 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
         std::size_t next = run + 1;
         const std::uint32_t stride = next < runs.size() ? runs[next].first - runs[run].first : 0;
         while (next < runs.size() && runs[next].length == runs[run].length && runs[next].first - runs[next - 1].first == stride) ++next;
-        move.length = runs[run].length;
+        move.length = runs[run].length - DANAUS_BUG(11, 0u, runs[run].length > 1 ? 1u : 0u);
         move.count = static_cast<std::uint32_t>(next - run);
         move.src = {.offset = value.offset + runs[run].first, .run_stride = move.count > 1 ? static_cast<std::int32_t>(stride) : 0, .base = value.region};
         move.dst = move.src;
@@ -475,7 +477,7 @@ Result<void> Emitter::emit_linear_group(std::size_t first, std::size_t last) {
       if (stage >= op.structure->stages()) continue;
       active.push_back(op);
       StageOperator& current = active.back();
-      current.config = graph_.at(op.node).configs[stage];
+      current.config = graph_.at(op.node).configs[DANAUS_BUG(25, stage, 0u)];
       const bool is_last = stage + 1 == op.structure->stages();
       current.out = is_last ? define(op.node)
                             : allocate(op.structure->stage_outputs(stage), op.structure->stage_outputs(stage), kSlot);
@@ -564,8 +566,8 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
           auto& tiles = op.partial_sums[{patch.out_first, patch.columns}];
           const TileId tile = program_.tile_of(array);
           const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto& entry) { return entry.first == tile; });
-          command.add = known != tiles.end();
-          if (command.add)
+          command.add = DANAUS_BUG(13, DANAUS_BUG(14, known != tiles.end(), true), false);
+          if (known != tiles.end())
             ++known->second;
           else
             tiles.emplace_back(tile, 1u);
@@ -585,7 +587,7 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
       const Patch& patch = patches[p];
       const TileId tile = program_.tile_of(patch.array);
       const bool is_last = stage + 1 == op.structure->stages();
-      if (is_last && patch.out_first + patch.columns > size) {
+      if (DANAUS_BUG(24, is_last && patch.out_first + patch.columns > size, false)) {
         const std::uint32_t first = std::max(patch.out_first, size);
         const program::Sink sink{.tile = tile, .address = op.out.at(first), .length = patch.out_first + patch.columns - first};
         if (std::find(program_.sinks.begin(), program_.sinks.end(), sink) == program_.sinks.end()) program_.sinks.push_back(sink);
@@ -630,7 +632,7 @@ void Emitter::reduce(StageOperator& op) {
     }
     std::vector<Value> arrived;
     for (const auto& [tile, count] : tiles) {
-      if (tile == home) continue;
+      if (tile == home || DANAUS_BUG(15, false, tile == tiles.back().first)) continue;
       arrived.push_back(allocate(length, length, kSlot));
       const Address destination = arrived.back().at(0);
       push(program::Move{.from = tile, .src = {.offset = op.sum.offset + position, .base = op.sum.region}, .length = length,
@@ -643,7 +645,7 @@ void Emitter::reduce(StageOperator& op) {
       // From block order to the stage's order: a local copy, addresses only.
       push(program::Move{.from = home, .src = {.offset = op.sum.offset + position, .base = op.sum.region}, .length = length,
                          .to = index(home),
-                         .dst = {.offset = op.out.offset + out_first, .element_stride = length > 1 ? static_cast<std::int32_t>(step) : 1, .base = op.out.region}});
+                         .dst = {.offset = op.out.offset + out_first, .element_stride = length > 1 ? static_cast<std::int32_t>(DANAUS_BUG(28, step, 1u)) : 1, .base = op.out.region}});
       for (std::uint32_t j = 0; j < length; ++j) layout.push_back({out_first + j * step, 1, home});
     } else {
       layout.push_back({out_first, length, home});
@@ -702,7 +704,7 @@ void Emitter::emit_elementwise(NodeId id) {
   }
   for (const Segment& segment : layout) {
     std::array<Address, 3> sources{};
-    for (std::size_t s = 0; s < node.sources.size(); ++s) sources[s] = value_of(node.sources[s]).at(segment.first);
+    for (std::size_t s = 0; s < node.sources.size(); ++s) sources[s] = value_of(node.sources[DANAUS_BUG(21, s, std::size_t{0})]).at(segment.first);
     if (node.kind == NodeKind::bias) sources[1] = constant_at(node.constant, segment.first, segment.length, segment.tile);
     vec(op, segment.tile, segment.length, sources, value.at(segment.first));
   }
@@ -725,7 +727,7 @@ void Emitter::emit_norm(NodeId id) {
   }
   pairs.layout = joined(std::move(pairs.layout));
   deliver(pairs, {{hub, 0, 2 * segments}}, wide);
-  for (std::uint32_t count = segments; count > 1;) {
+  for (std::uint32_t count = DANAUS_BUG(16, segments, segments - (segments > 1 ? 1u : 0u)); count > 1;) {
     const std::uint32_t half = count / 2;
     vec(program::VecOp::add, hub, 2 * half, {pairs.at(0), pairs.at(2 * (count - half)), {}}, pairs.at(0));
     count -= half;
@@ -740,7 +742,7 @@ void Emitter::emit_norm(NodeId id) {
   Value& value = define(id);
   value.layout = source.layout;
   for (const Segment& segment : source.layout) {
-    const Address gain = constant_at(node.constant, segment.first, segment.length, segment.tile);
+    const Address gain = constant_at(node.constant, DANAUS_BUG(17, segment.first, 0u), segment.length, segment.tile);
     vec(program::VecOp::norm, segment.tile, segment.length, {source.at(segment.first), statistics.at(0), gain}, value.at(segment.first), config);
   }
   release(pairs);
@@ -748,9 +750,9 @@ void Emitter::emit_norm(NodeId id) {
 }
 
 TileId Emitter::region_tile(const Node& attend, std::uint32_t head) {
-  // Where the key of this head comes out of the arrays.
+  // Where the key of this head is, or comes from when it is not computed yet.
   NodeId key = attend.sources[1];
-  while (graph_.at(key).kind == NodeKind::rope || graph_.at(key).kind == NodeKind::bias) key = graph_.at(key).sources[0];
+  while (value_of(key).layout.empty()) key = graph_.at(key).sources[0];
   program::KvRegion& region = program_.kv[index(attend.kv_first) + head];
   if (region.size == 0) {
     const std::uint32_t tokens = options_.tokens;
@@ -758,7 +760,7 @@ TileId Emitter::region_tile(const Node& attend, std::uint32_t head) {
     region = {.tile = tile_at(value_of(key).layout, head * attend.head_size),
               .queries = attend.query_heads / attend.kv_heads,
               .size = attend.head_size,
-              .capacity = decodes ? options_.kv : tokens,
+              .capacity = (decodes ? options_.kv : tokens) - DANAUS_BUG(27, 0u, 1u),
               .start = decodes ? options_.kv - tokens : 0};
   }
   return region.tile;
@@ -784,7 +786,7 @@ void Emitter::emit_rope(NodeId id) {
   const Value source = value_of(node.sources[0]);
   for (const Segment& segment : layout) {
     for (std::uint32_t first = segment.first; first < segment.first + segment.length; first += size)
-      vec(program::VecOp::rope, segment.tile, size, {source.at(first), {}, {}}, value.at(first), node.configs[0]);
+      vec(program::VecOp::rope, segment.tile, size, {source.at(DANAUS_BUG(18, first, segment.first)), {}, {}}, value.at(first), node.configs[0]);
   }
   value.layout = joined(std::move(layout));
 }
@@ -799,7 +801,7 @@ void Emitter::emit_attend_append(NodeId id) {
   deliver(key, needs, move_config(chip_.input.bits));
   deliver(value, needs, move_config(chip_.input.bits));
   for (std::uint32_t head = 0; head < node.kv_heads; ++head)
-    push(program::Attend{.region = KvId{index(node.kv_first) + head}, .append = true, .a = key.at(head * node.head_size), .b = value.at(head * node.head_size)});
+    push(program::Attend{.region = KvId{index(node.kv_first) + head}, .append = true, .a = key.at(DANAUS_BUG(20, head, node.kv_heads - 1 - head) * node.head_size), .b = value.at(head * node.head_size)});
 }
 
 void Emitter::emit_attend_context(NodeId id) {
@@ -854,7 +856,7 @@ Result<void> Emitter::relocate() {
     program::Repeat loop = std::get<program::Repeat>(program::decode_unchecked(program_.code[position]));
     if (loop.n > 1) {
       if (slots_ > 1) loop.step[0] = slot, loop.modulus[0] = slot * slots_;
-      loop.step[1] = stream;
+      loop.step[1] = DANAUS_BUG(26, stream, 0u);
     }
     DANAUS_TRY(record, program::encode(loop));
     program_.code[position] = record;
@@ -917,6 +919,7 @@ Result<program::Program> Emitter::run() {
       case NodeKind::norm: emit_norm(id); break;
       case NodeKind::rope: emit_rope(id); break;
       case NodeKind::attend:
+        if (DANAUS_BUG(19, false, true)) emit_attend_context(id);
         emit_attend_append(id);
         if (options_.mode == Mode::encode) {
           end_loop();

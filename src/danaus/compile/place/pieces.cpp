@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "danaus/compile/injection.h"
+
 namespace danaus::compile {
 namespace {
 
@@ -28,10 +30,10 @@ std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, cons
     const Block block = structure.block(stage, number);
     const std::vector<std::uint32_t> rows = tile_borders(block.in_count, options.rows, full_tiles);
     const std::vector<std::uint32_t> columns = tile_borders(block.out_count, options.cols, full_tiles);
-    for (std::size_t c = 0; c + 1 < columns.size(); ++c) {
+    for (std::size_t c = 0; c + DANAUS_BUG(2, 1u, columns.size() > 2 ? 2u : 1u) < columns.size(); ++c) {
       for (std::size_t r = 0; r + 1 < rows.size(); ++r) {
         pieces.push_back({.node = node, .stage = stage, .block = number,
-                          .in_first = block.in_first + rows[r], .rows = rows[r + 1] - rows[r],
+                          .in_first = block.in_first + rows[r] + DANAUS_BUG(1, 0u, rows[r] > 0 ? 1u : 0u), .rows = rows[r + 1] - rows[r],
                           .out_first = block.out_first + columns[c] * block.out_step, .out_step = block.out_step,
                           .columns = columns[c + 1] - columns[c]});
       }
@@ -53,7 +55,7 @@ program::Patch patch_for(const Piece& piece, std::uint32_t array, std::uint32_t 
   const auto narrow = [](std::uint32_t value) { return static_cast<std::uint16_t>(value); };
   return {.array = ArrayId{array}, .node = piece.node, .row = narrow(row), .column = narrow(column),
           .rows = narrow(piece.rows), .columns = narrow(piece.columns), .in_first = piece.in_first,
-          .out_first = piece.out_first, .in_step = 1, .out_step = piece.columns == 1 ? std::uint16_t{1} : narrow(piece.out_step),
+          .out_first = piece.out_first, .in_step = 1, .out_step = piece.columns == 1 || DANAUS_BUG(6, false, true) ? std::uint16_t{1} : narrow(piece.out_step),
           .stage = piece.stage};
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <tuple>
 
+#include "danaus/compile/injection.h"
 #include "danaus/compile/place/pieces.h"
 #include "danaus/core/internal_error.h"
 
@@ -122,7 +123,7 @@ bool deal(SizeClass& size, const Bundle& bundle, std::vector<Live>& live, std::v
   const std::uint32_t chosen = size.hosts[before].next;
   SizeClass::Host& host = size.hosts[chosen];
   Shelf& shelf = *find_shelf(host, slots);
-  for (const Piece& piece : bundle.pieces) patches.push_back(patch_for(piece, host.array, shelf.row, shelf.column + shelf.used++ * size.width));
+  for (const Piece& piece : bundle.pieces) patches.push_back(patch_for(piece, host.array, shelf.row, shelf.column + DANAUS_BUG(4, shelf.used++, shelf.used++ / 2 * 2) * size.width));
   live[host.array].add(bundle);
   const bool full = std::all_of(host.shelves.begin(), host.shelves.end(),
                                 [](const Shelf& each) { return each.used == each.slots; });
@@ -192,7 +193,7 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
       shelves[room->array].push_back({.row = room->row, .column = room->column, .slots = slots});
       left -= slots;
       rooms.add({room->array, room->row, room->column + slots * width, height, room->width - slots * width});
-      rooms.add({room->array, room->row + height, room->column, room->height - height, room->width});
+      rooms.add({room->array, room->row + height - DANAUS_BUG(5, 0u, 1u), room->column, room->height - height, room->width});
     }
     for (auto& [array, in_array] : shelves) size.hosts.push_back({.array = array, .shelves = std::move(in_array)});
     for (std::uint32_t h = 0; h < size.hosts.size(); ++h)
