@@ -72,6 +72,18 @@ Layout joined(Layout layout) {
   return result;
 }
 
+/// The layout of a value from the home of each of its elements.
+Layout runs_of(const std::vector<TileId>& homes) {
+  Layout layout;
+  for (std::uint32_t element = 0; element < homes.size(); ++element) {
+    if (!layout.empty() && layout.back().tile == homes[element])
+      ++layout.back().length;
+    else
+      layout.push_back({element, 1, homes[element]});
+  }
+  return layout;
+}
+
 /// Which block of its stage a patch (part of) is.
 std::uint32_t block_number(const Structure& structure, const Patch& patch) {
   if (structure.kind == Structure::Kind::dense) return 0;
@@ -123,7 +135,8 @@ class Emitter {
   Result<void> emit_stage(std::vector<StageOperator>& operators, std::uint32_t stage);
   void emit_activations(const std::vector<StageOperator>& operators, const StageOperator& op, const Activation& activation,
                         std::span<const std::uint32_t> members);
-  void reduce(StageOperator& op);
+  /// Collects the partial sums of every output on one tile, its home.
+  void reduce(StageOperator& op, std::vector<TileId>& homes);
   void emit_elementwise(NodeId id);
   void emit_norm(NodeId id);
   void emit_rope(NodeId id);
@@ -581,40 +594,29 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
 
   // Homes of the outputs; outputs of padding go to sinks.
   for (StageOperator& op : operators) {
-    Layout layout;
     const std::uint32_t size = op.out.size;
+    const bool is_last = stage + 1 == op.structure->stages();
+    std::vector<TileId> homes(size);
     for (const std::uint32_t p : patches_of(op)) {
       const Patch& patch = patches[p];
       const TileId tile = program_.tile_of(patch.array);
-      const bool is_last = stage + 1 == op.structure->stages();
       if (DANAUS_BUG(24, is_last && patch.out_first + patch.columns > size, false)) {
         const std::uint32_t first = std::max(patch.out_first, size);
         const program::Sink sink{.tile = tile, .address = op.out.at(first), .length = patch.out_first + patch.columns - first};
         if (std::find(program_.sinks.begin(), program_.sinks.end(), sink) == program_.sinks.end()) program_.sinks.push_back(sink);
       }
-      if (op.rows_cut) continue;
-      for (std::uint32_t j = 0; j < patch.columns;) {
-        const std::uint32_t first = patch.out_first + j * patch.out_step;
-        if (first >= size) break;
-        const std::uint32_t length = patch.out_step == 1 ? std::min<std::uint32_t>(patch.columns, size - first) : 1;
-        layout.push_back({first, length, tile});
-        j += length;
-      }
+      for (std::uint32_t j = 0, element = patch.out_first; j < patch.columns && element < size; ++j, element += patch.out_step) homes[element] = tile;
     }
-    if (op.rows_cut)
-      reduce(op);
-    else
-      op.out.layout = joined(std::move(layout));
+    if (op.rows_cut) reduce(op, homes);
+    op.out.layout = runs_of(homes);
     if (op.gathers) release(op.sum);
   }
   return {};
 }
 
-void Emitter::reduce(StageOperator& op) {
+void Emitter::reduce(StageOperator& op, std::vector<TileId>& homes) {
   // Partial sums are wider than activations: 16 bits on the network.
   const ConfigId config = move_config(16);
-  const std::uint32_t stage = op.gathers ? 0 : op.structure->stages() - 1;
-  Layout layout;
   for (const auto& [range, tiles] : op.partial_sums) {
     const auto [out_first, columns] = range;
     if (out_first >= op.out.size) continue;  // padding only
@@ -623,7 +625,7 @@ void Emitter::reduce(StageOperator& op) {
     for (const auto& [tile, count] : tiles) {
       if (count > most || (count == most && tile < home)) home = tile, most = count;
     }
-    const std::uint32_t step = op.gathers ? op.structure->block(stage, 0).out_step : 1;
+    const std::uint32_t step = op.gathers ? op.structure->block(0, 0).out_step : 1;
     const std::uint32_t length = op.gathers ? columns : std::min(columns, op.out.size - out_first);
     std::uint32_t position = out_first;
     if (op.gathers) {
@@ -646,12 +648,9 @@ void Emitter::reduce(StageOperator& op) {
       push(program::Move{.from = home, .src = {.offset = op.sum.offset + position, .base = op.sum.region}, .length = length,
                          .to = index(home),
                          .dst = {.offset = op.out.offset + out_first, .element_stride = length > 1 ? static_cast<std::int32_t>(DANAUS_BUG(28, step, 1u)) : 1, .base = op.out.region}});
-      for (std::uint32_t j = 0; j < length; ++j) layout.push_back({out_first + j * step, 1, home});
-    } else {
-      layout.push_back({out_first, length, home});
     }
+    for (std::uint32_t j = 0; j < length; ++j) homes[out_first + j * step] = home;
   }
-  op.out.layout = joined(std::move(layout));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 ///
 ///  1 a cut block starts one input too late          13 partial sums always set instead of added
 ///  2 the last column tile of a block is forgotten   14 a partial sum is added to what is not there
-///  3 sparse: blocks share rows                      15 one tile's partial sum is not collected
+///  3 sparse: two blocks in one place                15 one tile's partial sum is not collected
 ///  4 dense: two pieces on one shelf slot            16 a norm forgets the sums of its last segment
 ///  5 dense: shelves overlap by a row                17 a norm uses the first gains everywhere
 ///  6 a strided block is placed with stride 1        18 a rope is applied one head too early

@@ -49,10 +49,10 @@ struct Address {
 /// One analog activation: drive the row window with src, read the column window into dst, in the array's own tile.
 struct Mvm {
   ArrayId array{};      ///< 24 bits
-  Window rows;
-  Window columns;
-  Place src;            ///< element order = row window order
-  Place dst;
+  Window rows{};
+  Window columns{};
+  Place src{};            ///< element order = row window order
+  Place dst{};
   bool add = false;     ///< add to dst instead of setting it
   ConfigId config{};
   bool operator==(const Mvm&) const = default;
@@ -62,13 +62,13 @@ struct Mvm {
 /// with `deal`, member q gets run q (count = members) and dst describes one run.
 struct Move {
   TileId from{};            ///< 20 bits
-  Place src;
+  Place src{};
   std::uint32_t length = 1; ///< 1..65536
   std::uint32_t count = 1;  ///< 1..65536
   bool to_group = false;
   bool deal = false;
   std::uint32_t to = 0;     ///< TileId or GroupId, 20 bits
-  Place dst;
+  Place dst{};
   ConfigId config{};        ///< a move configuration: bits per element; 0 = 8 bits
   bool operator==(const Move&) const = default;
 };
@@ -96,7 +96,7 @@ struct Vec {
   TileId tile{};
   std::uint32_t length = 1;  ///< 1..65536
   std::array<Address, 3> src{};
-  Address dst;
+  Address dst{};
   ConfigId config{};         ///< norm configuration for stat and norm, rope configuration for rope, 0 otherwise
   bool operator==(const Vec&) const = default;
 };
@@ -106,8 +106,8 @@ struct Attend {
   KvId region{};
   std::uint8_t region_base = 0;  ///< register added to the region index (interleaved sequences)
   bool append = false;
-  Address a;
-  Address b;
+  Address a{};
+  Address b{};
   bool operator==(const Attend&) const = default;
 };
 
@@ -135,7 +135,8 @@ struct Record {
   bool operator==(const Record&) const = default;
 };
 
-/// Result ids: program.range when a field does not fit its width.
+/// Result ids: program.range when a field does not fit its width, program.encoding when the command is not canonical (strides that
+/// mean nothing are 1 or 0, unused sources and configurations 0: the rules are in docs/program-format.md).
 Result<Record> encode(const Command& command);
 /// Result ids: program.encoding (unknown opcode, unused bits set, not canonical).
 Result<Command> decode(const Record& record);
@@ -192,7 +193,7 @@ struct Location {
   std::uint32_t first = 0;
   std::uint32_t length = 0;
   TileId tile{};
-  Address address;
+  Address address{};
   bool operator==(const Location&) const = default;
 };
 
@@ -209,7 +210,7 @@ struct Constant {
 /// Outputs of padding go here; exempt from the dead-data check and never read.
 struct Sink {
   TileId tile{};
-  Address address;
+  Address address{};
   std::uint32_t length = 0;
   bool operator==(const Sink&) const = default;
 };
@@ -240,11 +241,14 @@ struct Program {
   bool operator==(const Program&) const = default;
 };
 
+/// The text of a program whose names, keys of notes and node ids are good and whose records decode; patches should be sorted.
 std::string to_text(const Program& program);
-/// Errors: program.syntax, program.range, ... with line and column.
+/// Errors, all with line and column: program.magic, version, incomplete, syntax, range, name, duplicate, order, output, heads,
+/// encoding; graph.* and structure.* of core.
 Result<Program> parse_text(std::string_view text, const std::string& file_name);
 std::vector<std::byte> to_binary(const Program& program);
-/// Errors: program.magic, program.version, program.truncated, program.crc, program.section, program.encoding ... with offset.
+/// Errors, all with the byte offset: program.magic, version, truncated, crc, section, range, name, order, output, heads, encoding;
+/// graph.* and structure.* of core.
 Result<Program> parse_binary(std::span<const std::byte> bytes, const std::string& file_name);
 /// Reads either form (told apart by the magic).
 Result<Program> load(const std::filesystem::path& path);

@@ -25,8 +25,8 @@ Result<Placement> place_sparse(const Graph& graph, const PlaceOptions& options) 
       }
       const std::uint32_t per_array = std::min(options.rows / rows, options.cols / columns);
       for (std::uint32_t number = 0; number < pieces.size(); ++number) {
-        const std::uint32_t slot = number % per_array;
-        patches.push_back(patch_for(pieces[number], arrays + number / per_array, DANAUS_BUG(3, slot, 0u) * rows, slot * columns));
+        const std::uint32_t slot = number % per_array / DANAUS_BUG(3, 1u, 2u);
+        patches.push_back(patch_for(pieces[number], arrays + number / per_array, slot * rows, slot * columns));
       }
       arrays += (static_cast<std::uint32_t>(pieces.size()) + per_array - 1) / per_array;
     }
