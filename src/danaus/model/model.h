@@ -29,8 +29,9 @@ struct Tensor {
   std::uint64_t elements() const;
 };
 
-/// Converts rows [first, first + count) of a matrix (or elements of a vector as one row each ... a vector is one row) to float.
-/// `out` has count * row length elements. Exact for every supported type.
+/// Converts rows [first, first + count) to float. A row runs along the last dimension: a matrix {out, in} has `out`
+/// rows, a vector is one row. `out` has count * row length elements. Exact wherever the value is a float; F64, I32, I64
+/// and the sum of Q4_1 are rounded once.
 void dequantise_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t count, std::span<float> out);
 
 enum class Family : std::uint8_t { llama, bert, matrices };
@@ -39,11 +40,11 @@ std::string_view name_of(Family family);
 /// A linear operator of the graph and where its weights are (none for shape files).
 struct LinearOperator {
   NodeId node{};
-  std::string name;            ///< = the node's name
+  std::string name;  ///< = the node's name
   std::uint32_t layer = 0;
   std::uint32_t out = 0;
   std::uint32_t in = 0;
-  std::optional<Tensor> weight; ///< {out, in}
+  std::optional<Tensor> weight;  ///< {out, in}
 };
 
 /// A matrix that is not mapped onto arrays and why ("embedding", "lm head (tied)", "pooler").
@@ -63,26 +64,32 @@ struct Dimensions {
   std::uint32_t head_size = 0;
   std::uint32_t vocab = 0;
   std::uint32_t context = 0;
+  bool operator==(const Dimensions&) const = default;
 };
 
 /// A model as the rest of danaus sees it: the operator graph with all linear nodes dense, its weights mapped in place.
-/// Graph conventions: one input node "x"; llama layers are pre-norm (rms norm, q k v, rope, attend, o, add, norm, gate up,
-/// silu, mul, down, add) and end with the final norm; bert layers are post-norm (q k v with bias, attend, o, bias, add, norm,
-/// norm bias, up, bias, gelu, down, bias, add, norm, norm bias). A bag of matrices has one input and output per matrix.
-/// Nodes of one layer are neighbours; linear nodes with the same source (q/k/v, gate/up) are neighbours.
+/// Graph conventions: one input node "x"; llama layers are pre-norm (rms norm, q k v, rope, attend, o, add, norm, gate
+/// up, silu, mul, down, add) and end with the final norm; bert layers are post-norm (q k v with bias, attend, o, bias,
+/// add, norm, norm bias, up, bias, gelu, down, bias, add, norm, norm bias). A bag of matrices has one input and output
+/// per matrix. Constants (gains, biases) are named as their tensors ("blk.0.attn_norm.weight"), linear nodes as theirs
+/// without ".weight", those of a bag as the tensor. Nodes of one layer are neighbours; linear nodes with the same
+/// source (q/k/v, gate/up) are neighbours.
 struct Model {
   std::string name;
   Family family = Family::llama;
   Dimensions dimensions;
   Graph graph;
-  std::vector<LinearOperator> linear;   ///< in graph order
+  std::vector<LinearOperator> linear;  ///< in graph order
   std::vector<DigitalMatrix> digital;
-  std::vector<Tensor> tensors;          ///< every tensor of the file(s); empty for shapes
-  Digest digest;                        ///< of shape, names and (for files) the file's size and header
+  std::vector<Tensor> tensors;  ///< every tensor of the file(s); empty for shapes
+  Digest digest;                ///< of shape, names and (for files) the file's size and header
   bool has_weights() const { return !tensors.empty(); }
 };
 
 /// MODEL of the command line: a preset name, a shape .toml, a .gguf, a .safetensors, or a Hugging Face folder.
+/// A .safetensors with a config.json beside it is that model, otherwise a bag of matrices.
+/// Errors: model.unknown, model.unsupported-format, and those of the importers (shape.*, gguf.*, safetensors.*, hf.*,
+/// model.*).
 Result<Model> load(const std::string& name_or_path);
 /// Names of the embedded shape presets, sorted.
 std::vector<std::string_view> preset_names();

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "danaus/core/graph.h"
+#include "danaus/model/model.h"
+#include "danaus/model/shape.h"
+
+namespace danaus::model {
+
+/// Makes a Model node by node and, where there are weights, checks each against the tensors of the file.
+/// The first error is kept and returned by finish(); later calls do nothing useful but are harmless.
+///
+/// Every tensor must be accounted for: used by a node, listed by matrix_outside, or named by outside. A tensor that is
+/// left over means that the file computes something else than the graph, so finish() refuses it. Errors:
+/// model.missing-tensor, model.tensor-shape, model.tensor-type, model.duplicate-tensor, model.unsupported-tensor,
+/// graph.*.
+class GraphBuilder {
+ public:
+  /// `tensors`: all tensors of the file(s); nothing for a shape without weights.
+  GraphBuilder(Shape shape, std::optional<std::vector<Tensor>> tensors);
+
+  bool failed() const { return error_.has_value(); }
+  bool has_tensor(std::string_view name) const { return by_name_.contains(name); }
+  void set_layer(std::uint32_t layer) { layer_ = layer; }
+
+  ConfigId config(const Config& config);
+  NodeId input(std::string name, std::uint32_t size);
+  /// W x with W = tensor `weight` of shape {out, size of source}.
+  NodeId linear(std::string name, std::string_view weight, NodeId source, std::uint32_t out);
+  NodeId bias(const std::string& tensor, NodeId source);
+  NodeId norm(std::string name, NodeId source, ConfigId config, const std::string& gain);
+  NodeId rope(std::string name, NodeId source, ConfigId config);
+  /// Heads as in the shape; the regions of layer L start at L * kv_heads.
+  NodeId attend(std::string name, NodeId query, NodeId key, NodeId value, bool all_tokens);
+  /// add or mul.
+  NodeId combine(NodeKind kind, std::string name, NodeId a, NodeId b);
+  /// The shape's activation; its kind ends the name: prefix + "silu".
+  NodeId activation(std::string_view prefix, NodeId source);
+  void output(NodeId node);
+
+  /// A matrix {rows, cols} that stays digital and that the file must have; `name` is listed.
+  void matrix_outside(std::string name, std::string_view tensor, std::uint64_t rows, std::uint64_t cols,
+                      std::string reason);
+  /// A digital matrix that is not a tensor of its own (a tied head).
+  void list_outside(std::string name, std::uint64_t rows, std::uint64_t cols, std::string reason);
+  /// A tensor that the file may have and the graph does not use; all but vectors are listed.
+  void outside(std::string_view tensor, const std::string& reason);
+  /// The same for all tensors whose names begin so.
+  void outside_beginning(std::string_view prefix, const std::string& reason);
+
+  /// The model, its graph validated.
+  Result<Model> finish() &&;
+
+ private:
+  NodeId push(Node node);
+  /// Marks a tensor as used and checks its shape; nothing without weights or after an error.
+  const Tensor* use(std::string_view name, const std::vector<std::uint64_t>& shape);
+  void leave_outside(std::size_t number, const std::string& reason);
+
+  Shape shape_;
+  Model model_;
+  bool has_weights_ = false;
+  std::map<std::string, std::size_t, std::less<>> by_name_;
+  std::vector<bool> used_;
+  std::uint32_t layer_ = 0;
+  std::optional<Error> error_;
+};
+
+/// The text that a model's digest covers beside its shape: name, type, shape and offset of every tensor, and file
+/// sizes.
+std::string describe(const std::vector<Tensor>& tensors);
+
+/// {rows, cols} for error messages.
+std::string shape_text(const std::vector<std::uint64_t>& shape);
+
+}  // namespace danaus::model

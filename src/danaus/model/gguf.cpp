@@ -1,0 +1,609 @@
+#include "danaus/model/gguf.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "danaus/model/element.h"
+#include "danaus/model/llama.h"
+#include "danaus/model/text.h"
+
+// GGUF reader (format: github.com/ggml-org/ggml, docs/gguf.md).
+//   header: "GGUF", version u32, tensor count u64, metadata count u64
+//   metadata: key string, type u32, value       string: length u64 and characters; array: type u32, count u64, elements
+//   tensor: name string, rank u32, sizes u64 (fastest first), type u32, offset u64 from the start of the data
+//   data: begins at the next multiple of general.alignment, each tensor at such a multiple
+// Every count and length is checked against the bytes that are left before it is believed, so a damaged file can
+// neither lead outside of its bytes nor to an allocation larger than a small multiple of its size.
+
+namespace danaus::model {
+namespace {
+
+using Type = GgufValue::Type;
+
+constexpr std::uint64_t kMostMetadata = 1u << 16;
+constexpr std::uint64_t kMostTensors = 1u << 20;
+constexpr std::uint64_t kSmallestMetadata = 8 + 1 + 4 + 1;        // key of one letter, type, one byte
+constexpr std::uint64_t kSmallestTensor = 8 + 1 + 4 + 8 + 4 + 8;  // name of one letter, one dimension
+constexpr std::uint64_t kLongestName = 255;                       // as long as a node's name can be
+constexpr std::uint32_t kMostDimensions = 4;
+constexpr std::uint32_t kDeepestArray = 4;
+constexpr std::uint64_t kLargestAlignment = 1u << 20;
+
+/// Bytes of a scalar; 0 for strings and arrays.
+std::uint64_t size_of(Type type) {
+  switch (type) {
+    case Type::u8:
+    case Type::i8:
+    case Type::boolean:
+      return 1;
+    case Type::u16:
+    case Type::i16:
+      return 2;
+    case Type::u32:
+    case Type::i32:
+    case Type::f32:
+      return 4;
+    case Type::u64:
+    case Type::i64:
+    case Type::f64:
+      return 8;
+    case Type::string:
+    case Type::array:
+      return 0;
+  }
+  return 0;
+}
+
+std::uint64_t little_endian(std::span<const std::byte> bytes) {
+  std::uint64_t value = 0;
+  for (std::size_t n = 0; n < bytes.size(); ++n) value |= std::to_integer<std::uint64_t>(bytes[n]) << (8 * n);
+  return value;
+}
+
+/// An integer of any type as 64 bits, sign extended; nothing for other types.
+std::optional<std::int64_t> integer_of(Type type, std::span<const std::byte> bytes) {
+  if (size_of(type) == 0) return std::nullopt;
+  const std::uint64_t raw = little_endian(bytes);
+  switch (type) {
+    case Type::u8:
+    case Type::u16:
+    case Type::u32:
+      return static_cast<std::int64_t>(raw);
+    case Type::i8:
+      return static_cast<std::int8_t>(raw);
+    case Type::i16:
+      return static_cast<std::int16_t>(raw);
+    case Type::i32:
+      return static_cast<std::int32_t>(raw);
+    case Type::i64:
+      return static_cast<std::int64_t>(raw);
+    case Type::u64:
+      if (raw > static_cast<std::uint64_t>(INT64_MAX)) return std::nullopt;
+      return static_cast<std::int64_t>(raw);
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<double> real_of(Type type, std::span<const std::byte> bytes) {
+  if (type == Type::f32) return std::bit_cast<float>(static_cast<std::uint32_t>(little_endian(bytes)));
+  if (type == Type::f64) return std::bit_cast<double>(little_endian(bytes));
+  return std::nullopt;
+}
+
+std::string_view characters(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// Tensor types of the format by number; `type` is set for those that danaus reads.
+struct TensorType {
+  std::uint32_t number;
+  std::string_view name;
+  std::optional<ElementType> type;
+};
+
+constexpr TensorType kTensorTypes[] = {
+    {0, "F32", ElementType::f32},     {1, "F16", ElementType::f16},     {2, "Q4_0", ElementType::q4_0},
+    {3, "Q4_1", ElementType::q4_1},   {6, "Q5_0", std::nullopt},        {7, "Q5_1", std::nullopt},
+    {8, "Q8_0", ElementType::q8_0},   {9, "Q8_1", std::nullopt},        {10, "Q2_K", std::nullopt},
+    {11, "Q3_K", std::nullopt},       {12, "Q4_K", std::nullopt},       {13, "Q5_K", std::nullopt},
+    {14, "Q6_K", std::nullopt},       {15, "Q8_K", std::nullopt},       {16, "IQ2_XXS", std::nullopt},
+    {17, "IQ2_XS", std::nullopt},     {18, "IQ3_XXS", std::nullopt},    {19, "IQ1_S", std::nullopt},
+    {20, "IQ4_NL", std::nullopt},     {21, "IQ3_S", std::nullopt},      {22, "IQ2_S", std::nullopt},
+    {23, "IQ4_XS", std::nullopt},     {24, "I8", ElementType::i8},      {25, "I16", ElementType::i16},
+    {26, "I32", ElementType::i32},    {27, "I64", ElementType::i64},    {28, "F64", ElementType::f64},
+    {29, "IQ1_M", std::nullopt},      {30, "BF16", ElementType::bf16},  {31, "Q4_0_4_4", std::nullopt},
+    {32, "Q4_0_4_8", std::nullopt},   {33, "Q4_0_8_8", std::nullopt},   {34, "TQ1_0", std::nullopt},
+    {35, "TQ2_0", std::nullopt},      {36, "IQ4_NL_4_4", std::nullopt}, {37, "IQ4_NL_4_8", std::nullopt},
+    {38, "IQ4_NL_8_8", std::nullopt}, {39, "MXFP4", std::nullopt}};
+
+/// A position in the bytes; every read is checked.
+class Cursor {
+ public:
+  Cursor(std::span<const std::byte> bytes, std::string_view name) : bytes_(bytes), name_(name) {}
+
+  std::uint64_t offset() const { return offset_; }
+  std::uint64_t left() const { return bytes_.size() - offset_; }
+  std::string_view name() const { return name_; }
+
+  Result<std::span<const std::byte>> take(std::uint64_t count, std::string_view what) {
+    if (count > left())
+      return fail(Error("gguf.truncated", Failure::bad_input,
+                        fmt::format("{} needs {} bytes, {} are left in the file", what, count, left()))
+                      .in_file(name_)
+                      .at_offset(offset_)
+                      .with_hint("the file is damaged or its download was not finished"));
+    const std::span<const std::byte> taken = bytes_.subspan(offset_, count);
+    offset_ += count;
+    return taken;
+  }
+
+  Result<std::uint32_t> u32(std::string_view what) {
+    DANAUS_TRY(raw, take(4, what));
+    return static_cast<std::uint32_t>(little_endian(raw));
+  }
+
+  Result<std::uint64_t> u64(std::string_view what) {
+    DANAUS_TRY(raw, take(8, what));
+    return little_endian(raw);
+  }
+
+  Result<std::string_view> text(std::string_view what) {
+    DANAUS_TRY(length, u64(what));
+    DANAUS_TRY(raw, take(length, what));
+    return characters(raw);
+  }
+
+  /// A key or tensor name: 1 to kLongestName characters.
+  Result<std::string_view> identifier(std::string_view what) {
+    const std::uint64_t start = offset_;
+    DANAUS_TRY(found, text(what));
+    if (found.empty() || found.size() > kLongestName)
+      return fail(Error("gguf.name", Failure::bad_input,
+                        fmt::format("{} has {} characters (1 to {} are possible)", what, found.size(), kLongestName))
+                      .in_file(name_)
+                      .at_offset(start));
+    return found;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::string_view name_;
+  std::uint64_t offset_ = 0;
+};
+
+Result<Type> read_type(Cursor& cursor) {
+  const std::uint64_t start = cursor.offset();
+  DANAUS_TRY(number, cursor.u32("the type of a metadata value"));
+  if (number > static_cast<std::uint32_t>(Type::f64))
+    return fail(Error("gguf.value-type", Failure::bad_input, fmt::format("{} is no type of a metadata value", number))
+                    .in_file(cursor.name())
+                    .at_offset(start));
+  return static_cast<Type>(number);
+}
+
+/// Moves over `count` values of one type, checking them. Every element takes at least one byte, so the loops end with
+/// the file.
+Result<void> skip_values(Cursor& cursor, Type type, std::uint64_t count, std::uint32_t depth) {
+  const std::uint64_t start = cursor.offset();
+  if (const std::uint64_t size = size_of(type); size != 0) {
+    if (count > cursor.left() / size)
+      return fail(Error("gguf.truncated", Failure::bad_input,
+                        fmt::format("{} metadata values of {} bytes do not fit into the {} bytes that are left", count,
+                                    size, cursor.left()))
+                      .in_file(cursor.name())
+                      .at_offset(start)
+                      .with_hint("the file is damaged or its download was not finished"));
+    DANAUS_TRY(raw, cursor.take(count * size, "a metadata value"));
+    if (type == Type::boolean) {
+      for (std::size_t n = 0; n < raw.size(); ++n) {
+        if (std::to_integer<unsigned>(raw[n]) > 1)
+          return fail(Error("gguf.boolean", Failure::bad_input,
+                            fmt::format("a truth value is {}, not 0 or 1", std::to_integer<unsigned>(raw[n])))
+                          .in_file(cursor.name())
+                          .at_offset(start + n));
+      }
+    }
+    return {};
+  }
+  for (std::uint64_t n = 0; n < count; ++n) {
+    if (type == Type::string) {
+      DANAUS_CHECK(cursor.text("a metadata string"));
+      continue;
+    }
+    if (depth == kDeepestArray)
+      return fail(Error("gguf.nesting", Failure::bad_input, "metadata arrays are nested too deeply")
+                      .in_file(cursor.name())
+                      .at_offset(cursor.offset()));
+    DANAUS_TRY(element, read_type(cursor));
+    DANAUS_TRY(length, cursor.u64("the length of a metadata array"));
+    DANAUS_CHECK(skip_values(cursor, element, length, depth + 1));
+  }
+  return {};
+}
+
+Result<GgufValue> read_value(Cursor& cursor, std::span<const std::byte> bytes) {
+  GgufValue value;
+  DANAUS_TRY(type, read_type(cursor));
+  value.type = type;
+  if (type == Type::string) {
+    DANAUS_TRY(length, cursor.u64("the length of a metadata string"));
+    value.offset = cursor.offset();
+    DANAUS_TRY(raw, cursor.take(length, "a metadata string"));
+    value.bytes = raw;
+    return value;
+  }
+  if (type == Type::array) {
+    DANAUS_TRY(element, read_type(cursor));
+    DANAUS_TRY(count, cursor.u64("the length of a metadata array"));
+    value.element = element;
+    value.count = count;
+  }
+  value.offset = cursor.offset();
+  DANAUS_CHECK(skip_values(cursor, type == Type::array ? value.element : type, value.count, 1));
+  value.bytes = bytes.subspan(value.offset, cursor.offset() - value.offset);
+  return value;
+}
+
+/// A tensor as the file describes it, before its bytes are known.
+struct TensorInfo {
+  Tensor tensor;
+  std::uint64_t described_at = 0;
+  std::uint64_t offset = 0;  ///< from the start of the data
+  std::uint64_t size = 0;
+};
+
+Result<TensorInfo> read_tensor_info(Cursor& cursor) {
+  TensorInfo info;
+  info.described_at = cursor.offset();
+  DANAUS_TRY(name, cursor.identifier("the name of a tensor"));
+  info.tensor.name = name;
+  const std::string shown = printable(name);
+  const auto located = [&](Error error) {
+    return fail(std::move(error).in_file(cursor.name()).at_offset(info.described_at));
+  };
+  DANAUS_TRY(rank, cursor.u32("the rank of a tensor"));
+  if (rank == 0 || rank > kMostDimensions)
+    return located(
+        Error("gguf.rank", Failure::bad_input,
+              fmt::format("the tensor '{}' has {} dimensions (1 to {} are possible)", shown, rank, kMostDimensions)));
+  for (std::uint32_t n = 0; n < rank; ++n) {
+    DANAUS_TRY(size, cursor.u64("a dimension of a tensor"));
+    if (size == 0)
+      return located(
+          Error("gguf.dimension", Failure::bad_input, fmt::format("the tensor '{}' has a dimension of 0", shown)));
+    info.tensor.shape.push_back(size);
+  }
+  std::reverse(info.tensor.shape.begin(), info.tensor.shape.end());
+  DANAUS_TRY(number, cursor.u32("the type of a tensor"));
+  DANAUS_TRY(offset, cursor.u64("the offset of a tensor"));
+  info.offset = offset;
+  const TensorType* type = std::find_if(std::begin(kTensorTypes), std::end(kTensorTypes),
+                                        [&](const TensorType& entry) { return entry.number == number; });
+  if (type == std::end(kTensorTypes))
+    return located(Error("gguf.tensor-type", Failure::bad_input,
+                         fmt::format("the tensor '{}' has the type {}, which GGUF does not have", shown, number)));
+  if (!type->type)
+    return located(Error("gguf.unsupported-type", Failure::unsupported,
+                         fmt::format("the tensor '{}' has the type {}, which is not supported", shown, type->name))
+                       .with_hint("supported are F32, F16, BF16, F64, Q4_0, Q4_1, Q8_0 and integers; quantise the "
+                                  "model to one of these"));
+  info.tensor.type = *type->type;
+  const std::optional<std::uint64_t> size = storage_bytes(info.tensor.type, info.tensor.shape);
+  if (!size)
+    return located(
+        Error("gguf.dimension", Failure::bad_input,
+              fmt::format("the dimensions {} of the tensor '{}' are too large or its rows are not whole blocks of {}",
+                          fmt::join(info.tensor.shape, " x "), shown, type->name)));
+  info.size = *size;
+  return info;
+}
+
+/// Gives every tensor its bytes: aligned, inside the file, not overlapping.
+Result<void> locate_tensors(std::vector<TensorInfo>& infos, std::span<const std::byte> bytes, const GgufFile& file,
+                            std::uint64_t header_end, const std::shared_ptr<const MappedFile>& mapped) {
+  const std::uint64_t padding = (file.alignment - header_end % file.alignment) % file.alignment;
+  const std::uint64_t available = bytes.size() - header_end < padding ? 0 : bytes.size() - header_end - padding;
+  for (TensorInfo& info : infos) {
+    const std::string shown = printable(info.tensor.name);
+    if (info.offset % file.alignment != 0)
+      return fail(Error("gguf.alignment", Failure::bad_input,
+                        fmt::format("the offset {} of the tensor '{}' is not a multiple of the alignment {}",
+                                    info.offset, shown, file.alignment))
+                      .in_file(file.name)
+                      .at_offset(info.described_at));
+    if (info.offset > available || info.size > available - info.offset)
+      return fail(Error("gguf.truncated", Failure::bad_input,
+                        fmt::format("the tensor '{}' needs {} bytes at {} of the data, the file has {}", shown,
+                                    info.size, info.offset, available))
+                      .in_file(file.name)
+                      .at_offset(info.described_at)
+                      .with_hint("the file is damaged or its download was not finished"));
+    info.tensor.bytes = bytes.subspan(header_end + padding + info.offset, info.size);
+    info.tensor.file = mapped;
+  }
+  std::vector<const TensorInfo*> by_offset;
+  for (const TensorInfo& info : infos) by_offset.push_back(&info);
+  std::stable_sort(by_offset.begin(), by_offset.end(),
+                   [](const TensorInfo* a, const TensorInfo* b) { return a->offset < b->offset; });
+  for (std::size_t n = 1; n < by_offset.size(); ++n) {
+    if (by_offset[n]->offset - by_offset[n - 1]->offset < by_offset[n - 1]->size)
+      return fail(Error("gguf.overlap", Failure::bad_input,
+                        fmt::format("the tensors '{}' and '{}' overlap", printable(by_offset[n - 1]->tensor.name),
+                                    printable(by_offset[n]->tensor.name)))
+                      .in_file(file.name)
+                      .at_offset(by_offset[n]->described_at));
+  }
+  return {};
+}
+
+Result<void> read_alignment(GgufFile& file) {
+  const GgufValue* value = file.find("general.alignment");
+  if (value == nullptr) return {};
+  const std::optional<std::uint64_t> alignment = value->whole();
+  if (!alignment || !std::has_single_bit(*alignment) || *alignment > kLargestAlignment)
+    return fail(Error("gguf.alignment", Failure::bad_input,
+                      fmt::format("general.alignment is not a power of two between 1 and {}", kLargestAlignment))
+                    .in_file(file.name)
+                    .at_offset(value->offset));
+  file.alignment = *alignment;
+  return {};
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> GgufValue::whole() const {
+  const std::optional<std::int64_t> value = integer_of(type, bytes);
+  if (!value || *value < 0) return std::nullopt;
+  return static_cast<std::uint64_t>(*value);
+}
+
+std::optional<double> GgufValue::real() const { return real_of(type, bytes); }
+
+std::optional<bool> GgufValue::truth() const {
+  if (type != Type::boolean) return std::nullopt;
+  return bytes[0] != std::byte{0};
+}
+
+std::optional<std::string_view> GgufValue::text() const {
+  if (type != Type::string) return std::nullopt;
+  return characters(bytes);
+}
+
+std::optional<std::vector<std::string_view>> GgufValue::texts() const {
+  if (type != Type::array || element != Type::string) return std::nullopt;
+  std::vector<std::string_view> found;
+  found.reserve(count);
+  for (std::uint64_t position = 0; position < bytes.size();) {
+    const std::uint64_t length = little_endian(bytes.subspan(position, 8));
+    found.push_back(characters(bytes.subspan(position + 8, length)));
+    position += 8 + length;
+  }
+  return found;
+}
+
+std::optional<std::vector<double>> GgufValue::reals() const {
+  if (type != Type::array || (element != Type::f32 && element != Type::f64)) return std::nullopt;
+  const std::uint64_t size = size_of(element);
+  std::vector<double> found;
+  found.reserve(count);
+  for (std::uint64_t n = 0; n < count; ++n) found.push_back(*real_of(element, bytes.subspan(n * size, size)));
+  return found;
+}
+
+std::optional<std::vector<std::int64_t>> GgufValue::integers() const {
+  const std::uint64_t size = size_of(element);
+  if (type != Type::array || size == 0) return std::nullopt;
+  std::vector<std::int64_t> found;
+  found.reserve(count);
+  for (std::uint64_t n = 0; n < count; ++n) {
+    const std::optional<std::int64_t> value = integer_of(element, bytes.subspan(n * size, size));
+    if (!value) return std::nullopt;
+    found.push_back(*value);
+  }
+  return found;
+}
+
+const GgufValue* GgufFile::find(std::string_view key) const {
+  const std::map<std::string, GgufValue, std::less<>>::const_iterator found = metadata.find(key);
+  return found == metadata.end() ? nullptr : &found->second;
+}
+
+Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, std::string_view name,
+                            std::shared_ptr<const MappedFile> mapped) {
+  GgufFile file;
+  file.name = name;
+  Cursor cursor(bytes, name);
+  DANAUS_TRY(magic, cursor.take(4, "the magic number"));
+  if (characters(magic) != "GGUF")
+    return fail(Error("gguf.magic", Failure::bad_input, "this is not a GGUF file: it does not begin with \"GGUF\"")
+                    .in_file(name)
+                    .at_offset(0));
+  DANAUS_TRY(version, cursor.u32("the version"));
+  if (version != 2 && version != 3) {
+    const bool swapped = version != 0 && (version & 0xffffu) == 0;
+    return fail(Error("gguf.unsupported-version", Failure::unsupported,
+                      swapped ? std::string("big-endian GGUF files are not supported")
+                              : fmt::format("GGUF version {} is not supported (2 and 3 are)", version))
+                    .in_file(name)
+                    .at_offset(4)
+                    .with_hint("convert the model again with a current converter"));
+  }
+  file.version = version;
+  DANAUS_TRY(tensor_count, cursor.u64("the number of tensors"));
+  DANAUS_TRY(metadata_count, cursor.u64("the number of metadata entries"));
+  if (tensor_count > kMostTensors || tensor_count > cursor.left() / kSmallestTensor)
+    return fail(
+        Error("gguf.count", Failure::bad_input,
+              fmt::format("{} tensors are more than a file of {} bytes can describe", tensor_count, bytes.size()))
+            .in_file(name)
+            .at_offset(8));
+  if (metadata_count > kMostMetadata || metadata_count > cursor.left() / kSmallestMetadata)
+    return fail(Error("gguf.count", Failure::bad_input,
+                      fmt::format("{} metadata entries are more than a file of {} bytes can have", metadata_count,
+                                  bytes.size()))
+                    .in_file(name)
+                    .at_offset(16));
+
+  for (std::uint64_t n = 0; n < metadata_count; ++n) {
+    const std::uint64_t start = cursor.offset();
+    DANAUS_TRY(key, cursor.identifier("a metadata key"));
+    DANAUS_TRY(value, read_value(cursor, bytes));
+    if (!file.metadata.emplace(key, value).second)
+      return fail(Error("gguf.duplicate-key", Failure::bad_input,
+                        fmt::format("the metadata key '{}' appears twice", printable(key)))
+                      .in_file(name)
+                      .at_offset(start));
+  }
+  DANAUS_CHECK(read_alignment(file));
+
+  std::vector<TensorInfo> infos;
+  std::set<std::string_view> names;
+  for (std::uint64_t n = 0; n < tensor_count; ++n) {
+    DANAUS_TRY(info, read_tensor_info(cursor));
+    infos.push_back(std::move(info));
+  }
+  for (const TensorInfo& info : infos) {
+    if (!names.insert(info.tensor.name).second)
+      return fail(Error("gguf.duplicate-tensor", Failure::bad_input,
+                        fmt::format("two tensors are called '{}'", printable(info.tensor.name)))
+                      .in_file(name)
+                      .at_offset(info.described_at));
+  }
+  DANAUS_CHECK(locate_tensors(infos, bytes, file, cursor.offset(), mapped));
+  for (TensorInfo& info : infos) file.tensors.push_back(std::move(info.tensor));
+  return file;
+}
+
+Result<GgufFile> read_gguf(const std::filesystem::path& path) {
+  DANAUS_TRY(file, MappedFile::open(path));
+  return parse_gguf(file->bytes(), file->name(), file);
+}
+
+namespace {
+
+tl::unexpected<Error> wrong_key_type(const GgufFile& file, const GgufValue& value, std::string_view key,
+                                     std::string_view wanted) {
+  return fail(Error("gguf.key-type", Failure::bad_input, fmt::format("the metadata key '{}' is not {}", key, wanted))
+                  .in_file(file.name)
+                  .at_offset(value.offset));
+}
+
+tl::unexpected<Error> missing_key(const GgufFile& file, std::string_view key) {
+  return fail(
+      Error("gguf.missing-key", Failure::bad_input, fmt::format("the metadata has no '{}'", key)).in_file(file.name));
+}
+
+/// A positive number of 32 bits, `otherwise` if the key is absent and 0 is allowed as "not given".
+Result<std::uint32_t> dimension(const GgufFile& file, std::string_view key,
+                                std::optional<std::uint32_t> otherwise = {}) {
+  const GgufValue* value = file.find(key);
+  if (value == nullptr) {
+    if (otherwise) return *otherwise;
+    return missing_key(file, key);
+  }
+  const std::optional<std::uint64_t> number = value->whole();
+  if (!number || *number == 0 || *number > UINT32_MAX)
+    return wrong_key_type(file, *value, key, "one positive number of 32 bits");
+  return static_cast<std::uint32_t>(*number);
+}
+
+Result<double> real_number(const GgufFile& file, std::string_view key, std::optional<double> otherwise = {}) {
+  const GgufValue* value = file.find(key);
+  if (value == nullptr) {
+    if (otherwise) return *otherwise;
+    return missing_key(file, key);
+  }
+  const std::optional<double> number = value->real();
+  if (!number) return wrong_key_type(file, *value, key, "a real number");
+  return *number;
+}
+
+/// What llama files can ask for beyond the plain architecture.
+Result<void> refuse_variants(const GgufFile& file, const Dimensions& dimensions) {
+  const auto refuse = [&](std::string_view key, std::string_view what) {
+    return fail(
+        Error("gguf.unsupported-key", Failure::unsupported, fmt::format("{} ('{}') is not supported", what, key))
+            .in_file(file.name)
+            .at_offset(file.find(key)->offset));
+  };
+  const auto number_above = [&](std::string_view key, std::uint64_t most) {
+    const GgufValue* value = file.find(key);
+    return value != nullptr && value->whole().value_or(most + 1) > most;
+  };
+  if (number_above("llama.expert_count", 0)) return refuse("llama.expert_count", "a mixture of experts");
+  if (number_above("split.count", 1)) return refuse("split.count", "a model in several files");
+  const GgufValue* scaling = file.find("llama.rope.scaling.type");
+  if (scaling != nullptr && scaling->text() != "none")
+    return refuse("llama.rope.scaling.type", "scaling of the rotary embedding");
+  const GgufValue* linear_scale = file.find("llama.rope.scale_linear");
+  if (linear_scale != nullptr && linear_scale->real() != 1.0)
+    return refuse("llama.rope.scale_linear", "scaling of the rotary embedding");
+  DANAUS_TRY(rotated, dimension(file, "llama.rope.dimension_count", dimensions.head_size));
+  if (rotated != dimensions.head_size)
+    return refuse("llama.rope.dimension_count", "a rotary embedding over a part of each head");
+  DANAUS_TRY(value_size, dimension(file, "llama.attention.value_length", dimensions.head_size));
+  if (value_size != dimensions.head_size)
+    return refuse("llama.attention.value_length", "a value size that differs from the key size");
+  return {};
+}
+
+}  // namespace
+
+Result<Model> model_from_gguf(const GgufFile& file) {
+  constexpr std::string_view kArchitecture = "general.architecture";
+  const GgufValue* architecture = file.find(kArchitecture);
+  if (architecture == nullptr) return missing_key(file, kArchitecture);
+  const std::optional<std::string_view> family = architecture->text();
+  if (!family) return wrong_key_type(file, *architecture, kArchitecture, "a string");
+  if (*family != "llama")
+    return fail(Error("gguf.unsupported-architecture", Failure::unsupported,
+                      fmt::format("the architecture '{}' is not supported (llama is)", printable(*family)))
+                    .in_file(file.name)
+                    .at_offset(architecture->offset)
+                    .with_hint("for the cost alone, write its dimensions into a shape file (.toml)"));
+
+  Shape shape;
+  shape.name = printable(std::filesystem::path(file.name).stem().string());
+  shape.pairs = Config::Pairs::adjacent;  // the converter permutes q and k so that neighbours are pairs
+  Dimensions& d = shape.dimensions;
+  DANAUS_TRY(layers, dimension(file, "llama.block_count"));
+  DANAUS_TRY(hidden, dimension(file, "llama.embedding_length"));
+  DANAUS_TRY(ffn, dimension(file, "llama.feed_forward_length"));
+  DANAUS_TRY(heads, dimension(file, "llama.attention.head_count"));
+  DANAUS_TRY(kv_heads, dimension(file, "llama.attention.head_count_kv", 0));
+  DANAUS_TRY(head_size, dimension(file, "llama.attention.key_length", 0));
+  DANAUS_TRY(context, dimension(file, "llama.context_length"));
+  DANAUS_TRY(epsilon, real_number(file, "llama.attention.layer_norm_rms_epsilon"));
+  DANAUS_TRY(theta, real_number(file, "llama.rope.freq_base", 10000.0));
+  const auto tensor_called = [&](std::string_view name) {
+    return std::find_if(file.tensors.begin(), file.tensors.end(),
+                        [&](const Tensor& tensor) { return tensor.name == name; });
+  };
+  // The number of tokens is that of the embedding; older files do not say it in the metadata.
+  const std::vector<Tensor>::const_iterator embedding = tensor_called("token_embd.weight");
+  const std::uint64_t rows = embedding == file.tensors.end() ? 1 : embedding->shape.front();
+  DANAUS_TRY(vocab, dimension(file, "llama.vocab_size",
+                              static_cast<std::uint32_t>(std::min<std::uint64_t>(rows, UINT32_MAX))));
+  d = {.layers = layers,
+       .hidden = hidden,
+       .ffn = ffn,
+       .heads = heads,
+       .kv_heads = kv_heads,
+       .head_size = head_size,
+       .vocab = vocab,
+       .context = context};
+  shape.epsilon = epsilon;
+  shape.theta = theta;
+  shape.tied_embeddings = tensor_called("output.weight") == file.tensors.end();
+  if (const std::optional<ShapeProblem> problem = complete(shape))
+    return fail(Error("gguf.dimensions", Failure::bad_input, fmt::format("the metadata says: {}", problem->message))
+                    .in_file(file.name));
+  DANAUS_CHECK(refuse_variants(file, d));
+  return build_llama(shape, gguf_llama_names(), file.tensors);
+}
+
+}  // namespace danaus::model

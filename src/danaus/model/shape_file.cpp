@@ -1,0 +1,191 @@
+#include "danaus/model/shape_file.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "danaus/core/internal_error.h"
+#include "danaus/model/bert.h"
+#include "danaus/model/llama.h"
+#include "danaus/model/text.h"
+
+// Shape files: dimensions only, in TOML. Unknown keys are errors, because a misspelt optional key would silently be a
+// default.
+
+namespace danaus::model {
+namespace {
+
+// A long dotted key makes one table inside the other, which the TOML library destroys by recursion; so small a file
+// cannot nest deeply enough to exhaust the stack.
+constexpr std::size_t kLargestShapeFile = 16384;
+
+const std::vector<std::string_view>& known_keys() {
+  static const std::vector<std::string_view> keys = {
+      "name",  "family",  "layers",     "hidden", "ffn",   "heads",   "kv_heads",   "head_size",
+      "vocab", "context", "activation", "gated",  "theta", "epsilon", "rope_pairs", "tied_embeddings"};
+  return keys;
+}
+
+Location location_of(const toml::source_region& source, std::string_view file_name) {
+  Location where;
+  where.file = file_name;
+  where.line = static_cast<std::uint32_t>(source.begin.line);
+  where.column = static_cast<std::uint32_t>(source.begin.column);
+  return where;
+}
+
+std::string suggestion(std::string_view word, const std::vector<std::string_view>& candidates) {
+  const std::string_view close = nearest(word, candidates);
+  return close.empty() ? fmt::format("possible are: {}", fmt::join(candidates, ", "))
+                       : fmt::format("did you mean '{}'?", close);
+}
+
+/// Typed access to the keys of the file.
+class ShapeReader {
+ public:
+  ShapeReader(const toml::table& table, std::string_view file_name) : table_(table), file_name_(file_name) {}
+
+  Location where(std::string_view key) const {
+    const toml::node* value = table_.get(key);
+    if (value == nullptr) {
+      Location whole;
+      whole.file = file_name_;
+      return whole;
+    }
+    return location_of(value->source(), file_name_);
+  }
+  Result<std::uint32_t> dimension(std::string_view key, std::optional<std::uint32_t> otherwise = {}) const {
+    const toml::node* value = table_.get(key);
+    if (value == nullptr && otherwise) return *otherwise;
+    if (value == nullptr) return missing(key);
+    const std::optional<std::int64_t> number = value->value_exact<std::int64_t>();
+    if (!number || *number < 1 || *number > UINT32_MAX) return wrong(key, "a positive whole number of 32 bits");
+    return static_cast<std::uint32_t>(*number);
+  }
+  Result<double> number(std::string_view key, double otherwise) const {
+    const toml::node* value = table_.get(key);
+    if (value == nullptr) return otherwise;
+    if (!value->is_number()) return wrong(key, "a number");
+    return *value->value<double>();
+  }
+  Result<bool> truth(std::string_view key, bool otherwise) const {
+    const toml::node* value = table_.get(key);
+    if (value == nullptr) return otherwise;
+    if (!value->is_boolean()) return wrong(key, "true or false");
+    return *value->value_exact<bool>();
+  }
+  Result<std::string> text(std::string_view key, std::optional<std::string> otherwise = {}) const {
+    const toml::node* value = table_.get(key);
+    if (value == nullptr && otherwise) return *otherwise;
+    if (value == nullptr) return missing(key);
+    if (!value->is_string()) return wrong(key, "a string");
+    return *value->value_exact<std::string>();
+  }
+
+ private:
+  tl::unexpected<Error> missing(std::string_view key) const {
+    return fail(
+        Error("shape.missing-key", Failure::bad_input, fmt::format("the key '{}' is missing", key))
+            .in_file(file_name_)
+            .with_hint("a shape file needs name, family, layers, hidden, ffn, heads, vocab, context and activation"));
+  }
+  tl::unexpected<Error> wrong(std::string_view key, std::string_view wanted) const {
+    return fail(Error("shape.type", Failure::bad_input, fmt::format("'{}' is not {}", key, wanted)).at(where(key)));
+  }
+
+  const toml::table& table_;
+  std::string_view file_name_;
+};
+
+Result<toml::table> parse_table(std::string_view text, std::string_view file_name) {
+  if (text.size() > kLargestShapeFile)
+    return fail(Error("shape.too-large", Failure::bad_input,
+                      fmt::format("{} bytes are more than a shape file can have ({})", text.size(), kLargestShapeFile))
+                    .in_file(file_name));
+  try {
+    return toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    return fail(Error("shape.syntax", Failure::bad_input, printable(error.description()))
+                    .at(location_of(error.source(), file_name)));
+  }
+}
+
+}  // namespace
+
+Result<Shape> parse_shape(std::string_view text, std::string_view file_name) {
+  DANAUS_TRY(table, parse_table(text, file_name));
+  for (const auto& [key, value] : table) {
+    const std::vector<std::string_view>& keys = known_keys();
+    if (std::find(keys.begin(), keys.end(), key.str()) == keys.end())
+      return fail(Error("shape.unknown-key", Failure::bad_input,
+                        fmt::format("'{}' is no key of a shape file", printable(key.str())))
+                      .at(location_of(key.source(), file_name))
+                      .with_hint(suggestion(key.str(), keys)));
+  }
+
+  const ShapeReader reader(table, file_name);
+  Shape shape;
+  DANAUS_TRY(name, reader.text("name"));
+  if (!is_good_name(name))
+    return fail(Error("shape.name", Failure::bad_input, fmt::format("'{}' is not a good name", printable(name)))
+                    .at(reader.where("name"))
+                    .with_hint("use letters, digits, '.', '_' and '-'"));
+  shape.name = name;
+  DANAUS_TRY(family, reader.text("family"));
+  if (family != "llama" && family != "bert")
+    return fail(Error("shape.family", Failure::bad_input, fmt::format("'{}' is no family of models", printable(family)))
+                    .at(reader.where("family"))
+                    .with_hint(suggestion(family, {"llama", "bert"})));
+  shape.family = family == "llama" ? Family::llama : Family::bert;
+  DANAUS_TRY(layers, reader.dimension("layers"));
+  DANAUS_TRY(hidden, reader.dimension("hidden"));
+  DANAUS_TRY(ffn, reader.dimension("ffn"));
+  DANAUS_TRY(heads, reader.dimension("heads"));
+  DANAUS_TRY(kv_heads, reader.dimension("kv_heads", 0));
+  DANAUS_TRY(head_size, reader.dimension("head_size", 0));
+  DANAUS_TRY(vocab, reader.dimension("vocab"));
+  DANAUS_TRY(context, reader.dimension("context"));
+  shape.dimensions = {.layers = layers,
+                      .hidden = hidden,
+                      .ffn = ffn,
+                      .heads = heads,
+                      .kv_heads = kv_heads,
+                      .head_size = head_size,
+                      .vocab = vocab,
+                      .context = context};
+  DANAUS_TRY(activation, reader.text("activation"));
+  if (activation != "silu" && activation != "gelu" && activation != "relu")
+    return fail(
+        Error("shape.activation", Failure::bad_input, fmt::format("'{}' is no activation", printable(activation)))
+            .at(reader.where("activation"))
+            .with_hint(suggestion(activation, {"silu", "gelu", "relu"})));
+  ensure(parse_node_kind(activation, shape.activation), "activations are node kinds");
+  DANAUS_TRY(gated, reader.truth("gated", shape.family == Family::llama));
+  DANAUS_TRY(theta, reader.number("theta", 10000.0));
+  DANAUS_TRY(epsilon, reader.number("epsilon", shape.family == Family::llama ? 1e-5 : 1e-12));
+  DANAUS_TRY(pairs, reader.text("rope_pairs", "half"));
+  if (pairs != "half" && pairs != "adjacent")
+    return fail(
+        Error("shape.rope-pairs", Failure::bad_input, fmt::format("'{}' is no order of rotary pairs", printable(pairs)))
+            .at(reader.where("rope_pairs"))
+            .with_hint(suggestion(pairs, {"half", "adjacent"})));
+  DANAUS_TRY(tied, reader.truth("tied_embeddings", false));
+  shape.gated = gated;
+  shape.theta = theta;
+  shape.epsilon = epsilon;
+  shape.pairs = pairs == "half" ? Config::Pairs::half : Config::Pairs::adjacent;
+  shape.tied_embeddings = tied;
+  if (const std::optional<ShapeProblem> problem = complete(shape))
+    return fail(Error("shape.range", Failure::bad_input, problem->message).at(reader.where(problem->key)));
+  return shape;
+}
+
+Result<Model> model_from_shape(const Shape& shape) {
+  ensure(shape.family != Family::matrices, "a shape has a family with a graph");
+  return shape.family == Family::llama ? build_llama(shape, gguf_llama_names(), std::nullopt)
+                                       : build_bert(shape, gguf_bert_names(), std::nullopt);
+}
+
+}  // namespace danaus::model
