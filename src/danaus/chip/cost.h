@@ -4,24 +4,47 @@
 
 #include "danaus/chip/chip.h"
 
-/// Pure functions event -> time, energy, area (design section 5). Times in integer picoseconds, rounded to nearest once.
+/// Pure functions event -> time, energy, area (equations in README.md). Times in integer picoseconds; every elementary time is
+/// rounded to nearest once, saturating at kLongestTime.
 namespace danaus::chip {
+
+/// About 28 hours: no chip is meant to take so long for anything, and sums of a few such times still fit 64 bits.
+inline constexpr Picoseconds kLongestTime = 100'000'000'000'000'000;
+
+/// Nanoseconds of a chip file as picoseconds.
+Picoseconds to_picoseconds(double ns);
 
 /// b-bit conversion.
 Picoseconds conversion_time(const Chip& chip, std::uint32_t adc_bits);
 Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits);
+/// Where the time of one activation goes.
+struct ActivationTime {
+  Picoseconds input = 0, settle = 0, adc = 0;
+  Picoseconds total() const { return input + settle + adc; }
+  bool operator==(const ActivationTime&) const = default;
+};
+ActivationTime activation_parts(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits, std::uint32_t rounds);
 /// One activation: rounds = max over ADCs of the read columns wired to it.
 Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits, std::uint32_t rounds);
 
 /// ADC bits for a stage whose largest activation sums `rows` rows, by the chip's rule.
 std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows);
-/// Energy per conversion and area per converter in pJ and um2. Error chip.adc-bits below 4 bits unless extrapolation is allowed.
+/// Energy per conversion (calibration included; without sample-and-hold and shift-add) in pJ and area per converter in um2.
+/// Errors of the regression: chip.adc-bits below 4 bits and chip.adc-rate above 10 GS/s, unless extrapolation is allowed.
 Result<double> conversion_energy_pj(const Chip& chip, std::uint32_t adc_bits);
 Result<double> converter_area_um2(const Chip& chip, std::uint32_t adc_bits);
 /// The published regression itself (node in nm, samples per second per converter).
 double regression_energy_pj(double bits, double node_nm, double samples_per_s);
 double regression_area_um2(double bits, double node_nm, double samples_per_s, double energy_pj);
 
+/// Energy of one activation in pJ, by part (calibrated converters, sample-and-hold and shift-add under `adc`).
+struct ActivationEnergy {
+  double row_pj = 0;         ///< per driven row
+  double cell_pj = 0;        ///< per weight that draws current: rows * columns, or rows * cols with idle_columns = "draw"
+  double column_pj = 0;      ///< per read column
+  double activation_pj = 0;  ///< once
+};
+Result<ActivationEnergy> activation_energy_parts(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits);
 /// Energy of one activation in pJ: driven rows, read columns.
 Result<double> activation_energy_pj(const Chip& chip, std::uint32_t rows, std::uint32_t columns, std::uint32_t dac_bits,
                                     std::uint32_t adc_bits);
@@ -33,6 +56,8 @@ double message_energy_pj(const Chip& chip, std::uint64_t elements, std::uint32_t
 
 /// Square mesh, row-major: x = tile % side, y = tile / side, side = ceil(sqrt(tiles)).
 std::uint32_t mesh_hops(std::uint32_t from, std::uint32_t to, std::uint32_t tiles);
+std::uint32_t mesh_side(std::uint32_t tiles);
+std::uint32_t mesh_hops_on(std::uint32_t side, std::uint32_t from, std::uint32_t to);
 
 struct Area {
   double arrays_mm2 = 0, adcs_mm2 = 0, digital_mm2 = 0, buffers_mm2 = 0, network_mm2 = 0;

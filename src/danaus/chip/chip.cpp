@@ -1,0 +1,333 @@
+// Reads a chip file with toml++, checks every key against the key table, then the rules between keys. A file is a list of
+// assignments on top of the defaults (or of the preset that it names as its base); --set assignments come after it.
+
+#include "danaus/chip/chip.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <optional>
+
+#include "danaus/chip/cost.h"
+#include "danaus/chip/keys.h"
+#include "danaus/core/files.h"
+
+namespace danaus::embedded {
+const std::vector<std::pair<std::string_view, std::string_view>>& chips();
+}  // namespace danaus::embedded
+
+namespace danaus::chip {
+namespace {
+
+constexpr std::size_t kLongestName = 64;
+constexpr int kMostBases = 8;  // a chain of presets
+
+// Where a value was given: in the file, or on the command line.
+struct Origin {
+  Location where;
+  bool setting = false;
+};
+
+// A chip on its way, with the origin of every key that was given.
+struct Draft {
+  Chip chip;
+  std::map<std::string_view, Origin> origins;
+};
+
+// One `key = value` of a file.
+struct Entry {
+  std::string key;  // section.key, or the bare key of the top level
+  const toml::node* node = nullptr;
+  Location where;
+};
+
+Location location_of(const toml::node& node, const std::string& file_name) {
+  Location where;
+  where.file = file_name;
+  where.line = node.source().begin.line;
+  where.column = node.source().begin.column;
+  return where;
+}
+
+Error complain(std::string_view id, Failure failure, const Origin& origin, std::string message) {
+  if (origin.setting) message = "--set: " + message;
+  return Error(id, origin.setting && failure == Failure::bad_input ? Failure::usage : failure, std::move(message))
+      .at(origin.where);
+}
+
+bool is_good_chip_name(std::string_view name) {
+  return !name.empty() && name.size() <= kLongestName && std::all_of(name.begin(), name.end(), [](char c) {
+    return c >= ' ' && c <= '~' && c != '"' && c != '\\';
+  });
+}
+
+std::vector<std::string_view> key_names() {
+  std::vector<std::string_view> names = {"name", "base"};
+  for (const Key& key : key_table()) names.push_back(key.name);
+  return names;
+}
+
+std::string spelling_hint(std::string_view word, const std::vector<std::string_view>& candidates) {
+  const std::string_view best = nearest(word, candidates);
+  return best.empty() ? std::string() : fmt::format("did you mean '{}'?", best);
+}
+
+Error unknown_preset(std::string_view name, const Origin& origin) {
+  std::string list;
+  for (const std::string_view preset : preset_names()) list += fmt::format("{}{}", list.empty() ? "" : ", ", preset);
+  const std::string hint = spelling_hint(name, preset_names());
+  return complain("chip.unknown-preset", Failure::bad_input, origin,
+                  fmt::format("there is no chip preset '{}'", name.substr(0, kLongestName)))
+      .note("presets: " + list)
+      .with_hint(hint.empty() ? "give a preset or the path of a chip file" : hint);
+}
+
+Error unknown_key(const std::string& key, const Origin& origin) {
+  return complain("chip.unknown-key", Failure::bad_input, origin,
+                  fmt::format("there is no key '{}'", key.substr(0, 2 * kLongestName)))
+      .with_hint(spelling_hint(key, key_names()));
+}
+
+const Key* find_key(std::string_view name) {
+  const std::vector<Key>& table = key_table();
+  const auto found = std::find_if(table.begin(), table.end(), [&](const Key& key) { return key.name == name; });
+  return found == table.end() ? nullptr : &*found;
+}
+
+Result<void> set_name(Draft& draft, const Value& value, const Origin& origin) {
+  const std::string* name = std::get_if<std::string>(&value);
+  if (name == nullptr) return fail(complain("chip.type", Failure::bad_input, origin, "name must be a string"));
+  if (!is_good_chip_name(*name)) {
+    return fail(complain("chip.range", Failure::bad_input, origin,
+                         fmt::format("name must be 1 to {} printable ASCII characters without quotes and backslashes",
+                                     kLongestName)));
+  }
+  draft.chip.name = *name;
+  return {};
+}
+
+Result<void> set_key(Draft& draft, const std::string& name, const Value& value, const Origin& origin) {
+  if (name == "name") return set_name(draft, value, origin);
+  const Key* key = find_key(name);
+  if (key == nullptr) return fail(unknown_key(name, origin));
+  const Assignment assignment = assign(draft.chip, *key, value);
+  switch (assignment.problem) {
+    case Problem::none: break;
+    case Problem::type: return fail(complain("chip.type", Failure::bad_input, origin, assignment.text));
+    case Problem::range: return fail(complain("chip.range", Failure::bad_input, origin, assignment.text));
+    case Problem::unsupported:
+      return fail(complain("chip.unsupported", Failure::unsupported, origin, assignment.text)
+                      .with_hint("use " + expectation(*key)));
+  }
+  draft.origins[key->name] = origin;
+  return {};
+}
+
+// Rules between keys: a converter or driver without its time would silently be infinitely fast.
+Result<void> check_together(const Draft& draft) {
+  const Chip& chip = draft.chip;
+  const auto broken = [&](std::initializer_list<std::string_view> keys, std::string message) {
+    Origin origin;
+    for (const std::string_view key : keys) {
+      const auto found = draft.origins.find(key);
+      if (found != draft.origins.end()) origin = found->second;
+    }
+    return fail(complain("chip.range", Failure::bad_input, origin, std::move(message)));
+  };
+  if (chip.adc.per_array > chip.array.cols) {
+    return broken({"array.cols", "adc.per_array"}, fmt::format("adc.per_array = {} is more than the {} columns of an array",
+                                                               chip.adc.per_array, chip.array.cols));
+  }
+  if (chip.adc.kind == AdcKind::sar && chip.adc.step_ns == 0)
+    return broken({"adc.step_ns", "adc.kind"}, "adc.step_ns must be above 0 for adc.kind = \"sar\"");
+  if (chip.adc.kind == AdcKind::ramp && chip.adc.lsb_ns == 0)
+    return broken({"adc.lsb_ns", "adc.kind"}, "adc.lsb_ns must be above 0 for adc.kind = \"ramp\"");
+  if (chip.input.kind == InputKind::pwm && chip.input.clock_ns == 0)
+    return broken({"input.clock_ns", "input.kind"}, "input.clock_ns must be above 0 for input.kind = \"pwm\"");
+  if (chip.input.kind == InputKind::bit_serial && chip.input.bit_ns == 0)
+    return broken({"input.bit_ns", "input.kind"}, "input.bit_ns must be above 0 for input.kind = \"bit-serial\"");
+  return {};
+}
+
+std::optional<Value> value_of(const toml::node& node) {
+  if (node.is_integer()) return Value(node.as_integer()->get());
+  if (node.is_floating_point()) return Value(node.as_floating_point()->get());
+  if (node.is_boolean()) return Value(node.as_boolean()->get());
+  if (node.is_string()) return Value(node.as_string()->get());
+  return std::nullopt;
+}
+
+// A setting's value by its looks: true, false, a number, or else a word, quotes allowed.
+Value value_of(std::string_view text) {
+  if (text == "true") return true;
+  if (text == "false") return false;
+  if (text.size() >= 2 && (text.front() == '"' || text.front() == '\'') && text.back() == text.front())
+    return std::string(text.substr(1, text.size() - 2));
+  const char* first = text.data();
+  const char* last = first + text.size();
+  std::int64_t whole = 0;
+  if (const std::from_chars_result read = std::from_chars(first, last, whole); read.ec == std::errc{} && read.ptr == last)
+    return whole;
+  double real = 0;
+  if (const std::from_chars_result read = std::from_chars(first, last, real); read.ec == std::errc{} && read.ptr == last)
+    return real;
+  return std::string(text);
+}
+
+// All keys of the file in the order of their lines, sections opened; anything else is refused.
+Result<std::vector<Entry>> entries_of(const toml::table& root, const std::string& file_name) {
+  std::vector<std::string_view> sections;
+  for (const Key& key : key_table()) {
+    const std::string_view section = key.name.substr(0, key.name.find('.'));
+    if (std::find(sections.begin(), sections.end(), section) == sections.end()) sections.push_back(section);
+  }
+  std::vector<Entry> entries;
+  for (const auto& [name, node] : root) {
+    const std::string key(name.str());
+    const toml::table* section = node.as_table();
+    if (std::find(sections.begin(), sections.end(), key) == sections.end()) {
+      if (key != "name" && key != "base") {
+        std::vector<std::string_view> candidates = sections;
+        if (section == nullptr) candidates = key_names();
+        return fail(Error("chip.unknown-key", Failure::bad_input,
+                          fmt::format("there is no {} '{}'", section != nullptr ? "section" : "key",
+                                      key.substr(0, kLongestName)))
+                        .at(location_of(node, file_name))
+                        .with_hint(spelling_hint(key, candidates)));
+      }
+      entries.push_back({key, &node, location_of(node, file_name)});
+      continue;
+    }
+    if (section == nullptr) {
+      return fail(Error("chip.type", Failure::bad_input, fmt::format("'{}' must be a section: [{}]", key, key))
+                      .at(location_of(node, file_name)));
+    }
+    for (const auto& [inner_name, inner] : *section)
+      entries.push_back({key + "." + std::string(inner_name.str()), &inner, location_of(inner, file_name)});
+  }
+  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.where.line, a.where.column) < std::pair(b.where.line, b.where.column);
+  });
+  return entries;
+}
+
+Result<toml::table> parse_toml(std::string_view text, const std::string& file_name) {
+  try {
+    return toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    Location where;
+    where.file = file_name;
+    where.line = error.source().begin.line;
+    where.column = error.source().begin.column;
+    return fail(Error("chip.syntax", Failure::bad_input, std::string(error.description())).at(std::move(where)));
+  }
+}
+
+Result<Draft> read(std::string_view text, const std::string& file_name, int bases) {
+  DANAUS_TRY(root, parse_toml(text, file_name));
+  DANAUS_TRY(entries, entries_of(root, file_name));
+  Draft draft;
+  for (const Entry& entry : entries) {
+    if (entry.key != "base") continue;
+    const Origin origin{entry.where, false};
+    const std::optional<Value> value = value_of(*entry.node);
+    const std::string* base = value ? std::get_if<std::string>(&*value) : nullptr;
+    if (base == nullptr) return fail(complain("chip.type", Failure::bad_input, origin, "base must be the name of a preset"));
+    const std::string_view base_text = preset_text(*base);
+    if (base_text.empty() || bases == 0) return fail(unknown_preset(*base, origin));
+    DANAUS_TRY(base_draft, read(base_text, *base, bases - 1));
+    draft.chip = std::move(base_draft.chip);  // its origins are no lines of this file
+  }
+  draft.chip.name = std::filesystem::path(file_name).stem().string();
+  if (!is_good_chip_name(draft.chip.name)) draft.chip.name = "chip";
+  for (const Entry& entry : entries) {
+    if (entry.key == "base") continue;
+    const Origin origin{entry.where, false};
+    const std::optional<Value> value = value_of(*entry.node);
+    if (!value && find_key(entry.key) == nullptr && entry.key != "name") return fail(unknown_key(entry.key, origin));
+    if (!value) {
+      return fail(complain("chip.type", Failure::bad_input, origin,
+                           fmt::format("{} must be a number, a string or true or false", entry.key)));
+    }
+    DANAUS_CHECK(set_key(draft, entry.key, *value, origin));
+  }
+  return draft;
+}
+
+}  // namespace
+
+Result<Chip> parse(std::string_view toml, const std::string& file_name,
+                   const std::vector<std::pair<std::string, std::string>>& settings) {
+  DANAUS_TRY(draft, read(toml, file_name, kMostBases));
+  for (const auto& [key, text] : settings) DANAUS_CHECK(set_key(draft, key, value_of(text), Origin{{}, true}));
+  DANAUS_CHECK(check_together(draft));
+  return std::move(draft.chip);
+}
+
+Result<Chip> load(const std::string& name_or_path, const std::vector<std::pair<std::string, std::string>>& settings) {
+  const std::string_view preset = preset_text(name_or_path);
+  if (!preset.empty()) return parse(preset, name_or_path, settings);
+  const bool looks_like_path = name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".toml");
+  std::error_code ignored;
+  if (!looks_like_path && !std::filesystem::exists(name_or_path, ignored))
+    return fail(unknown_preset(name_or_path, Origin{}));
+  constexpr std::size_t kLargestFile = 1u << 20;
+  DANAUS_TRY(text, read_text(name_or_path, kLargestFile));
+  return parse(text, name_or_path, settings);
+}
+
+std::string to_toml(const Chip& chip) {
+  std::string text = fmt::format("name = \"{}\"\n", chip.name);
+  std::string_view section;
+  for (const Key& key : key_table()) {
+    if (std::holds_alternative<Shorthand>(key.kind)) continue;
+    const std::size_t dot = key.name.find('.');
+    if (key.name.substr(0, dot) != section) {
+      section = key.name.substr(0, dot);
+      text += fmt::format("\n[{}]\n", section);
+    }
+    text += fmt::format("{} = {}\n", key.name.substr(dot + 1), written(chip, key));
+  }
+  return text;
+}
+
+Digest digest_of(const Chip& chip) { return danaus::digest_of(std::string_view(to_toml(chip))); }
+
+std::vector<std::string_view> preset_names() {
+  std::vector<std::string_view> names;
+  for (const auto& [name, text] : embedded::chips()) names.push_back(name);
+  return names;
+}
+
+std::string_view preset_text(std::string_view name) {
+  for (const auto& [preset, text] : embedded::chips()) {
+    if (preset == name) return text;
+  }
+  return {};
+}
+
+const std::vector<KeyInfo>& keys() {
+  static const std::vector<std::string> lines = [] {
+    std::vector<std::string> result;
+    const Chip defaults;
+    for (const Key& key : key_table()) {
+      const std::string value = written(defaults, key);
+      result.push_back(fmt::format("{}: {}{}", key.help, expectation(key), value.empty() ? "" : "; default " + value));
+    }
+    return result;
+  }();
+  static const std::vector<KeyInfo> infos = [] {
+    std::vector<KeyInfo> result;
+    for (std::size_t number = 0; number < lines.size(); ++number)
+      result.push_back({key_table()[number].name, lines[number]});
+    return result;
+  }();
+  return infos;
+}
+
+}  // namespace danaus::chip

@@ -1,0 +1,297 @@
+// One row per key: name, help, and a typed reference to the field with its range. Everything that reads or writes a chip file
+// visits the row's kind.
+
+#include "danaus/chip/keys.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace danaus::chip {
+namespace {
+
+constexpr double kMostNs = 1e9;  // a second
+constexpr double kMostPj = 1e9;  // a millijoule
+constexpr double kMostUm2 = 1e9;
+constexpr double kMostMw = 1e9;
+constexpr std::uint32_t kMostUnits = 1u << 20;
+
+template <typename... Visitors>
+struct Overload : Visitors... {
+  using Visitors::operator()...;
+};
+template <typename... Visitors>
+Overload(Visitors...) -> Overload<Visitors...>;
+
+bool contains(const std::vector<std::string_view>& words, std::string_view word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+std::string supported_words(const Choice& choice) {
+  std::string text;
+  for (const std::string_view word : choice.words) {
+    if (!contains(choice.unsupported, word)) text += fmt::format("{}{}", text.empty() ? "" : ", ", word);
+  }
+  return text;
+}
+
+std::string shown(const Value& value) {
+  return std::visit(Overload{[](const std::string& text) { return fmt::format("\"{}\"", text.substr(0, 64)); },
+                             [](bool flag) { return std::string(flag ? "true" : "false"); },
+                             [](auto number) { return fmt::format("{}", number); }},
+                    value);
+}
+
+// The table's accessors: a chip and a path to a field.
+#define DANAUS_FIELD(path) [](Chip& chip) -> auto& { return chip.path; }
+#define DANAUS_CHOICE(path, Type)                                        \
+  [](const Chip& chip) { return static_cast<std::uint32_t>(chip.path); }, \
+      [](Chip& chip, std::uint32_t word) { chip.path = static_cast<Type>(word); }
+
+std::vector<Key> make_table() {
+  const auto count = [](std::uint32_t& (*at)(Chip&), std::uint32_t least, std::uint32_t most) {
+    return Count{at, least, most, most};
+  };
+  const auto ns = [](double& (*at)(Chip&)) { return Number{at, 0, kMostNs}; };
+  const auto pj = [](double& (*at)(Chip&)) { return Number{at, 0, kMostPj}; };
+  const auto um2 = [](double& (*at)(Chip&)) { return Number{at, 0, kMostUm2}; };
+  const auto mw = [](double& (*at)(Chip&)) { return Number{at, 0, kMostMw}; };
+  return {
+      {"array.rows", "rows (inputs) of an array", count(DANAUS_FIELD(array.rows), 1, 1024)},
+      {"array.cols", "weights per row (outputs) of an array", count(DANAUS_FIELD(array.cols), 1, 1024)},
+      {"array.slices", "physical columns per weight; they share a converter", count(DANAUS_FIELD(array.slices), 1, 8)},
+      {"array.settle_ns", "settling of the column currents", ns(DANAUS_FIELD(array.settle_ns))},
+      {"array.cell_energy_pj", "one cell (all its devices) during one input window", pj(DANAUS_FIELD(array.cell_energy_pj))},
+      {"array.cell_area_um2", "one device with its selector", um2(DANAUS_FIELD(array.cell_area_um2))},
+      {"array.devices_per_weight", "devices per cell, for area and programming",
+       count(DANAUS_FIELD(array.devices_per_weight), 1, 64)},
+      {"array.idle_columns", "do columns that are not read draw current on driven rows",
+       Choice{{"float", "draw"}, DANAUS_CHOICE(array.idle_columns_draw, bool)}},
+      {"array.activation_energy_pj", "fixed part of every activation", pj(DANAUS_FIELD(array.activation_energy_pj))},
+
+      {"input.bits", "bits of an input", count(DANAUS_FIELD(input.bits), 1, 16)},
+      {"input.kind", "how rows are driven",
+       Choice{{"pwm", "bit-serial", "voltage", "fixed"}, DANAUS_CHOICE(input.kind, InputKind)}},
+      {"input.clock_ns", "pwm: one step; the window is 2^(bits-1) steps", ns(DANAUS_FIELD(input.clock_ns))},
+      {"input.bit_ns", "bit-serial: one bit", ns(DANAUS_FIELD(input.bit_ns))},
+      {"input.time_ns", "voltage, fixed: the input window", ns(DANAUS_FIELD(input.time_ns))},
+      {"input.row_energy_pj", "driving one row (bit-serial: per bit)", pj(DANAUS_FIELD(input.row_energy_pj))},
+      {"input.row_area_um2", "one row driver", um2(DANAUS_FIELD(input.row_area_um2))},
+
+      {"adc.per_array", "converters per array; column c is wired to converter c mod per_array",
+       count(DANAUS_FIELD(adc.per_array), 1, 1024)},
+      {"adc.bits", "resolution with rule = fixed", count(DANAUS_FIELD(adc.bits), 1, 16)},
+      {"adc.rule", "how the resolution of a stage is found",
+       Choice{{"fixed", "rows", "lossless"}, DANAUS_CHOICE(adc.rule, AdcRule), {"calibrated"}}},
+      {"adc.kind", "kind of converter", Choice{{"sar", "ramp", "flash", "fixed"}, DANAUS_CHOICE(adc.kind, AdcKind)}},
+      {"adc.step_ns", "sar: one step; a conversion takes bits+1", ns(DANAUS_FIELD(adc.step_ns))},
+      {"adc.lsb_ns", "ramp: one level; a conversion takes 2^bits", ns(DANAUS_FIELD(adc.lsb_ns))},
+      {"adc.time_ns", "flash, fixed: a conversion", ns(DANAUS_FIELD(adc.time_ns))},
+      {"adc.sample_hold", "columns are sampled and held; without it every round repeats the input window",
+       Flag{DANAUS_FIELD(adc.sample_hold)}},
+      {"adc.wiring", "which columns share a converter",
+       Choice{{"interleaved", "blocked"}, DANAUS_CHOICE(adc.wiring, Wiring), {"blocked"}}},
+      {"adc.node_nm", "technology node for the regression", Number{DANAUS_FIELD(adc.node_nm), 1, 1000}},
+      {"adc.energy", "energy of a conversion, pJ", Number{DANAUS_FIELD(adc.energy_pj), 0, kMostPj, "regression"}},
+      {"adc.area", "area of a converter, um2", Number{DANAUS_FIELD(adc.area_um2), 0, kMostUm2, "regression"}},
+      {"adc.sample_hold_energy_pj", "sampling one column", pj(DANAUS_FIELD(adc.sample_hold_energy_pj))},
+      {"adc.sample_hold_area_um2", "one sample-and-hold, per column", um2(DANAUS_FIELD(adc.sample_hold_area_um2))},
+      {"adc.shift_add_energy_pj", "digital scaling and adding, per conversion",
+       pj(DANAUS_FIELD(adc.shift_add_energy_pj))},
+      {"adc.calibration", "factor on the energy of a conversion (1 = best case)",
+       Number{DANAUS_FIELD(adc.calibration), 0, 1e6}},
+      {"adc.allow_extrapolation", "use the regression below 4 bits and above 10 GS/s",
+       Flag{DANAUS_FIELD(adc.allow_extrapolation)}},
+
+      {"digital.units", "vector units per tile (location = hub: for the chip); 0 = unlimited",
+       count(DANAUS_FIELD(digital.units), 0, kMostUnits)},
+      {"digital.location", "where the vector units are",
+       Choice{{"tile", "hub"}, DANAUS_CHOICE(digital.hub, bool)}},
+      {"digital.lanes", "elements at a time; 0 = times are flat", count(DANAUS_FIELD(digital.lanes), 0, 65536)},
+      {"digital.add_ns", "add", ns(DANAUS_FIELD(digital.add_ns))},
+      {"digital.mul_ns", "multiply", ns(DANAUS_FIELD(digital.mul_ns))},
+      {"digital.silu_ns", "SiLU", ns(DANAUS_FIELD(digital.silu_ns))},
+      {"digital.gelu_ns", "GELU", ns(DANAUS_FIELD(digital.gelu_ns))},
+      {"digital.relu_ns", "ReLU", ns(DANAUS_FIELD(digital.relu_ns))},
+      {"digital.rope_ns", "rotary embedding", ns(DANAUS_FIELD(digital.rope_ns))},
+      {"digital.moments_ns", "norm, part 1: sum and sum of squares", ns(DANAUS_FIELD(digital.moments_ns))},
+      {"digital.stat_ns", "norm, part 2: mean and 1/sigma", ns(DANAUS_FIELD(digital.stat_ns))},
+      {"digital.norm_ns", "norm, part 3: scaling the elements", ns(DANAUS_FIELD(digital.norm_ns))},
+      {"digital.layernorm_ns", "short for the three parts of a norm: 40 %, 20 %, 40 %",
+       Shorthand{[](Chip& chip, double time) {
+                   chip.digital.moments_ns = 0.4 * time;
+                   chip.digital.stat_ns = 0.2 * time;
+                   chip.digital.norm_ns = 0.4 * time;
+                 },
+                 kMostNs}},
+      {"digital.add_pj", "add, per element", pj(DANAUS_FIELD(digital.add_pj))},
+      {"digital.mul_pj", "multiply, per element", pj(DANAUS_FIELD(digital.mul_pj))},
+      {"digital.silu_pj", "SiLU, per element", pj(DANAUS_FIELD(digital.silu_pj))},
+      {"digital.gelu_pj", "GELU, per element", pj(DANAUS_FIELD(digital.gelu_pj))},
+      {"digital.relu_pj", "ReLU, per element", pj(DANAUS_FIELD(digital.relu_pj))},
+      {"digital.rope_pj", "rotary embedding, per element", pj(DANAUS_FIELD(digital.rope_pj))},
+      {"digital.moments_pj", "norm, part 1, per element", pj(DANAUS_FIELD(digital.moments_pj))},
+      {"digital.stat_pj", "norm, part 2, per element", pj(DANAUS_FIELD(digital.stat_pj))},
+      {"digital.norm_pj", "norm, part 3, per element", pj(DANAUS_FIELD(digital.norm_pj))},
+      {"digital.passive_mw", "idle power per unit", mw(DANAUS_FIELD(digital.passive_mw))},
+      {"digital.area_um2", "one unit", um2(DANAUS_FIELD(digital.area_um2))},
+
+      {"attention.units", "attention units of the chip; 0 = one per KV region",
+       count(DANAUS_FIELD(attention.units), 0, kMostUnits)},
+      {"attention.macs_per_ns", "speed of a unit; 0 = infinitely fast",
+       Number{DANAUS_FIELD(attention.macs_per_ns), 0, 1e9}},
+      {"attention.softmax_ns", "softmax, once per context", ns(DANAUS_FIELD(attention.softmax_ns))},
+      {"digital.softmax_ns", "short for attention.softmax_ns",
+       Shorthand{[](Chip& chip, double time) { chip.attention.softmax_ns = time; }, kMostNs}},
+      {"attention.append_ns", "appending an entry", ns(DANAUS_FIELD(attention.append_ns))},
+      {"attention.energy_pj_per_mac", "a multiply-accumulate", pj(DANAUS_FIELD(attention.energy_pj_per_mac))},
+      {"attention.kv_bytes_per_ns", "reading keys and values, per unit; 0 = infinitely fast",
+       Number{DANAUS_FIELD(attention.kv_bytes_per_ns), 0, 1e9}},
+      {"attention.kv_energy_pj_per_byte", "reading or writing keys and values",
+       pj(DANAUS_FIELD(attention.kv_energy_pj_per_byte))},
+
+      {"network.topology", "mesh of tiles, or ideal (no time, no energy)",
+       Choice{{"mesh", "ideal"}, DANAUS_CHOICE(network.topology, Topology)}},
+      {"network.arrays_per_tile", "arrays that share a buffer, vector units and a router",
+       count(DANAUS_FIELD(network.arrays_per_tile), 1, 65536)},
+      {"network.hop_ns", "router and link, per hop", ns(DANAUS_FIELD(network.hop_ns))},
+      {"network.link_bits", "width of a link", count(DANAUS_FIELD(network.link_bits), 1, 65536)},
+      {"network.clock_ns", "one transfer of link_bits", ns(DANAUS_FIELD(network.clock_ns))},
+      {"network.header_bits", "per message", count(DANAUS_FIELD(network.header_bits), 0, 65536)},
+      {"network.energy_pj_per_bit_hop", "per bit and hop", pj(DANAUS_FIELD(network.energy_pj_per_bit_hop))},
+      {"network.router_area_um2", "one router, per tile", um2(DANAUS_FIELD(network.router_area_um2))},
+
+      {"buffer.bytes_per_tile", "0 = as much as needed", LargeCount{DANAUS_FIELD(buffer.bytes_per_tile), 0, 1ull << 40}},
+      {"buffer.energy_pj_per_byte", "reading or writing", pj(DANAUS_FIELD(buffer.energy_pj_per_byte))},
+      {"buffer.area_um2_per_byte", "area of the buffer", um2(DANAUS_FIELD(buffer.area_um2_per_byte))},
+
+      {"chip.arrays", "arrays of the chip; 0 = as many as needed", count(DANAUS_FIELD(system.arrays), 0, 1u << 24)},
+      {"chip.issue", "which ready command a free resource takes",
+       Choice{{"ready", "program"}, DANAUS_CHOICE(system.issue, Issue)}},
+      {"chip.tiers", "weight planes per array; only 1 is supported", Count{DANAUS_FIELD(system.tiers), 1, 1024, 1}},
+      {"chip.one_tier_at_a_time", "no meaning with one tier", Flag{DANAUS_FIELD(system.one_tier_at_a_time)}},
+      {"chip.passive_mw_per_array", "idle power", mw(DANAUS_FIELD(system.passive_mw_per_array))},
+      {"chip.control_area_um2_per_array", "control logic", um2(DANAUS_FIELD(system.control_area_um2_per_array))},
+      {"chip.link_gbps", "link to other chips; a single chip does not use it",
+       Number{DANAUS_FIELD(system.link_gbps), 0, 1e9}},
+      {"chip.link_energy_pj_per_bit", "link to other chips", pj(DANAUS_FIELD(system.link_energy_pj_per_bit))},
+
+      {"program.iterations", "program-and-verify cycles per row", count(DANAUS_FIELD(programming.iterations), 0, 1u << 20)},
+      {"program.pulse_ns", "programming pulse", ns(DANAUS_FIELD(programming.pulse_ns))},
+      {"program.verify_ns", "verifying read", ns(DANAUS_FIELD(programming.verify_ns))},
+      {"program.energy_pj", "one cycle, per device", pj(DANAUS_FIELD(programming.energy_pj))},
+  };
+}
+
+#undef DANAUS_FIELD
+#undef DANAUS_CHOICE
+
+// A number that a count can hold, or why not.
+Problem whole(const Value& value, std::uint64_t least, std::uint64_t most, std::uint64_t& result) {
+  const std::int64_t* number = std::get_if<std::int64_t>(&value);
+  if (number == nullptr) return Problem::type;
+  if (*number < 0 || static_cast<std::uint64_t>(*number) < least || static_cast<std::uint64_t>(*number) > most)
+    return Problem::range;
+  result = static_cast<std::uint64_t>(*number);
+  return Problem::none;
+}
+
+Problem real(const Value& value, double least, double most, double& result) {
+  if (const std::int64_t* number = std::get_if<std::int64_t>(&value)) {
+    result = static_cast<double>(*number);
+  } else if (const double* fraction = std::get_if<double>(&value)) {
+    result = *fraction;
+  } else {
+    return Problem::type;
+  }
+  return result >= least && result <= most ? Problem::none : Problem::range;  // not-a-number fails both
+}
+
+}  // namespace
+
+const std::vector<Key>& key_table() {
+  static const std::vector<Key> table = make_table();
+  return table;
+}
+
+std::string expectation(const Key& key) {
+  return std::visit(
+      Overload{[](const Count& c) { return fmt::format("a whole number from {} to {}", c.least, c.supported); },
+               [](const LargeCount& c) { return fmt::format("a whole number from {} to {}", c.least, c.most); },
+               [](const Number& n) {
+                 return fmt::format("{}a number from {} to {}", n.word.empty() ? "" : fmt::format("\"{}\" or ", n.word),
+                                    n.least, n.most);
+               },
+               [](const Flag&) { return std::string("true or false"); },
+               [](const Choice& c) { return fmt::format("one of {}", supported_words(c)); },
+               [](const Shorthand& s) { return fmt::format("a number from 0 to {}", s.most); }},
+      key.kind);
+}
+
+Assignment assign(Chip& chip, const Key& key, const Value& value) {
+  Problem problem = Problem::none;
+  std::visit(Overload{[&](const Count& c) {
+                        std::uint64_t number = 0;
+                        problem = whole(value, c.least, c.most, number);
+                        if (problem == Problem::none && number > c.supported) problem = Problem::unsupported;
+                        if (problem == Problem::none) c.at(chip) = static_cast<std::uint32_t>(number);
+                      },
+                      [&](const LargeCount& c) {
+                        std::uint64_t number = 0;
+                        problem = whole(value, c.least, c.most, number);
+                        if (problem == Problem::none) c.at(chip) = number;
+                      },
+                      [&](const Number& n) {
+                        const std::string* word = std::get_if<std::string>(&value);
+                        double number = -1;
+                        if (word == nullptr || n.word.empty() || *word != n.word)
+                          problem = real(value, n.least, n.most, number);
+                        if (problem == Problem::none) n.at(chip) = number;
+                      },
+                      [&](const Flag& f) {
+                        const bool* flag = std::get_if<bool>(&value);
+                        if (flag == nullptr) problem = Problem::type;
+                        if (flag != nullptr) f.at(chip) = *flag;
+                      },
+                      [&](const Choice& c) {
+                        const std::string* word = std::get_if<std::string>(&value);
+                        if (word == nullptr) {
+                          problem = Problem::type;
+                        } else if (contains(c.unsupported, *word)) {
+                          problem = Problem::unsupported;
+                        } else if (const auto found = std::find(c.words.begin(), c.words.end(), *word);
+                                   found == c.words.end()) {
+                          problem = Problem::range;
+                        } else {
+                          c.set(chip, static_cast<std::uint32_t>(found - c.words.begin()));
+                        }
+                      },
+                      [&](const Shorthand& s) {
+                        double number = 0;
+                        problem = real(value, 0, s.most, number);
+                        if (problem == Problem::none) s.set(chip, number);
+                      }},
+             key.kind);
+  if (problem == Problem::none) return {};
+  if (problem == Problem::unsupported)
+    return {problem, fmt::format("{} = {} is not supported", key.name, shown(value))};
+  return {problem, fmt::format("{} must be {}, not {}", key.name, expectation(key), shown(value))};
+}
+
+std::string written(const Chip& chip, const Key& key) {
+  Chip copy = chip;  // the table's accessors give writable references
+  return std::visit(
+      Overload{[&](const Count& c) { return fmt::format("{}", c.at(copy)); },
+               [&](const LargeCount& c) { return fmt::format("{}", c.at(copy)); },
+               [&](const Number& n) {
+                 const double number = n.at(copy);
+                 return number < 0 ? fmt::format("\"{}\"", n.word) : fmt::format("{}", number);
+               },
+               [&](const Flag& f) { return std::string(f.at(copy) ? "true" : "false"); },
+               [&](const Choice& c) { return fmt::format("\"{}\"", c.words[c.get(copy)]); },
+               [](const Shorthand&) { return std::string(); }},
+      key.kind);
+}
+
+}  // namespace danaus::chip
