@@ -7,9 +7,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "danaus/core/error.h"
+#include "danaus/core/files.h"
 #include "danaus/core/progress.h"
 #include "danaus/core/structure.h"
 #include "danaus/model/model.h"
@@ -20,19 +22,26 @@ namespace danaus::factor {
 struct Policy {
   enum class Kind : std::uint8_t { monarch, lowrank, dense };
   Kind kind = Kind::monarch;
-  std::string blocks;          ///< "k[xl][:r]" on the command line; empty = by compression
-  double compression = 8;      ///< dense parameters / block parameters aimed at when `blocks` is empty
-  bool pad_square = false;     ///< --pad square: sets the blocks itself
+  std::string blocks;       ///< "k[xl][:r]" on the command line (low rank: "1:r"); empty = by compression
+  double compression = 8;   ///< dense parameters / block parameters aimed at when `blocks` is empty; at least 1
+  bool pad_square = false;  ///< --pad square: sets the blocks itself
   bool trim = false;
-  std::string file;            ///< per-layer policy file (TOML: [[layer]] match = "glob", structure, blocks, compression)
+  std::string file;  ///< per-layer policy file, see the README; what a rule does not say is as given here
 };
 
 /// One structure per linear operator, in the order of model.linear. Shapes only; weights are not read.
-/// `array_edge` is used to prefer members whose blocks divide the array (fewest cells on arrays including padding).
-Result<std::vector<Structure>> choose_structures(const model::Model& model, const Policy& policy, std::uint32_t array_edge);
+///
+/// By compression c, k divides `in` or is a power of two, l likewise for `out`, and r is next to the aim, out * in / c
+/// parameters. Of the members within 1/16 of the aim the best has the fewest arrays of `array_edge` when blocks lie
+/// along diagonals, then is nearest to the aim, then has the smallest r, |k - l| and k. If there is none, it is the
+/// nearest below the aim, else the smallest; an operator that would not get smaller stays dense. Errors: factor.blocks,
+/// factor.compression, factor.policy-conflict, and for the policy file factor.policy-syntax, factor.policy-key,
+/// factor.policy-value, factor.policy-match, file.*.
+Result<std::vector<Structure>> choose_structures(const model::Model& model, const Policy& policy,
+                                                 std::uint32_t array_edge);
 
-/// Weights of a BlockOperator. right: for each block of stage 0 a row-major (outputs x inputs) matrix, one after the other;
-/// left: the same for stage 1. Dense operators have `right` = W only.
+/// Weights of a BlockOperator. right: for each block of stage 0 a row-major (outputs x inputs) matrix, one after the
+/// other; left: the same for stage 1. Dense operators have `right` = W only.
 struct Factors {
   Structure structure;
   std::vector<float> right;
@@ -40,8 +49,8 @@ struct Factors {
 };
 
 struct ProjectionError {
-  double relative = 0;        ///< ||W - M||_F / ||W||_F over the unpadded operator
-  double optimum = 0;         ///< sqrt(sum of discarded sigma^2) / ||W||_F
+  double relative = 0;  ///< ||W - M||_F / ||W||_F over the unpadded operator
+  double optimum = 0;   ///< sqrt(sum of discarded sigma^2) / ||W||_F, or a proved lower bound next to it
 };
 
 struct Projection {
@@ -50,8 +59,8 @@ struct Projection {
 };
 
 /// Best approximation of W (out x in, row-major) in the Frobenius norm: truncated SVD of every slice (Eckart-Young per
-/// slice is the global optimum), sqrt(sigma) to both sides. Deterministic for any thread count and SIMD target.
-/// Errors: factor.non-finite.
+/// slice is the global optimum), sqrt(sigma) to both sides: ||W - M||^2 <= optimum^2 (1 + 1e-6)^2 + 1e-12 ||W||^2.
+/// Deterministic for any thread count and SIMD target. `weights` has out * in elements. Errors: factor.non-finite.
 Result<Projection> project(std::span<const float> weights, const Structure& structure);
 
 /// M as a dense matrix (out x in), for checks. apply: y = M x.
@@ -62,19 +71,45 @@ struct LayerReport {
   std::string name;
   Structure structure;
   double relative_error = 0;
-  double squared_norm = 0;    ///< ||W||_F^2
-  double squared_error = 0;   ///< ||W - M||_F^2
+  double squared_norm = 0;   ///< ||W||_F^2
+  double squared_error = 0;  ///< ||W - M||_F^2
 };
 
-/// Projects every (selected) linear operator of a model with weights, tensor by tensor; `sink` gets each one and may drop it.
+/// Projects every selected linear operator of a model with weights, one at a time, in the order of model.linear; `sink`
+/// gets each one and may drop it. `structures` has one per model.linear. Progress counts weights. Errors:
+/// factor.no-weights, factor.non-finite, and those of `sink`.
 Result<std::vector<LayerReport>> project_model(
     const model::Model& model, const std::vector<Structure>& structures,
     const std::function<bool(std::string_view)>& selected,
     const std::function<Result<void>(std::string_view, const Projection&)>& sink, Progress& progress);
 
-/// Factor files: safetensors with <name>.R {k, l*r, in_block}, <name>.L {l, out_block, k*r} (F32) and metadata
-/// "danaus.factors" = JSON with the structure of every operator. Errors: factor.* and safetensors.*.
-Result<void> write_factors(const std::filesystem::path& path, const std::vector<std::pair<std::string, Factors>>& factors);
+/// Factor files: safetensors with F32 tensors <name>.R {k, l*r, in_block} and <name>.L {l, out_block, k*r}, or <name>.W
+/// {out, in} for a dense operator, and metadata "danaus.factors" = JSON with the structure of every operator. The
+/// tensors of a trimmed operator have the full shape, zeros where it was cut.
+///
+/// The writer takes operators one by one, in the order in which they were announced, and holds none of them.
+class FactorWriter {
+ public:
+  static Result<FactorWriter> create(const std::filesystem::path& path,
+                                     std::vector<std::pair<std::string, Structure>> operators);
+  Result<void> add(std::string_view name, const Factors& factors);
+  /// All announced operators are there: the file appears under its name. Without it nothing is left behind.
+  Result<void> commit();
+
+ private:
+  FactorWriter(AtomicFile file, std::vector<std::pair<std::string, Structure>> operators)
+      : file_(std::move(file)), operators_(std::move(operators)) {}
+  AtomicFile file_;
+  std::vector<std::pair<std::string, Structure>> operators_;
+  std::size_t next_ = 0;
+};
+
+Result<void> write_factors(const std::filesystem::path& path,
+                           const std::vector<std::pair<std::string, Factors>>& factors);
+/// Errors: factor.metadata, factor.tensor, factor.padding, factor.non-finite, safetensors.*, file.*.
 Result<std::vector<std::pair<std::string, Factors>>> read_factors(const std::filesystem::path& path);
+/// The same from memory; `name` is the file's name in errors.
+Result<std::vector<std::pair<std::string, Factors>>> parse_factors(std::span<const std::byte> bytes,
+                                                                   std::string_view name);
 
 }  // namespace danaus::factor
