@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string_view>
@@ -25,14 +27,17 @@ struct Event {
 
 struct SimulateOptions {
   bool linear_only = false;     ///< digital and attention times zero, network kept: linear_latency_ns
-  std::function<void(const Event&)> trace;
+  std::function<void(const Event&)> trace;  ///< called at each completion, in the order of (end, sequential order)
 };
 
-/// Integer event counts over the whole program; energies are these times constants.
+inline constexpr std::size_t kVecOps = 9;
+
+/// Integer event counts over the whole program; energies are these times constants (README.md says what each counts).
 struct Counts {
   std::uint64_t commands = 0, activations = 0, conversions = 0, adc_rounds = 0, driven_rows = 0, active_cells = 0;
   std::uint64_t messages = 0, message_bits = 0, bit_hops = 0;
   std::uint64_t vector_ops = 0, vector_elements = 0;
+  std::array<std::uint64_t, kVecOps> op_elements{};  ///< vector_elements by operation, in the order of program::VecOp
   std::uint64_t attention_macs = 0, kv_bytes = 0;
   std::uint64_t buffer_bytes = 0;
   bool operator==(const Counts&) const = default;
@@ -52,7 +57,7 @@ struct Energy {  // pJ
 
 struct Timing {
   Picoseconds total = 0;              ///< first command to last
-  std::vector<Picoseconds> token_end; ///< completion of each iteration of the last loop
+  std::vector<Picoseconds> token_end; ///< completion of each iteration of the last loop; of everything if there is no loop
   Counts counts;
   Breakdown critical_path;            ///< sums to total
   std::uint64_t critical_rounds = 0;  ///< ADC rounds along the critical path
@@ -60,7 +65,9 @@ struct Timing {
   Picoseconds busiest_array = 0, busiest_digital = 0;  ///< busy time of the busiest resource
 };
 
-/// Errors: machine.shape (program and chip differ in array edge, ADCs or tile), chip.adc-bits.
+/// Errors: machine.shape (program and chip differ in array edge, ADCs or tile), machine.invalid (a command that a verified
+/// program cannot have, with its position), machine.too-long (more than 2e9 executed commands, 2^24 iterations, 1e12 elements
+/// read and written or 28 hours), machine.too-large (too much state to track), chip.adc-bits, chip.adc-rate.
 Result<Timing> simulate(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options = {},
                         Progress& progress = no_progress());
 

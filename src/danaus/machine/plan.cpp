@@ -1,0 +1,447 @@
+// One pass over the code: splits it into segments, checks every id against the program's tables, works out each command's
+// resource and cost (equal costs are stored once) and adds up the event counts, since a command of a loop runs n times.
+
+#include "danaus/machine/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <span>
+#include <unordered_map>
+
+#include "danaus/machine/index_map.h"
+
+namespace danaus::machine {
+namespace {
+
+using chip::Chip;
+using program::Program;
+
+constexpr std::uint64_t kMostCommands = 2'000'000'000;
+constexpr std::uint64_t kMostIterations = 1u << 24;
+constexpr double kMostWork = 1e12;  // elements read and written
+constexpr std::uint32_t kUnlimited = std::numeric_limits<std::uint32_t>::max();
+constexpr std::uint32_t kMostArrays = 1u << 24;  // the width of the fields of a record
+constexpr std::uint32_t kMostBits = 64;
+constexpr std::uint32_t kMostElements = 1u << 24;
+
+std::uint64_t bytes_of(std::uint32_t bits) { return (bits + 7) / 8; }
+
+struct CostHash {
+  std::size_t operator()(const Cost& cost) const {
+    std::uint64_t hash = 0;
+    for (const Picoseconds part : {cost.input, cost.settle, cost.adc, cost.network, cost.digital, cost.attention,
+                                   static_cast<Picoseconds>(cost.rounds)})
+      hash = (hash ^ static_cast<std::uint64_t>(part)) * 0x9e3779b97f4a7c15u ^ (hash >> 29);
+    return static_cast<std::size_t>(hash);
+  }
+};
+
+// Events of the activations of one mvm configuration; energies are these times constants.
+struct ConfigCounts {
+  std::uint64_t activations = 0, rows = 0, cells = 0, columns = 0;
+};
+
+class Planner {
+ public:
+  Planner(const Program& program, const Chip& chip, bool linear_only)
+      : program_(program), chip_(chip), linear_only_(linear_only) {}
+
+  Result<Plan> run() {
+    DANAUS_CHECK(check_shape());
+    tiles_ = program_.chip.tiles();
+    side_ = chip::mesh_side(tiles_);
+    DANAUS_CHECK(check_regions());
+    add_fixed_resources();
+    config_counts_.resize(program_.intent.configs.size());
+    plan_.steps.resize(program_.code.size());
+    DANAUS_CHECK(split());
+    for (const Segment& segment : plan_.segments) {
+      for (std::uint32_t offset = 0; offset < segment.count; ++offset) {
+        position_ = segment.first + offset;
+        repeat_ = segment.loop.n;
+        const program::Command command = program::decode_unchecked(program_.code[position_]);
+        DANAUS_CHECK(std::visit([&](const auto& concrete) { return plan(concrete); }, command));
+      }
+    }
+    if (work_ > kMostWork) return fail(too_long(fmt::format("its commands read and write {} elements", work_)));
+    plan_.counts.commands = plan_.commands;
+    DANAUS_CHECK(add_energy());
+    return std::move(plan_);
+  }
+
+ private:
+  template <typename... Arguments>
+  tl::unexpected<Error> invalid(fmt::format_string<Arguments...> text, Arguments&&... arguments) const {
+    return fail(invalid_command(program_, position_, fmt::format(text, std::forward<Arguments>(arguments)...)));
+  }
+
+  static Error too_long(std::string what) {
+    return Error("machine.too-long", Failure::unsupported, fmt::format("the program is too long to simulate: {}", what))
+        .with_hint(fmt::format("at most {} commands in {} iterations are executed; simulate fewer tokens", kMostCommands,
+                               kMostIterations));
+  }
+
+  Result<void> check_shape() const {
+    const program::ChipShape& shape = program_.chip;
+    struct Pair {
+      std::string_view name;
+      std::uint64_t program, chip;
+    };
+    for (const Pair& pair : {Pair{"rows", shape.rows, chip_.array.rows}, Pair{"columns", shape.cols, chip_.array.cols},
+                             Pair{"converters per array", shape.adcs, chip_.adc.per_array},
+                             Pair{"arrays per tile", shape.arrays_per_tile, chip_.network.arrays_per_tile}}) {
+      if (pair.program != pair.chip) {
+        return fail(Error("machine.shape", Failure::bad_input,
+                          fmt::format("the program is for {} {}, the chip '{}' has {}", pair.program, pair.name, chip_.name,
+                                      pair.chip))
+                        .with_hint("simulate with the chip the program was compiled for, or compile it again"));
+      }
+    }
+    const std::uint32_t most = chip_.system.arrays != 0 ? chip_.system.arrays : kMostArrays;
+    if (shape.arrays > most) {
+      return fail(Error("machine.shape", Failure::bad_input,
+                        fmt::format("the program uses {} arrays, the chip '{}' has {}", shape.arrays, chip_.name, most)));
+    }
+    return {};
+  }
+
+  Result<void> check_regions() const {
+    for (std::size_t number = 0; number < program_.kv.size(); ++number) {
+      const program::KvRegion& region = program_.kv[number];
+      const bool good = index(region.tile) < tiles_ && region.queries <= kMostElements && region.size <= kMostElements &&
+                        std::uint64_t{region.queries} * region.size <= kMostElements && region.start <= region.capacity;
+      if (!good) {
+        return fail(Error("machine.invalid", Failure::bad_input,
+                          fmt::format("KV region {}: no such tile, too large, or more entries than its capacity", number))
+                        .with_hint("check the program with `danaus verify`"));
+      }
+    }
+    return {};
+  }
+
+  // Segments: straight code and loops in turn. Nothing after halt.
+  Result<void> split() {
+    Segment straight;
+    bool in_loop = false;
+    bool halted = false;
+    Segment loop;
+    const auto close = [&](const Segment& segment) {
+      if (segment.count == 0 && !segment.is_loop) return;
+      plan_.segments.push_back(segment);
+      plan_.largest_segment = std::max(plan_.largest_segment, segment.count);
+      plan_.commands += std::uint64_t{segment.count} * segment.loop.n;  // below 2^64: both factors are below 2^32 ...
+      plan_.iterations += segment.loop.n;
+      plan_.commands = std::min(plan_.commands, kMostCommands + 1);  // ... and the sum stays small
+    };
+    if (program_.code.size() >= kNone) return fail(too_long("it has 2^32 or more commands"));
+    for (position_ = 0; position_ < program_.code.size(); ++position_) {
+      if (halted) return invalid("nothing may follow halt");
+      Result<program::Command> command = program::decode(program_.code[position_]);
+      if (!command) return fail(invalid_record(command.error()));
+      if (const program::Repeat* repeat = std::get_if<program::Repeat>(&*command)) {
+        if (in_loop) return invalid("loops do not nest");
+        close(straight);
+        in_loop = true;
+        loop = Segment{position_ + 1, 0, *repeat, true};
+      } else if (std::holds_alternative<program::End>(*command)) {
+        if (!in_loop) return invalid("end without rep");
+        close(loop);
+        in_loop = false;
+        straight = Segment{position_ + 1, 0, {}, false};
+      } else if (std::holds_alternative<program::Halt>(*command)) {
+        if (in_loop) return invalid("halt inside a loop");
+        close(straight);
+        halted = true;
+      } else {
+        ++(in_loop ? loop : straight).count;
+      }
+    }
+    if (!halted) {
+      return fail(Error("machine.invalid", Failure::bad_input, "the program does not end with halt")
+                      .with_hint("check it with `danaus verify`"));
+    }
+    if (plan_.commands > kMostCommands || plan_.iterations > kMostIterations) {
+      return fail(too_long(plan_.commands > kMostCommands ? fmt::format("more than {} commands", kMostCommands)
+                                                          : fmt::format("{} iterations", plan_.iterations)));
+    }
+    return {};
+  }
+
+  Error invalid_record(const Error& reason) const {
+    return Error("machine.invalid", Failure::bad_input, fmt::format("command {}: {}", position_, reason.message))
+        .with_hint("check it with `danaus verify`");
+  }
+
+  void add_fixed_resources() {
+    plan_.resources.push_back({Resource::Kind::free, kUnlimited});  // resource 0: what needs nothing
+    const std::uint32_t units = chip_.attention.units;
+    for (std::uint32_t region = 0; region < program_.kv.size(); ++region) {
+      if (units == 0 || region == 0)
+        plan_.resources.push_back({Resource::Kind::attention, units == 0 ? 1 : units});
+      plan_.region_resource.push_back(static_cast<std::uint32_t>(plan_.resources.size() - 1));
+    }
+    fixed_resources_ = static_cast<std::uint32_t>(plan_.resources.size());
+  }
+
+  // The resource of an array, of a tile's vector units or of its outgoing port.
+  std::uint32_t resource(Resource::Kind kind, std::uint32_t number, std::uint32_t capacity) {
+    const std::uint32_t named = named_.index_of(std::uint64_t{static_cast<std::uint8_t>(kind)} << 32 | number);
+    if (fixed_resources_ + named == plan_.resources.size()) plan_.resources.push_back({kind, capacity});
+    return fixed_resources_ + named;
+  }
+
+  void set_step(std::uint32_t resource_number, const Cost& cost) {
+    if (plan_.costs.empty() || !(plan_.costs[last_cost_] == cost)) {
+      const auto [found, is_new] = cost_numbers_.try_emplace(cost, static_cast<std::uint32_t>(plan_.costs.size()));
+      if (is_new) plan_.costs.push_back(cost);
+      last_cost_ = found->second;
+    }
+    plan_.steps[position_] = {resource_number, last_cost_};
+  }
+
+  void add_work(std::uint64_t elements) { work_ += static_cast<double>(elements) * static_cast<double>(repeat_); }
+
+  Result<void> check_window(const program::Window& window, std::uint32_t edge, std::string_view what) {
+    if (window.length == 0 || window.count == 0 || window.first >= edge || window.cells() > edge)
+      return invalid("the {} window does not fit an array of {}", what, edge);
+    return {};
+  }
+
+  Result<void> plan(const program::Mvm& mvm) {
+    const Graph& intent = program_.intent;
+    if (index(mvm.array) >= program_.chip.arrays) return invalid("there is no array {}", index(mvm.array));
+    if (index(mvm.config) >= intent.configs.size() || intent.configs[index(mvm.config)].kind != Config::Kind::mvm)
+      return invalid("configuration {} is not one of an mvm", index(mvm.config));
+    const Config& config = intent.configs[index(mvm.config)];
+    if (config.dac_bits == 0 || config.adc_bits == 0 || config.dac_bits > kMostBits || config.adc_bits > kMostBits)
+      return invalid("configuration {} has no or too many converter bits", index(mvm.config));
+    DANAUS_CHECK(check_window(mvm.rows, chip_.array.rows, "row"));
+    DANAUS_CHECK(check_window(mvm.columns, chip_.array.cols, "column"));
+    const std::uint64_t rows = mvm.rows.cells();
+    const std::uint64_t columns = mvm.columns.cells();
+    const std::uint32_t rounds = rounds_of(mvm.columns, chip_.array.cols, chip_.adc.per_array);
+    const chip::ActivationTime time = chip::activation_parts(chip_, config.dac_bits, config.adc_bits, rounds);
+    const std::uint64_t repeats = chip_.input.kind == chip::InputKind::bit_serial ? config.dac_bits : 1;
+    const std::uint64_t conversions = repeats * chip_.array.slices;
+    Cost cost;
+    cost.input = time.input;
+    cost.settle = time.settle;
+    cost.adc = time.adc;
+    cost.rounds = conversions * rounds;
+    set_step(resource(Resource::Kind::array, index(mvm.array), 1), cost);
+
+    const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? chip_.array.cols : columns);
+    Counts& counts = plan_.counts;
+    counts.activations += repeat_;
+    counts.conversions += repeat_ * columns * conversions;
+    counts.adc_rounds += repeat_ * cost.rounds;
+    counts.driven_rows += repeat_ * rows;
+    counts.active_cells += repeat_ * cells;
+    counts.buffer_bytes +=
+        repeat_ * (rows * bytes_of(config.dac_bits) + (mvm.add ? 2 : 1) * columns * bytes_of(config.adc_bits));
+    ConfigCounts& configured = config_counts_[index(mvm.config)];
+    configured.activations += repeat_;
+    configured.rows += repeat_ * rows;
+    configured.cells += repeat_ * cells;
+    configured.columns += repeat_ * columns;
+    add_work(rows + columns);
+    return {};
+  }
+
+  Result<void> plan(const program::Move& move) {
+    const std::uint32_t from = index(move.from);
+    if (from >= tiles_) return invalid("there is no tile {}", from);
+    const Graph& intent = program_.intent;
+    std::uint32_t bits = 8;
+    if (index(move.config) != 0) {
+      if (index(move.config) >= intent.configs.size() || intent.configs[index(move.config)].kind != Config::Kind::move)
+        return invalid("configuration {} is not one of a move", index(move.config));
+      bits = intent.configs[index(move.config)].bits;
+    }
+    const std::uint64_t elements = std::uint64_t{move.length} * move.count;
+    if (elements == 0 || elements > program_.chip.buffer)
+      return invalid("it moves {} elements, a buffer has {}", elements, program_.chip.buffer);
+    if (!move.to_group && move.to >= tiles_) return invalid("there is no tile {}", move.to);
+    if (move.to_group && move.to >= program_.groups.size()) return invalid("there is no group {}", move.to);
+    const TileId target{move.to};
+    const std::span<const TileId> members =
+        move.to_group ? std::span<const TileId>(program_.groups[move.to].members) : std::span<const TileId>(&target, 1);
+    if (move.deal && (!move.to_group || move.count != members.size()))
+      return invalid("it deals {} runs to {} members", move.count, members.size());
+    for (const TileId member : members) {
+      if (index(member) >= tiles_) return invalid("there is no tile {}", index(member));
+    }
+
+    Cost cost;
+    if (move.deal) {
+      // The messages leave one after the other; the last to arrive ends the move.
+      Picoseconds departure = 0;
+      for (const TileId member : members) {
+        const std::uint32_t distance = hops(from, index(member));
+        if (distance == 0) continue;
+        const Picoseconds arrival = departure + chip::message_time(chip_, move.length, bits, distance);
+        cost.network = std::min(chip::kLongestTime, std::max(cost.network, arrival));
+        departure = std::min(chip::kLongestTime, departure + chip::message_port_time(chip_, move.length, bits));
+        count_message(move.length, bits, distance);
+      }
+    } else {
+      std::uint32_t farthest = 0;
+      for (const TileId member : members) farthest = std::max(farthest, hops(from, index(member)));
+      if (farthest > 0) {
+        cost.network = chip::message_time(chip_, elements, bits, farthest);
+        count_message(elements, bits, members.size() == 1 ? farthest : tree_links(from, members));
+      }
+    }
+    set_step(cost.network == 0 ? 0 : resource(Resource::Kind::port, from, 1), cost);
+    const std::uint64_t written = move.deal ? elements : elements * members.size();
+    plan_.counts.buffer_bytes += repeat_ * (elements + written) * bytes_of(bits);
+    add_work(elements + written);
+    return {};
+  }
+
+  void count_message(std::uint64_t elements, std::uint32_t bits, std::uint64_t links) {
+    const std::uint64_t message_bits = elements * bits + chip_.network.header_bits;
+    plan_.counts.messages += repeat_;
+    plan_.counts.message_bits += repeat_ * message_bits;
+    if (chip_.network.topology == chip::Topology::mesh) plan_.counts.bit_hops += repeat_ * message_bits * links;
+  }
+
+  std::uint32_t hops(std::uint32_t from, std::uint32_t to) const { return chip::mesh_hops_on(side_, from, to); }
+
+  // Links of the multicast tree: along the row of the source first, then up and down the columns of the members.
+  std::uint64_t tree_links(std::uint32_t from, std::span<const TileId> members) {
+    struct Position {
+      std::uint32_t x, y;
+      auto operator<=>(const Position&) const = default;
+    };
+    std::vector<Position> places;
+    places.reserve(members.size() + 1);
+    places.push_back({from % side_, from / side_});
+    for (const TileId member : members) places.push_back({index(member) % side_, index(member) / side_});
+    const std::uint32_t source_y = places.front().y;
+    std::sort(places.begin(), places.end());
+    std::uint64_t links = places.back().x - places.front().x;
+    for (std::size_t first = 0; first < places.size();) {
+      std::size_t last = first;
+      while (last + 1 < places.size() && places[last + 1].x == places[first].x) ++last;
+      links += std::max(source_y, places[last].y) - std::min(source_y, places[first].y);
+      first = last + 1;
+    }
+    return links;
+  }
+
+  Result<void> plan(const program::Vec& vec) {
+    if (index(vec.tile) >= tiles_) return invalid("there is no tile {}", index(vec.tile));
+    const chip::Chip::Digital& digital = chip_.digital;
+    const std::array<double, kVecOps> ns = {digital.add_ns,  digital.mul_ns,     digital.silu_ns, digital.gelu_ns, digital.relu_ns,
+                                            digital.rope_ns, digital.moments_ns, digital.stat_ns, digital.norm_ns};
+    const std::size_t op = static_cast<std::size_t>(vec.op);
+    Cost cost;
+    if (!linear_only_) {
+      const Picoseconds once = chip::to_picoseconds(ns[op]);
+      const std::uint32_t times = digital.lanes == 0 ? 1 : (vec.length + digital.lanes - 1) / digital.lanes;
+      cost.digital = once > chip::kLongestTime / times ? chip::kLongestTime : once * times;
+    }
+    const std::uint32_t units = digital.units == 0 ? kUnlimited : digital.units;
+    set_step(resource(Resource::Kind::digital, digital.hub ? 0 : index(vec.tile), units), cost);
+    std::uint64_t elements = program::result_length(vec.op, vec.length);
+    for (std::uint32_t source = 0; source < program::source_count(vec.op); ++source)
+      elements += program::source_length(vec.op, source, vec.length);
+    plan_.counts.vector_ops += repeat_;
+    plan_.counts.vector_elements += repeat_ * vec.length;
+    plan_.counts.op_elements[op] += repeat_ * vec.length;
+    plan_.counts.buffer_bytes += repeat_ * elements;
+    add_work(elements);
+    return {};
+  }
+
+  Result<void> plan(const program::Attend& attend) {
+    if (index(attend.region) >= program_.kv.size()) return invalid("there is no KV region {}", index(attend.region));
+    plan_.steps[position_] = {kNone, kNone};
+    const program::KvRegion& region = program_.kv[index(attend.region)];
+    add_work(2 * (std::uint64_t{region.size} * (attend.append ? 1 : region.queries)));
+    return {};
+  }
+
+  // Never called: split() takes these out of the segments.
+  Result<void> plan(const program::Repeat&) { return invalid("misplaced rep"); }
+  Result<void> plan(const program::End&) { return invalid("misplaced end"); }
+  Result<void> plan(const program::Halt&) { return invalid("misplaced halt"); }
+
+  Result<void> add_energy() {
+    for (std::size_t number = 0; number < config_counts_.size(); ++number) {
+      const ConfigCounts& counts = config_counts_[number];
+      if (counts.activations == 0) continue;
+      const Config& config = program_.intent.configs[number];
+      DANAUS_TRY(energy, chip::activation_energy_parts(chip_, config.dac_bits, config.adc_bits));
+      plan_.energy.rows += static_cast<double>(counts.rows) * energy.row_pj;
+      plan_.energy.cells += static_cast<double>(counts.cells) * energy.cell_pj +
+                            static_cast<double>(counts.activations) * energy.activation_pj;
+      plan_.energy.adc += static_cast<double>(counts.columns) * energy.column_pj;
+    }
+    return {};
+  }
+
+  const Program& program_;
+  const Chip& chip_;
+  const bool linear_only_;
+  std::uint32_t tiles_ = 0;
+  std::uint32_t side_ = 1;  // of the mesh
+  Plan plan_;
+  std::uint32_t position_ = 0;
+  std::uint64_t repeat_ = 1;
+  double work_ = 0;
+  std::uint32_t fixed_resources_ = 0;
+  std::uint32_t last_cost_ = 0;
+  IndexMap named_;
+  std::unordered_map<Cost, std::uint32_t, CostHash> cost_numbers_;
+  std::vector<ConfigCounts> config_counts_;
+};
+
+}  // namespace
+
+Result<Plan> make_plan(const program::Program& program, const chip::Chip& chip, bool linear_only) {
+  return Planner(program, chip, linear_only).run();
+}
+
+Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool append, std::uint64_t entries,
+                 bool linear_only) {
+  Cost cost;
+  if (linear_only) return cost;
+  const chip::Chip::Attention& attention = chip.attention;
+  if (append) {
+    cost.attention = chip::to_picoseconds(attention.append_ns);
+  } else {
+    const double macs = 2.0 * region.queries * region.size * static_cast<double>(entries);
+    const double bytes = 2.0 * region.size * static_cast<double>(entries);
+    const double compute_ns = attention.macs_per_ns > 0 ? macs / attention.macs_per_ns : 0;
+    const double read_ns = attention.kv_bytes_per_ns > 0 ? bytes / attention.kv_bytes_per_ns : 0;
+    cost.attention = chip::to_picoseconds(std::max(compute_ns, read_ns) + attention.softmax_ns);
+  }
+  return cost;
+}
+
+std::uint32_t rounds_of(const program::Window& columns, std::uint32_t cols, std::uint32_t adcs) {
+  const bool wraps = std::uint32_t{columns.first} + columns.length > cols;
+  if (columns.count == 1 && !wraps) return (columns.length + adcs - 1) / adcs;  // neighbours: dealt out in turn
+  std::vector<std::uint32_t> read(adcs);
+  std::uint32_t most = 0;
+  for (std::uint32_t run = 0; run < columns.count; ++run) {
+    for (std::uint32_t element = 0; element < columns.length; ++element) {
+      const std::uint32_t column = (columns.first + run * columns.stride + element) % cols;
+      most = std::max(most, ++read[column % adcs]);
+    }
+  }
+  return most;
+}
+
+Error invalid_command(const program::Program& program, std::uint32_t position, const std::string& problem) {
+  return Error("machine.invalid", Failure::bad_input,
+               fmt::format("command {}: {}: {}", position,
+                           program::to_text(program::decode_unchecked(program.code[position])), problem))
+      .with_hint("check the program with `danaus verify`");
+}
+
+}  // namespace danaus::machine
