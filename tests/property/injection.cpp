@@ -16,6 +16,9 @@ namespace {
 
 constexpr std::uint64_t kCases = 150;
 constexpr int kEnough = 8;  // changed programs per bug
+/// Freeing a value early only moves addresses unless something else takes its place while it is needed: such a program
+/// computes the same, and the verifier is right to accept it. Others of its programs must be refused.
+constexpr int kSometimesHarmless = 22;
 
 struct Outcome {
   bool refused = false;
@@ -42,7 +45,7 @@ Outcome compile_with_bug(const test::Case& random, int bug) {
 TEST_CASE("every injected bug is found") {
   for (int bug = 1; bug <= compile::kInjectableBugs; ++bug) {
     CAPTURE(bug);
-    int changed = 0;
+    int changed = 0, refused = 0;
     for (std::uint64_t number = 0; number < kCases && changed < kEnough; ++number) {
       CAPTURE(number);
       const test::Case random = test::random_case(number);
@@ -50,13 +53,16 @@ TEST_CASE("every injected bug is found") {
       const Outcome outcome = compile_with_bug(random, bug);
       if (outcome.refused) {
         ++changed;
+        ++refused;
         continue;
       }
       if (*outcome.program == right) continue;
       ++changed;
-      CHECK_FALSE(program::verify(*outcome.program).ok());
+      const bool found = !program::verify(*outcome.program).ok();
+      refused += found;
+      if (bug != kSometimesHarmless) CHECK(found);
     }
-    CHECK_MESSAGE(changed > 0, "no case shows this bug");
+    CHECK_MESSAGE(refused > 0, "no case shows this bug");
   }
 }
 

@@ -21,13 +21,15 @@ namespace danaus::pipeline {
 struct RunOptions {
   std::vector<std::string> maps = {"linear", "sparse", "dense"};
   factor::Policy policy;
-  compile::EmitOptions emit;
+  compile::EmitOptions emit;      ///< model name and digest are filled in from the model
+  std::uint64_t seed = 1;         ///< of the proof run
+  bool project_weights = true;    ///< project the weights of a model that has some, for `relative_error`
 };
 
 /// One row of the table.
 struct MapResult {
   std::string map;
-  std::string structure;            ///< "dense", "monarch", "lowrank"
+  std::string structure;            ///< "dense", "monarch", "lowrank", "mixed"
   std::string blocks;               ///< "32x32:1", "mixed", "" for dense
   std::uint64_t parameters = 0, macs = 0;
   std::uint32_t arrays = 0, tiles = 0;
@@ -37,6 +39,7 @@ struct MapResult {
   double linear_latency_ns = 0, latency_ns = 0, throughput_tokens_per_s = 0;
   machine::Timing timing;           ///< the full simulation
   chip::Area area;
+  double programming_time_us = 0, programming_energy_uj = 0;  ///< writing all weights once
   std::uint64_t commands = 0;       ///< records in the program
   std::uint32_t proof_tokens = 0;   ///< the proof ran over so many tokens (it passed: a failure is an error)
   std::uint32_t buffer_bytes = 0;   ///< per tile, high water
@@ -47,16 +50,37 @@ struct MapResult {
 
 struct RunResult {
   std::string model;
+  bool has_weights = false;
+  std::uint32_t layers = 0;
+  std::uint32_t operators = 0;           ///< linear operators that are mapped
+  std::uint64_t dense_parameters = 0;    ///< of those, before any structure
   chip::Chip chip;
   compile::Mode mode{};
-  std::uint32_t tokens = 1, kv = 0;
+  std::uint32_t tokens = 1, kv = 0;      ///< kv: length of the last token's attention in decode, 0 otherwise
   std::vector<MapResult> results;
 };
+
+/// The operator graph with the structures that `map` asks for (the dense operator or the policy's blocks).
+/// Errors: place.unknown-map and those of choose_structures.
+Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip, const std::string& map,
+                               const RunOptions& options);
+/// Blocks of the graph onto arrays of the chip by the strategy `map`.
+Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, const std::string& map);
+/// Graph + placement -> program that carries its chip file in the note "chip".
+Result<program::Program> emit_program(const Graph& graph, const compile::Placement& placement, const model::Model& model,
+                                      const chip::Chip& chip, const RunOptions& options);
 
 /// Model + chip + one map -> program (not yet verified).
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                        const RunOptions& options, Progress& progress);
-/// All maps, each compiled, verified with the proof, and timed.
+/// All maps, each compiled, verified with the proof, and timed. A program that fails its proof is an internal error.
 Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options, Progress& progress);
+
+/// sqrt(sum of squared errors / sum of squared norms) over layers.
+double total_relative_error(const std::vector<factor::LayerReport>& layers);
+
+/// Where the intent of a program is not what the model asks for (structures aside, which the program chooses): one error
+/// verify.model per difference, at most `most`. Empty = the program computes this model.
+std::vector<Error> compare_intent(const Graph& intent, const model::Model& model, std::uint32_t most = 10);
 
 }  // namespace danaus::pipeline

@@ -1,0 +1,374 @@
+// The options of every subcommand, declared in one place and parsed by CLI11. Before CLI11 sees the line, our own scan finds
+// unknown subcommands and options, because a spelling hint needs the word as it was typed; CLI11's own errors become
+// cli.arguments.
+
+#include "cli/arguments.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <memory>
+
+namespace danaus::cli {
+namespace {
+
+constexpr std::string_view kModelHelp =
+    "Preset (danaus show models), shape .toml, .gguf, .safetensors or Hugging Face folder";
+
+/// A whole number in [least, most], in words that name the range.
+std::function<std::string(const std::string&)> whole_number(std::uint64_t least, std::uint64_t most) {
+  return [least, most](const std::string& text) -> std::string {
+    std::uint64_t value = 0;
+    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (status == std::errc() && end == text.data() + text.size() && value >= least && value <= most) return "";
+    return fmt::format("'{}' is not a whole number from {} to {}", text, least, most);
+  };
+}
+
+std::string compression_check(const std::string& text) {
+  double value = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (status == std::errc() && end == text.data() + text.size() && std::isfinite(value) && value >= 1) return "";
+  return fmt::format("'{}' is not a number of at least 1", text);
+}
+
+std::string setting_check(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  return equals != std::string::npos && equals != 0 ? "" : fmt::format("'{}' is not key=value", text);
+}
+
+/// An option whose value is one of a few words.
+template <typename Value>
+CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& target, const std::string& help,
+                        const std::vector<std::pair<std::string, Value>>& choices) {
+  std::vector<std::string> words;
+  for (const auto& [word, value] : choices) words.push_back(word);
+  const std::string list = fmt::format("{}", fmt::join(words, "|"));
+  const auto check = [list, words](const std::string& text) {
+    return std::find(words.begin(), words.end(), text) != words.end() ? "" : fmt::format("'{}' is none of {}", text, list);
+  };
+  const auto assign = [&target, choices](const CLI::results_t& texts) {
+    for (const auto& [word, value] : choices) {
+      if (word == texts.back()) target = value;
+    }
+    return true;
+  };
+  return app.add_option(name, assign, help)->type_name(list)->check(check);
+}
+
+constexpr std::uint32_t kMostTokens = 1u << 20;
+
+void add_common(CLI::App& app, Arguments& arguments) {
+  app.set_help_flag("-h,--help", "Print this help and exit")->group("Common");
+  app.add_flag("--json", arguments.json, "One JSON document on stdout; errors as JSON on stderr")->group("Common");
+  app.add_option("--threads", arguments.threads, "Threads [all]")->type_name("N")->check(whole_number(1, 4096))->group("Common");
+  app.add_option("--seed", arguments.seed, "Seed of everything random [1]")->type_name("N")->check(whole_number(0, ~0ull))->group("Common");
+  CLI::Option* quiet = app.add_flag("-q,--quiet", arguments.quiet, "No talk on stderr, only errors")->group("Common");
+  app.add_flag("-v,--verbose", arguments.verbose, "More detail")->group("Common")->excludes(quiet);
+  add_choice<ProgressStyle>(app, "--progress", arguments.progress, "Progress of long steps on stderr [auto: on a terminal]",
+                            {{"auto", ProgressStyle::automatic},
+                             {"plain", ProgressStyle::plain},
+                             {"json", ProgressStyle::json},
+                             {"none", ProgressStyle::none}})
+      ->group("Common");
+}
+
+void add_model(CLI::App& app, Arguments& arguments) {
+  app.add_option("MODEL", arguments.model, std::string(kModelHelp))->required()->type_name("");
+}
+
+void add_chip(CLI::App& app, Arguments& arguments, const std::string& default_chip, const std::string& default_text) {
+  arguments.chip = default_chip;
+  app.add_option("--chip", arguments.chip, fmt::format("Chip preset (danaus show chips) or file [{}]", default_text))
+      ->type_name("CHIP")
+      ->group("Chip");
+  const auto add_setting = [&arguments](const CLI::results_t& texts) {
+    for (const std::string& text : texts) {
+      const std::size_t equals = text.find('=');
+      arguments.settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+    }
+    return true;
+  };
+  app.add_option("--set", add_setting, "Override a key of the chip file, such as adc.per_array=8 (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(setting_check)
+      ->group("Chip");
+}
+
+void add_structure(CLI::App& app, Arguments& arguments) {
+  using Kind = factor::Policy::Kind;
+  factor::Policy& policy = arguments.policy;
+  const std::string group = "Structure";
+  add_choice<Kind>(app, "--structure", policy.kind, "What block operators are made of [monarch]",
+                   {{"monarch", Kind::monarch}, {"lowrank", Kind::lowrank}, {"dense", Kind::dense}})
+      ->group(group);
+  CLI::Option* blocks = app.add_option("--blocks", policy.blocks, "Input x output blocks and rank, such as 32 or 16x64:2")
+                            ->type_name("K[xL][:R]")
+                            ->group(group);
+  CLI::Option* compression =
+      app.add_option("--compression", policy.compression, "Dense parameters over block parameters to aim at [8]")
+          ->type_name("C")
+          ->check(compression_check)
+          ->group(group);
+  app.add_option("--policy", policy.file, "TOML file with a structure per layer")->type_name("FILE")->group(group);
+  CLI::Option* pad = add_choice<bool>(app, "--pad", policy.pad_square, "square: pad every operator to n x n, sqrt(n) blocks",
+                                      {{"square", true}})
+                         ->group(group);
+  app.add_flag("--trim", policy.trim, "Remove dead rows, columns and blocks of padding")->group(group);
+  blocks->excludes(compression)->excludes(pad);
+  compression->excludes(pad);
+}
+
+void add_program_options(CLI::App& app, Arguments& arguments) {
+  using compile::Mode;
+  const std::string group = "Program";
+  add_choice<Mode>(app, "--mode", arguments.mode, "One token, a pipelined prompt, or an encoder pass [decode]",
+                   {{"decode", Mode::decode}, {"prefill", Mode::prefill}, {"encode", Mode::encode}})
+      ->group(group);
+  app.add_option("--tokens", arguments.tokens, "Tokens for prefill and encode [the context, at most 512]")
+      ->type_name("N")
+      ->check(whole_number(1, kMostTokens))
+      ->group(group);
+  app.add_option("--kv", arguments.kv, "KV length for decode, the new token included [the context]")
+      ->type_name("N")
+      ->check(whole_number(1, kMostTokens))
+      ->group(group);
+  app.add_option("--slots", arguments.slots, "Tokens in flight [decode 1, else 2]")
+      ->type_name("N")
+      ->check(whole_number(1, 4096))
+      ->group(group);
+  add_choice<bool>(app, "--share-inputs", arguments.share_inputs, "Operators with the same input share activations [on]",
+                   {{"on", true}, {"off", false}})
+      ->group(group);
+}
+
+/// Names between commas, in one word.
+void add_maps(CLI::App& app, Arguments& arguments, const std::string& type, const std::string& help) {
+  const auto split = [&arguments](const CLI::results_t& texts) {
+    arguments.maps = CLI::detail::split(texts.back(), ',');
+    return true;
+  };
+  app.add_option("--map", split, help)->type_name(type)->group("Program");
+}
+
+void add_output(CLI::App& app, Arguments& arguments, const std::string& help, bool required) {
+  app.add_option("-o,--output", arguments.output, help)->type_name("FILE")->required(required);
+}
+
+using Declare = void (*)(CLI::App&, Arguments&);
+
+struct Subcommand {
+  std::string_view name;
+  std::string_view purpose;
+  std::string_view examples;
+  Declare declare;
+};
+
+constexpr Subcommand kSubcommands[] = {
+    {"run", "Compile, prove and time a model on a chip, one column per mapping",
+     "danaus run bert-large\n"
+     "danaus run llama-7b --chip unit --map linear,dense --blocks 64\n"
+     "danaus run model.gguf --set adc.per_array=32 --json",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       arguments.maps = {"linear", "sparse", "dense"};
+       add_maps(app, arguments, "A,B", "Mappings, the columns of the table [linear,sparse,dense]");
+       add_program_options(app, arguments);
+       add_structure(app, arguments);
+       add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       app.add_flag("--no-error", arguments.no_error, "Do not project the weights: no relative error, no wait")->group("Structure");
+     }},
+    {"project", "Approximate the weights of a model by blocks: error, parameters and MACs per layer",
+     "danaus project model.gguf --blocks 24\n"
+     "danaus project model.safetensors --only '*ffn*' --blocks 16x64:2 -o factors.safetensors",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       app.add_option("--only", arguments.only, "Only operators whose name matches one of these globs")->type_name("NAME...");
+       add_output(app, arguments, "Write the factors as safetensors", false);
+       add_structure(app, arguments);
+       add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
+     }},
+    {"compile", "Compile a model for one mapping into a program",
+     "danaus compile bert-large --map dense --blocks 32 -o bert.dnx\n"
+     "danaus compile bert-large --placement placement.json -o bert.dnx\n"
+     "danaus compile bert-large --from-placement placement.json -o bert.dnx",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       arguments.maps = {"dense"};
+       add_maps(app, arguments, "NAME", "Mapping [dense]");
+       add_program_options(app, arguments);
+       CLI::Option* out = app.add_option("--placement", arguments.placement_out, "Also write the placement as JSON")
+                              ->type_name("FILE")
+                              ->group("Program");
+       app.add_option("--from-placement", arguments.placement_in, "Use this placement instead of the mapping's own")
+           ->type_name("FILE")
+           ->excludes(out)
+           ->group("Program");
+       add_structure(app, arguments);
+       add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_output(app, arguments, "The program", true);
+     }},
+    {"verify", "Check a program, with a proof run over a prime field",
+     "danaus verify bert.dnx\n"
+     "danaus verify bert.dnx --model bert-large --full",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("PROGRAM", arguments.input, "A program, binary or text")->required()->type_name("");
+       app.add_flag("--full", arguments.full, "Independent random weights instead of rank-1 blocks (slower)");
+       app.add_option("--model", arguments.model, "Also check that the program computes this model")->type_name("MODEL");
+     }},
+    {"disasm", "Print a program as text",
+     "danaus disasm bert.dnx\n"
+     "danaus disasm bert.dnx -o bert.txt",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("PROGRAM", arguments.input, "A program")->required()->type_name("");
+       add_output(app, arguments, "Write the text here [stdout]", false);
+     }},
+    {"asm", "Assemble the text of a program",
+     "danaus asm bert.txt -o bert.dnx",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("TEXT", arguments.input, "The text of a program")->required()->type_name("");
+       add_output(app, arguments, "The program", true);
+     }},
+    {"simulate", "Time a program and count its energy",
+     "danaus simulate bert.dnx\n"
+     "danaus simulate bert.dnx --set adc.kind=ramp --set adc.lsb_ns=0.3",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("PROGRAM", arguments.input, "A program, binary or text")->required()->type_name("");
+       add_chip(app, arguments, "", "the one the program carries");
+     }},
+    {"show", "List models, chips or mappings, or print one chip file with its sources",
+     "danaus show models\n"
+     "danaus show chips pcm-14nm",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("WHAT", arguments.topic, "models, chips, maps, or chips NAME")->required()->type_name("")->expected(1, 2);
+     }},
+    {"explain", "Explain an error, a cost, a mapping or a key of the chip file",
+     "danaus explain gguf.truncated\n"
+     "danaus explain cost adc --chip pcm-14nm\n"
+     "danaus explain mapping dense\n"
+     "danaus explain adc.per_array",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("TOPIC", arguments.topic, "An error id, a chip key, cost adc|activation|message, or mapping NAME")
+           ->required()
+           ->type_name("")
+           ->expected(1, 2);
+       add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+     }},
+};
+
+/// CLI11's help without its remarks on relations between options, and with single empty lines.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(34); }
+
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_type_name().empty() ? std::string() : " " + option->get_type_name();
+  }
+  std::string make_option_usage(const CLI::Option* option) const override {
+    return option->get_required() ? option->get_name(true) : "[" + option->get_name(true) + "]";
+  }
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+    std::string text = CLI::Formatter::make_help(app, std::move(name), mode);
+    for (std::size_t at = text.find("\n\n\n"); at != std::string::npos; at = text.find("\n\n\n")) text.erase(at, 1);
+    return text;
+  }
+};
+
+std::unique_ptr<CLI::App> declare(Arguments& arguments, std::string_view selected) {
+  auto app = std::make_unique<CLI::App>("danaus: compiler and simulator for transformers on analog compute-in-memory chips", "danaus");
+  app->formatter(std::make_shared<HelpFormatter>());
+  app->set_help_flag("-h,--help", "Print this help and exit");
+  app->set_version_flag("--version", fmt::format("danaus {}", version()));
+  app->require_subcommand(1);
+  app->footer("Help on one of them: danaus SUBCOMMAND --help");
+  for (const Subcommand& entry : kSubcommands) {
+    CLI::App* sub = app->add_subcommand(std::string(entry.name), std::string(entry.purpose));
+    if (entry.name != selected) continue;  // its options write into the same struct, and set defaults there
+    entry.declare(*sub, arguments);
+    add_common(*sub, arguments);
+    std::string footer = "Examples:";
+    for (std::size_t at = 0; at < entry.examples.size();) {
+      const std::size_t end = std::min(entry.examples.find('\n', at), entry.examples.size());
+      footer += fmt::format("\n  {}", entry.examples.substr(at, end - at));
+      at = end + 1;
+    }
+    sub->footer(footer);
+  }
+  return app;
+}
+
+/// Options as typed, "--share_inputs" read as "--share-inputs"; the first that does not exist is an error.
+Result<void> check_options(const CLI::App& sub, std::vector<std::string>& words) {
+  std::vector<std::string> known;
+  for (const CLI::Option* option : sub.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) known.push_back("-" + name);
+  }
+  for (std::string& word : words) {
+    if (word == "--") break;
+    if (word.size() < 2 || word[0] != '-' || std::isdigit(static_cast<unsigned char>(word[1])) || word[1] == '.') continue;
+    const std::size_t length = word[1] == '-' ? std::min(word.find('='), word.size()) : 2;
+    std::string name = word.substr(0, length);
+    std::replace(name.begin(), name.end(), '_', '-');
+    if (std::find(known.begin(), known.end(), name) != known.end()) {
+      word.replace(0, length, name);
+      continue;
+    }
+    const std::string_view near = nearest(name, std::vector<std::string_view>(known.begin(), known.end()));
+    return fail(Error("cli.unknown-option", Failure::usage, fmt::format("danaus {} has no option '{}'", sub.get_name(), name))
+                    .with_hint(near.empty() ? fmt::format("danaus {} --help lists them", sub.get_name())
+                                            : fmt::format("did you mean '{}'?", near)));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view version() { return DANAUS_VERSION; }
+
+bool wants_json(int argc, const char* const* argv) {
+  return std::any_of(argv, argv + argc, [](const char* word) { return std::string_view(word) == "--json"; });
+}
+
+Result<std::variant<Arguments, Notice>> parse_arguments(int argc, const char* const* argv) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  Arguments arguments;
+  arguments.line = words;
+  arguments.line.insert(arguments.line.begin(), "danaus");
+  if (words.empty())
+    return fail(Error("cli.no-subcommand", Failure::usage, "a subcommand is needed").with_hint("danaus --help lists them"));
+  std::vector<std::string_view> names;
+  for (const Subcommand& entry : kSubcommands) names.push_back(entry.name);
+  const std::string_view first = words.front();
+  arguments.subcommand = first;
+  const std::unique_ptr<CLI::App> app = declare(arguments, first);
+  if (!first.starts_with('-')) {
+    if (std::find(names.begin(), names.end(), first) == names.end()) {
+      const std::string_view near = nearest(first, names);
+      return fail(Error("cli.unknown-subcommand", Failure::usage, fmt::format("there is no subcommand '{}'", first))
+                      .with_hint(near.empty() ? "danaus --help lists them" : fmt::format("did you mean '{}'?", near)));
+    }
+    DANAUS_CHECK(check_options(*app->get_subcommand(std::string(first)), words));
+  } else if (first != "-h" && first != "--help" && first != "--version") {
+    return fail(Error("cli.unknown-option", Failure::usage, fmt::format("danaus has no option '{}'", first))
+                    .with_hint("options come after the subcommand: danaus run MODEL --chip unit"));
+  }
+  try {
+    std::vector<std::string> reversed(words.rbegin(), words.rend());  // CLI11 wants them so
+    app->parse(reversed);
+  } catch (const CLI::CallForVersion& version_text) {
+    return Notice{std::string(version_text.what()) + "\n"};
+  } catch (const CLI::CallForHelp&) {
+    return Notice{app->help()};
+  } catch (const CLI::ParseError& error) {
+    return fail(Error("cli.arguments", Failure::usage, error.what()).with_hint(fmt::format("see danaus {} --help", first)));
+  }
+  return arguments;
+}
+
+}  // namespace danaus::cli

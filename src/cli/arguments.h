@@ -1,0 +1,68 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "danaus/compile/compile.h"
+#include "danaus/core/error.h"
+#include "danaus/factor/factor.h"
+
+namespace danaus::cli {
+
+enum class ProgressStyle { automatic, plain, json, none };
+
+/// A command line, parsed. One struct for all subcommands: each reads the members that its options set.
+struct Arguments {
+  std::vector<std::string> line;          ///< the command line itself, for the provenance
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();  ///< for the provenance
+  std::string subcommand;
+
+  // Common to all.
+  bool json = false;
+  bool quiet = false;
+  bool verbose = false;
+  int threads = 0;                        ///< 0 = all
+  std::uint64_t seed = 1;
+  ProgressStyle progress = ProgressStyle::automatic;
+
+  std::string model;
+  std::string chip;
+  std::vector<std::pair<std::string, std::string>> settings;  ///< --set key=value
+  std::vector<std::string> maps;
+  factor::Policy policy;
+  compile::Mode mode = compile::Mode::decode;
+  std::optional<std::uint32_t> tokens;
+  std::uint32_t kv = 0;
+  std::uint32_t slots = 0;
+  bool share_inputs = true;
+  bool no_error = false;
+  std::vector<std::string> only;          ///< project: globs of operator names
+  std::string input;                      ///< the program or text file
+  std::string output;                     ///< -o
+  std::string placement_out;
+  std::string placement_in;
+  bool full = false;                      ///< verify: independent random weights
+  std::vector<std::string> topic;         ///< explain, show
+};
+
+/// Text to print instead of doing anything: --help, --version.
+struct Notice {
+  std::string text;
+};
+
+/// Errors: cli.no-subcommand, cli.unknown-subcommand, cli.unknown-option (with spelling hints), cli.arguments.
+Result<std::variant<Arguments, Notice>> parse_arguments(int argc, const char* const* argv);
+
+/// Whether --json stands on the command line, however wrong the rest of it is: decides how errors are printed.
+bool wants_json(int argc, const char* const* argv);
+
+/// "0.1.0"
+std::string_view version();
+
+}  // namespace danaus::cli

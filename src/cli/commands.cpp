@@ -1,0 +1,81 @@
+// What several subcommands share: defaults that depend on the model, provenance, and writing of files.
+
+#include "cli/commands.h"
+
+#include <fmt/format.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+
+#include "cli/interrupt.h"
+#include "danaus/core/files.h"
+#include "danaus/core/parallel.h"
+
+namespace danaus::cli {
+namespace {
+
+/// Prefill and encode without --tokens: a prompt of this length, or the context where that is shorter.
+constexpr std::uint32_t kDefaultTokens = 512;
+
+std::string host() {
+  utsname names = {};
+  if (::uname(&names) != 0) return "unknown";
+  return fmt::format("{} {} {}", names.sysname, names.release, names.machine);
+}
+
+std::string utc_now() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm parts = {};
+  ::gmtime_r(&now, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                     parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+}  // namespace
+
+report::Provenance provenance(const Arguments& arguments) {
+  return {.version = std::string(version()),
+          .command = arguments.line,
+          .seed = arguments.seed,
+          .threads = thread_count(),
+          .host = host(),
+          .time = utc_now(),
+          .wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - arguments.start).count()};
+}
+
+Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model) {
+  const bool decode = arguments.mode == compile::Mode::decode;
+  if (decode && arguments.tokens.value_or(1) != 1)
+    return fail(Error("cli.tokens", Failure::usage, fmt::format("--mode decode is one token, not {}", *arguments.tokens))
+                    .with_hint("use --mode prefill or encode, or --kv for the length of the text so far"));
+  if (!decode && arguments.kv != 0)
+    return fail(Error("cli.tokens", Failure::usage, fmt::format("--kv is for --mode decode, not {}", compile::name_of(arguments.mode)))
+                    .with_hint("--tokens sets the length of the text"));
+  pipeline::RunOptions options;
+  options.maps = arguments.maps;
+  options.policy = arguments.policy;
+  options.seed = arguments.seed;
+  options.project_weights = !arguments.no_error;
+  options.emit.mode = arguments.mode;
+  const std::uint32_t context = model.dimensions.context;
+  options.emit.tokens = decode ? 1 : arguments.tokens.value_or(context == 0 ? 1 : std::min(context, kDefaultTokens));
+  options.emit.kv = arguments.kv;
+  options.emit.slots = arguments.slots;
+  options.emit.share_inputs = arguments.share_inputs;
+  return options;
+}
+
+Result<void> write_output(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  const UninterruptedWriting guard;
+  DANAUS_TRY(file, AtomicFile::create(path));
+  DANAUS_CHECK(file.write(bytes));
+  return file.commit();
+}
+
+Result<void> write_output(const std::filesystem::path& path, std::string_view text) {
+  return write_output(path, std::as_bytes(std::span(text.data(), text.size())));
+}
+
+}  // namespace danaus::cli

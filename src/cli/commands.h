@@ -1,0 +1,41 @@
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "cli/arguments.h"
+#include "cli/console.h"
+#include "danaus/chip/chip.h"
+#include "danaus/core/error.h"
+#include "danaus/model/model.h"
+#include "danaus/pipeline/run.h"
+#include "danaus/report/report.h"
+
+namespace danaus::cli {
+
+/// A subcommand: arguments -> calls. Its value is the exit code (0, or 1 when a requested check failed).
+using Command = Result<int> (*)(const Arguments&, Console&);
+
+Result<int> run_command(const Arguments& arguments, Console& console);
+Result<int> project_command(const Arguments& arguments, Console& console);
+Result<int> compile_command(const Arguments& arguments, Console& console);
+Result<int> verify_command(const Arguments& arguments, Console& console);
+Result<int> disasm_command(const Arguments& arguments, Console& console);
+Result<int> asm_command(const Arguments& arguments, Console& console);
+Result<int> simulate_command(const Arguments& arguments, Console& console);
+Result<int> show_command(const Arguments& arguments, Console& console);
+Result<int> explain_command(const Arguments& arguments, Console& console);
+
+// Shared by several of them.
+
+/// How this run came about; the wall time counts from the start of the process.
+report::Provenance provenance(const Arguments& arguments);
+/// The options of the pipeline, with the defaults that depend on the model filled in. Error cli.tokens.
+Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model);
+/// Writes a whole file or nothing, interrupts included.
+Result<void> write_output(const std::filesystem::path& path, std::span<const std::byte> bytes);
+Result<void> write_output(const std::filesystem::path& path, std::string_view text);
+
+}  // namespace danaus::cli

@@ -1,0 +1,38 @@
+// danaus compile: one map, one program; the placement may leave or enter on the way.
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "danaus/core/files.h"
+
+namespace danaus::cli {
+namespace {
+
+Result<compile::Placement> placement_for(const Arguments& arguments, const Graph& graph, const chip::Chip& chip,
+                                         const std::string& map) {
+  if (arguments.placement_in.empty()) return pipeline::place(graph, chip, map);
+  DANAUS_TRY(text, read_text(arguments.placement_in, std::size_t{1} << 30));
+  return compile::placement_from_json(graph, text, arguments.placement_in);
+}
+
+}  // namespace
+
+Result<int> compile_command(const Arguments& arguments, Console& console) {
+  const std::string& map = arguments.maps.front();
+  DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
+  DANAUS_TRY(model, model::load(arguments.model));
+  DANAUS_TRY(options, run_options(arguments, model));
+  DANAUS_TRY(graph, pipeline::structured_graph(model, chip, map, options));
+  DANAUS_TRY(placement, placement_for(arguments, graph, chip, map));
+  if (!arguments.placement_out.empty()) {
+    DANAUS_CHECK(write_output(arguments.placement_out, compile::to_json(graph, placement)));
+    console.talk(fmt::format("wrote {}: {} patches on {} arrays", arguments.placement_out, placement.patches.size(), placement.arrays));
+  }
+  DANAUS_TRY(program, pipeline::emit_program(graph, placement, model, chip, options));
+  DANAUS_CHECK(write_output(arguments.output, program::to_binary(program)));
+  console.talk(fmt::format("wrote {}: {} commands on {} arrays; prove it with danaus verify {}", arguments.output,
+                           program.code.size(), program.chip.arrays, arguments.output));
+  return 0;
+}
+
+}  // namespace danaus::cli

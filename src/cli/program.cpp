@@ -1,0 +1,103 @@
+// danaus verify, disasm, asm and simulate: what can be done with a program alone.
+
+#include "danaus/program/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/commands.h"
+#include "danaus/core/files.h"
+#include "danaus/machine/timing.h"
+#include "danaus/program/verify.h"
+
+namespace danaus::cli {
+namespace {
+
+/// The chip that a program carries in its note "chip", or the one of --chip.
+Result<chip::Chip> chip_for(const Arguments& arguments, const program::Program& program) {
+  if (!arguments.chip.empty()) return chip::load(arguments.chip, arguments.settings);
+  const auto note = std::find_if(program.notes.begin(), program.notes.end(),
+                                 [](const program::Note& one) { return one.key == "chip"; });
+  if (note == program.notes.end())
+    return fail(Error("cli.no-chip", Failure::usage, "the program does not carry its chip")
+                    .in_file(arguments.input)
+                    .with_hint("give one with --chip"));
+  return chip::parse(note->text, fmt::format("{} (note chip)", arguments.input), arguments.settings);
+}
+
+}  // namespace
+
+Result<int> verify_command(const Arguments& arguments, Console& console) {
+  DANAUS_TRY(program, program::load(arguments.input));
+  program::VerifyOptions options;
+  options.seed = arguments.seed;
+  options.full_weights = arguments.full;
+  program::VerifyReport report;
+  {
+    console.progress().begin("prove", 0);
+    report = program::verify(program, options);
+    console.progress().end();
+  }
+  if (!arguments.model.empty()) {
+    DANAUS_TRY(model, model::load(arguments.model));
+    for (Error& error : pipeline::compare_intent(program.intent, model)) report.errors.push_back(std::move(error));
+    if (program.model_digest != model.digest)
+      console.talk(fmt::format("note: the program was compiled from another file than '{}'", arguments.model));
+  }
+  if (arguments.json) DANAUS_CHECK(console.result(report::verify_json(arguments.input, report, provenance(arguments))));
+  if (report.ok()) {
+    if (!arguments.json) DANAUS_CHECK(console.result(report::verify_text(arguments.input, report)));
+    return 0;
+  }
+  for (const Error& error : report.errors) console.error(error);
+  return static_cast<int>(Failure::check);
+}
+
+Result<int> disasm_command(const Arguments& arguments, Console& console) {
+  DANAUS_TRY(program, program::load(arguments.input));
+  const std::string text = program::to_text(program);
+  if (arguments.output.empty()) {
+    DANAUS_CHECK(console.result(text));
+  } else {
+    DANAUS_CHECK(write_output(arguments.output, text));
+  }
+  return 0;
+}
+
+Result<int> asm_command(const Arguments& arguments, Console& console) {
+  DANAUS_TRY(text, read_text(arguments.input, std::size_t{1} << 30));
+  DANAUS_TRY(program, program::parse_text(text, arguments.input));
+  DANAUS_CHECK(write_output(arguments.output, program::to_binary(program)));
+  console.talk(fmt::format("wrote {}: {} commands", arguments.output, program.code.size()));
+  return 0;
+}
+
+Result<int> simulate_command(const Arguments& arguments, Console& console) {
+  DANAUS_TRY(program, program::load(arguments.input));
+  DANAUS_TRY(chip, chip_for(arguments, program));
+  // A latency is printed only for a program that computes what it says.
+  console.progress().begin("prove", 0);
+  program::VerifyOptions options;
+  options.seed = arguments.seed;
+  const program::VerifyReport verified = program::verify(program, options);
+  console.progress().end();
+  if (!verified.ok()) {
+    for (const Error& error : verified.errors) console.error(error);
+    return static_cast<int>(Failure::check);
+  }
+  report::Simulation simulation{.file = arguments.input,
+                                .program_digest = program::digest_of(program),
+                                .chip = chip,
+                                .timing = {},
+                                .linear = {}};
+  DANAUS_TRY(timing, machine::simulate(program, chip, {}, console.progress()));
+  simulation.timing = std::move(timing);
+  DANAUS_TRY(linear, machine::simulate(program, chip, {.linear_only = true, .trace = {}}, console.progress()));
+  simulation.linear = std::move(linear);
+  DANAUS_CHECK(console.result(arguments.json ? report::simulation_json(simulation, provenance(arguments))
+                                             : report::simulation_table(simulation)));
+  return 0;
+}
+
+}  // namespace danaus::cli

@@ -1,0 +1,17 @@
+// danaus run: every map compiled, proved and timed.
+
+#include "cli/commands.h"
+
+namespace danaus::cli {
+
+Result<int> run_command(const Arguments& arguments, Console& console) {
+  DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
+  DANAUS_TRY(model, model::load(arguments.model));
+  DANAUS_TRY(options, run_options(arguments, model));
+  DANAUS_TRY(result, pipeline::run(model, chip, options, console.progress()));
+  DANAUS_CHECK(console.result(arguments.json ? report::run_json(result, provenance(arguments))
+                                             : report::run_table(result, arguments.verbose)));
+  return 0;
+}
+
+}  // namespace danaus::cli

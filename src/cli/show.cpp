@@ -1,0 +1,69 @@
+// danaus show: what there is to choose from.
+
+#include "cli/commands.h"
+#include "danaus/compile/compile.h"
+
+namespace danaus::cli {
+namespace {
+
+Result<report::Listing> models() {
+  report::Listing listing{
+      .kind = "models", .columns = {"name", "family", "layers", "hidden", "heads", "context", "linear_weights"}, .rows = {}};
+  for (const std::string_view name : model::preset_names()) {
+    DANAUS_TRY(model, model::load(std::string(name)));
+    std::uint64_t weights = 0;
+    for (const model::LinearOperator& linear : model.linear) weights += std::uint64_t{linear.out} * linear.in;
+    const model::Dimensions& size = model.dimensions;
+    listing.rows.push_back({std::string(name), std::string(model::name_of(model.family)), std::uint64_t{size.layers},
+                            std::uint64_t{size.hidden}, std::uint64_t{size.heads}, std::uint64_t{size.context}, weights});
+  }
+  return listing;
+}
+
+Result<report::Listing> chips() {
+  report::Listing listing{.kind = "chips", .columns = {"name", "rows", "cols", "adcs_per_array", "arrays_per_tile"}, .rows = {}};
+  for (const std::string_view name : chip::preset_names()) {
+    DANAUS_TRY(chip, chip::load(std::string(name)));
+    listing.rows.push_back({std::string(name), std::uint64_t{chip.array.rows}, std::uint64_t{chip.array.cols},
+                            std::uint64_t{chip.adc.per_array}, std::uint64_t{chip.network.arrays_per_tile}});
+  }
+  return listing;
+}
+
+report::Listing maps() {
+  report::Listing listing{.kind = "maps", .columns = {"name", "operator", "what it does"}, .rows = {}};
+  for (const compile::StrategyInfo& strategy : compile::strategies())
+    listing.rows.push_back(
+        {std::string(strategy.name), std::string(strategy.dense_operator ? "dense" : "blocks"), std::string(strategy.help)});
+  return listing;
+}
+
+Result<report::Listing> list(const std::string& kind) {
+  if (kind == "models") return models();
+  if (kind == "chips") return chips();
+  if (kind == "maps") return maps();
+  const std::string_view near = nearest(kind, {"models", "chips", "maps"});
+  return fail(Error("cli.unknown-topic", Failure::usage, "there is no list of '" + kind + "'")
+                  .with_hint(near.empty() ? "show lists models, chips or maps" : "did you mean '" + std::string(near) + "'?"));
+}
+
+}  // namespace
+
+Result<int> show_command(const Arguments& arguments, Console& console) {
+  const std::string& kind = arguments.topic.front();
+  if (arguments.topic.size() > 1) {
+    const std::string& name = arguments.topic[1];
+    if (kind != "chips")
+      return fail(Error("cli.unknown-topic", Failure::usage, "only chips can be shown one by one, not '" + kind + "'")
+                      .with_hint("danaus show chips " + name));
+    DANAUS_TRY(chip, chip::load(name));
+    const std::string_view text = chip::preset_text(name);
+    DANAUS_CHECK(console.result(text.empty() ? chip::to_toml(chip) : text));
+    return 0;
+  }
+  DANAUS_TRY(listing, list(kind));
+  DANAUS_CHECK(console.result(arguments.json ? report::listing_json(listing) : report::listing_table(listing)));
+  return 0;
+}
+
+}  // namespace danaus::cli

@@ -1,0 +1,259 @@
+// The line of danaus: structures -> placement -> program -> proof -> timing, one map after the other. One program is alive at a
+// time, and its placement is gone before the proof starts, so the largest models need the memory of one program.
+
+#include "danaus/pipeline/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "danaus/core/internal_error.h"
+
+namespace danaus::pipeline {
+namespace {
+
+/// Names a step for as long as it is in scope.
+class Step {
+ public:
+  Step(Progress& progress, const std::string& map, std::string_view what) : progress_(progress) {
+    progress_.begin(fmt::format("{}: {}", map, what), 0);
+  }
+  ~Step() { progress_.end(); }
+  Step(const Step&) = delete;
+  Step& operator=(const Step&) = delete;
+
+ private:
+  Progress& progress_;
+};
+
+bool is_dense(const Structure& structure) { return structure.kind == Structure::Kind::dense; }
+
+/// Calls visit(structure) for every linear operator of a graph.
+template <typename Visit>
+void for_each_structure(const Graph& graph, const Visit& visit) {
+  for (const Node& node : graph.nodes) {
+    if (node.kind == NodeKind::linear) visit(node.structure);
+  }
+}
+
+std::string family_of(const Structure& structure) {
+  if (is_dense(structure)) return "dense";
+  return structure.k == 1 && structure.l == 1 ? "lowrank" : "monarch";
+}
+
+std::string blocks_of(const Structure& structure) {
+  return is_dense(structure) ? "" : fmt::format("{}x{}:{}", structure.k, structure.l, structure.r);
+}
+
+/// What all operators of the graph have in common, "mixed" where they differ.
+template <typename Describe>
+std::string common(const Graph& graph, const Describe& describe) {
+  std::optional<std::string> text;
+  for_each_structure(graph, [&](const Structure& structure) {
+    const std::string own = describe(structure);
+    if (!text) text = own;
+    if (*text != own) text = "mixed";
+  });
+  return text.value_or("");
+}
+
+Result<std::vector<Structure>> structures_for(const model::Model& model, const chip::Chip& chip, bool dense_operator,
+                                              const factor::Policy& policy) {
+  if (!dense_operator) return factor::choose_structures(model, policy, std::min(chip.array.rows, chip.array.cols));
+  std::vector<Structure> structures;
+  structures.reserve(model.linear.size());
+  for (const model::LinearOperator& linear : model.linear) structures.push_back(Structure::dense(linear.out, linear.in));
+  return structures;
+}
+
+std::uint32_t largest_adc_bits(const Graph& graph) {
+  std::uint32_t bits = 0;
+  for (const Node& node : graph.nodes) {
+    if (node.kind != NodeKind::linear) continue;
+    for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage)
+      bits = std::max<std::uint32_t>(bits, graph.configs[index(node.configs[stage])].adc_bits);
+  }
+  return bits;
+}
+
+/// The proof: a program of our own compiler that does not verify is our own mistake.
+Result<program::VerifyReport> prove(const program::Program& program, const std::string& map, const RunOptions& options) {
+  program::VerifyOptions verify_options;
+  verify_options.seed = options.seed;
+  program::VerifyReport report = program::verify(program, verify_options);
+  if (report.ok()) return report;
+  Error error("pipeline.proof", Failure::internal,
+              fmt::format("the program compiled for map '{}' does not compute the model", map));
+  constexpr std::size_t kShown = 3;
+  for (std::size_t n = 0; n < std::min(kShown, report.errors.size()); ++n)
+    error.notes.push_back(fmt::format("{}: {}", report.errors[n].id, report.errors[n].message));
+  error.hint = "this is a mistake of danaus; please report it with the command line";
+  return fail(std::move(error));
+}
+
+/// KV length of a decoded token: as asked for, else the context, else (a bag of matrices has none) the token alone.
+std::uint32_t kv_length(const model::Model& model, const RunOptions& options) {
+  if (options.emit.kv != 0) return options.emit.kv;
+  return std::max(1u, model.dimensions.context);
+}
+
+double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
+
+Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, const std::string& map,
+                          const RunOptions& options, Progress& progress) {
+  DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
+  MapResult result;
+  result.map = map;
+  {
+    Step step(progress, map, "prove");
+    DANAUS_TRY(report, prove(program, map, options));
+    result.proof_tokens = report.proof_tokens;
+    const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
+    result.buffer_bytes = static_cast<std::uint32_t>((report.buffer_used * bits + 7) / 8);
+  }
+  {
+    Step step(progress, map, "time");
+    DANAUS_TRY(full, machine::simulate(program, chip));
+    DANAUS_TRY(linear, machine::simulate(program, chip, {.linear_only = true, .trace = {}}));
+    const std::uint64_t tokens = std::max(1u, options.emit.tokens);
+    result.activations = full.counts.activations / tokens;
+    result.conversions = full.counts.conversions / tokens;
+    result.adc_rounds = linear.critical_rounds / tokens;
+    // Decode reports one token; prefill and encode from the first to the last command.
+    result.linear_latency_ns = nanoseconds(linear.total);
+    result.latency_ns = nanoseconds(full.total);
+    if (full.total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
+    result.timing = std::move(full);
+  }
+  for_each_structure(program.intent, [&](const Structure& structure) { result.parameters += structure.parameters(); });
+  result.macs = result.parameters;
+  result.structure = common(program.intent, family_of);
+  result.blocks = common(program.intent, blocks_of);
+  result.arrays = program.chip.arrays;
+  result.tiles = program.chip.tiles();
+  const std::uint64_t cells = std::uint64_t{program.chip.rows} * program.chip.cols;
+  result.array_bound = static_cast<std::uint32_t>((result.parameters + cells - 1) / cells);
+  result.utilisation = static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
+  result.programming_time_us = chip::programming_time_us(chip);
+  result.programming_energy_uj = chip::programming_energy_uj(chip, result.parameters);
+  result.commands = program.code.size();
+  result.program_digest = program::digest_of(program);
+  DANAUS_TRY(area, chip::area(chip, result.arrays, result.buffer_bytes, largest_adc_bits(program.intent)));
+  result.area = area;
+  return result;
+}
+
+}  // namespace
+
+Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip, const std::string& map,
+                               const RunOptions& options) {
+  DANAUS_TRY(strategy, compile::find_strategy(map));
+  DANAUS_TRY(structures, structures_for(model, chip, strategy->dense_operator, options.policy));
+  return compile::with_structures(model.graph, structures, chip);
+}
+
+Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, const std::string& map) {
+  DANAUS_TRY(strategy, compile::find_strategy(map));
+  return strategy->place(graph, {.rows = chip.array.rows,
+                                 .cols = chip.array.cols,
+                                 .arrays_per_tile = chip.network.arrays_per_tile,
+                                 .array_limit = chip.system.arrays});
+}
+
+Result<program::Program> emit_program(const Graph& graph, const compile::Placement& placement, const model::Model& model,
+                                      const chip::Chip& chip, const RunOptions& options) {
+  compile::EmitOptions emit_options = options.emit;
+  emit_options.model_name = model.name;
+  emit_options.model_digest = model.digest;
+  if (emit_options.mode == compile::Mode::decode) emit_options.kv = kv_length(model, options);
+  return compile::emit(graph, placement, chip, emit_options);
+}
+
+Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
+                                       const RunOptions& options, Progress& progress) {
+  Step step(progress, map, "compile");
+  DANAUS_TRY(graph, structured_graph(model, chip, map, options));
+  DANAUS_TRY(placement, place(graph, chip, map));
+  return emit_program(graph, placement, model, chip, options);
+}
+
+double total_relative_error(const std::vector<factor::LayerReport>& layers) {
+  double squared_error = 0, squared_norm = 0;
+  for (const factor::LayerReport& layer : layers) {
+    squared_error += layer.squared_error;
+    squared_norm += layer.squared_norm;
+  }
+  return squared_norm > 0 ? std::sqrt(squared_error / squared_norm) : 0;
+}
+
+Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options, Progress& progress) {
+  RunResult run_result;
+  run_result.model = model.name;
+  run_result.has_weights = model.has_weights();
+  run_result.layers = model.dimensions.layers;
+  run_result.operators = static_cast<std::uint32_t>(model.linear.size());
+  for (const model::LinearOperator& linear : model.linear) run_result.dense_parameters += std::uint64_t{linear.out} * linear.in;
+  run_result.chip = chip;
+  run_result.mode = options.emit.mode;
+  run_result.tokens = std::max(1u, options.emit.tokens);
+  if (options.emit.mode == compile::Mode::decode) run_result.kv = kv_length(model, options);
+
+  // All names first: a typing error in the last one must not cost the work for the others.
+  bool blocks_wanted = false;
+  for (const std::string& map : options.maps) {
+    DANAUS_TRY(strategy, compile::find_strategy(map));
+    blocks_wanted = blocks_wanted || !strategy->dense_operator;
+  }
+  std::optional<double> blocks_error;  // all block maps share the policy's structures, hence one projection
+  if (blocks_wanted && model.has_weights() && options.project_weights) {
+    DANAUS_TRY(structures, structures_for(model, chip, false, options.policy));
+    const auto all = [](std::string_view) { return true; };
+    const auto drop = [](std::string_view, const factor::Projection&) { return Result<void>{}; };
+    DANAUS_TRY(layers, factor::project_model(model, structures, all, drop, progress));
+    blocks_error = total_relative_error(layers);
+  }
+  for (const std::string& map : options.maps) {
+    DANAUS_TRY(result, run_map(model, chip, map, options, progress));
+    DANAUS_TRY(strategy, compile::find_strategy(map));
+    if (!strategy->dense_operator) result.relative_error = blocks_error;
+    run_result.results.push_back(std::move(result));
+  }
+  return run_result;
+}
+
+std::vector<Error> compare_intent(const Graph& intent, const model::Model& model, std::uint32_t most) {
+  std::vector<Error> errors;
+  const auto differs = [&](std::string text) {
+    if (errors.size() < most) errors.push_back(Error("verify.model", Failure::check, std::move(text)));
+  };
+  const Graph& expected = model.graph;
+  if (intent.nodes.size() != expected.nodes.size() || intent.outputs != expected.outputs) {
+    differs(fmt::format("the program computes {} nodes and {} outputs, model '{}' has {} and {}", intent.nodes.size(),
+                        intent.outputs.size(), model.name, expected.nodes.size(), expected.outputs.size()));
+    return errors;
+  }
+  for (std::size_t n = 0; n < expected.nodes.size(); ++n) {
+    Node want = expected.nodes[n];
+    Node have = intent.nodes[n];
+    const auto same_parameters = [&] {
+      if (want.kind != NodeKind::norm && want.kind != NodeKind::rope) return true;
+      return expected.configs[index(want.configs[0])] == intent.configs[index(have.configs[0])];
+    };
+    if (!same_parameters()) differs(fmt::format("node '{}': the parameters are not the model's", have.name));
+    const bool same_shape = want.structure.out == have.structure.out && want.structure.in == have.structure.in;
+    // What the compiler chooses is not the model's: structure, configurations, KV regions, and with the mode the attention span.
+    for (Node* node : {&want, &have}) {
+      node->structure = {};
+      node->configs[0] = node->configs[1] = ConfigId{};
+      node->kv_first = KvId{};
+      node->all_tokens = false;
+    }
+    if (want != have || !same_shape)
+      differs(fmt::format("node {} is {} '{}' of {} elements, the model has {} '{}' of {}", n, name_of(have.kind), have.name,
+                          have.size, name_of(want.kind), want.name, want.size));
+  }
+  return errors;
+}
+
+}  // namespace danaus::pipeline

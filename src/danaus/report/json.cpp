@@ -1,0 +1,200 @@
+// Results -> JSON. Keys keep the order of the documents. Totals of time and energy are the sum, left to right, of the parts
+// that are printed, so that adding the parts of a document gives its total to the last bit.
+
+#include <nlohmann/json.hpp>
+
+#include "danaus/report/report.h"
+
+namespace danaus::report {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string document(const Json& json) {
+  // Names and paths may hold any bytes; what is not UTF-8 becomes U+FFFD.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Json to_json(const Provenance& provenance) {
+  return {{"version", provenance.version}, {"command", provenance.command}, {"seed", provenance.seed},
+          {"threads", provenance.threads}, {"host", provenance.host},       {"time", provenance.time},
+          {"wall_s", provenance.wall_s}};
+}
+
+Json optional_number(const std::optional<double>& number) { return number ? Json(*number) : Json(nullptr); }
+
+double sum(const Json& parts) {
+  double total = 0;
+  for (const Json& part : parts) total += part.get<double>();
+  return total;
+}
+
+Json breakdown_ns(const machine::Breakdown& path) {
+  const auto ns = [](chip::Picoseconds time) { return static_cast<double>(time) / 1000; };
+  return {{"input", ns(path.input)},     {"settle", ns(path.settle)},   {"adc", ns(path.adc)}, {"network", ns(path.network)},
+          {"digital", ns(path.digital)}, {"attention", ns(path.attention)}, {"wait", ns(path.wait)}};
+}
+
+Json breakdown_active_nj(const machine::Energy& energy) {
+  return {{"rows", energy.rows / 1000},       {"cells", energy.cells / 1000},     {"adc", energy.adc / 1000},
+          {"network", energy.network / 1000}, {"digital", energy.digital / 1000}, {"attention", energy.attention / 1000},
+          {"buffer", energy.buffer / 1000}};
+}
+
+Json counts_json(const machine::Counts& counts) {
+  return {{"commands", counts.commands},         {"activations", counts.activations},
+          {"conversions", counts.conversions},   {"adc_rounds", counts.adc_rounds},
+          {"driven_rows", counts.driven_rows},   {"active_cells", counts.active_cells},
+          {"messages", counts.messages},         {"message_bits", counts.message_bits},
+          {"bit_hops", counts.bit_hops},         {"vector_ops", counts.vector_ops},
+          {"vector_elements", counts.vector_elements}, {"attention_macs", counts.attention_macs},
+          {"kv_bytes", counts.kv_bytes},         {"buffer_bytes", counts.buffer_bytes}};
+}
+
+/// Latency, energy and their parts of a simulation.
+void add_timing(Json& json, const machine::Timing& timing) {
+  const Json time = breakdown_ns(timing.critical_path);
+  Json energy = breakdown_active_nj(timing.energy);
+  const double active = sum(energy);
+  energy["passive"] = timing.energy.passive / 1000;
+  json["latency_ns"] = sum(time);
+  json["energy_nj"] = sum(energy);
+  json["energy_active_nj"] = active;
+  json["breakdown_ns"] = time;
+  json["breakdown_nj"] = std::move(energy);
+  json["counts"] = counts_json(timing.counts);
+}
+
+Json map_json(const pipeline::MapResult& result) {
+  Json json = {{"map", result.map},
+               {"structure", result.structure},
+               {"blocks", result.blocks},
+               {"parameters", result.parameters},
+               {"macs", result.macs},
+               {"arrays", result.arrays},
+               {"tiles", result.tiles},
+               {"utilisation", result.utilisation},
+               {"activations", result.activations},
+               {"conversions", result.conversions},
+               {"adc_rounds", result.adc_rounds},
+               {"linear_latency_ns", result.linear_latency_ns}};
+  add_timing(json, result.timing);
+  json["throughput_tokens_per_s"] = result.throughput_tokens_per_s;
+  json["area_mm2"] = result.area.total_mm2();
+  json["breakdown_mm2"] = {{"arrays", result.area.arrays_mm2},
+                           {"adcs", result.area.adcs_mm2},
+                           {"digital", result.area.digital_mm2},
+                           {"buffers", result.area.buffers_mm2},
+                           {"network", result.area.network_mm2}};
+  json["bound"]["arrays"] = result.array_bound;
+  json["relative_error"] = optional_number(result.relative_error);
+  json["programming"] = {{"time_us", result.programming_time_us}, {"energy_uj", result.programming_energy_uj}};
+  json["program"] = {{"commands", result.commands},
+                     {"buffer_bytes_per_tile", result.buffer_bytes},
+                     {"proof_tokens", result.proof_tokens},
+                     {"digest", to_string(result.program_digest)}};
+  return json;
+}
+
+Json to_json(const Error& error) {
+  Json where = Json::object();
+  if (!error.where.file.empty()) where["file"] = error.where.file;
+  if (error.where.line != 0) where["line"] = error.where.line;
+  if (error.where.column != 0) where["column"] = error.where.column;
+  if (error.where.offset) where["offset"] = *error.where.offset;
+  return {{"id", error.id}, {"message", error.message}, {"where", where}, {"notes", error.notes}, {"hint", error.hint}};
+}
+
+Json layer_json(std::string_view name, const Structure& structure) {
+  return {{"name", name},         {"out", structure.out}, {"in", structure.in}, {"k", structure.k}, {"l", structure.l},
+          {"r", structure.r}, {"parameters", structure.parameters()}};
+}
+
+}  // namespace
+
+std::string run_json(const pipeline::RunResult& result, const Provenance& provenance) {
+  Json json = {{"schema", "danaus.run/1"},
+               {"provenance", to_json(provenance)},
+               {"model", result.model},
+               {"chip", result.chip.name},
+               {"chip_digest", to_string(chip::digest_of(result.chip))},
+               {"mode", compile::name_of(result.mode)},
+               {"tokens", result.tokens},
+               {"kv", result.kv},
+               {"results", Json::array()}};
+  for (const pipeline::MapResult& map : result.results) json["results"].push_back(map_json(map));
+  return document(json);
+}
+
+std::string project_json(const Projection& projection, const Provenance& provenance) {
+  Json json = {{"schema", "danaus.project/1"},
+               {"provenance", to_json(provenance)},
+               {"model", projection.model},
+               {"layers", Json::array()}};
+  std::uint64_t parameters = 0, dense_parameters = 0;
+  for (const Projection::Layer& layer : projection.layers) {
+    Json entry = layer_json(layer.name, layer.structure);
+    entry["relative_error"] = optional_number(layer.relative_error);
+    json["layers"].push_back(std::move(entry));
+    parameters += layer.structure.parameters();
+    dense_parameters += layer.structure.dense_parameters();
+  }
+  json["total"] = {{"layers", projection.layers.size()},
+                   {"parameters", parameters},
+                   {"macs", parameters},
+                   {"dense_parameters", dense_parameters},
+                   {"relative_error", optional_number(projection.relative_error)}};
+  return document(json);
+}
+
+std::string simulation_json(const Simulation& simulation, const Provenance& provenance) {
+  Json json = {{"schema", "danaus.simulate/1"},
+               {"provenance", to_json(provenance)},
+               {"program", {{"file", simulation.file}, {"digest", to_string(simulation.program_digest)}}},
+               {"chip", simulation.chip.name},
+               {"chip_digest", to_string(chip::digest_of(simulation.chip))},
+               {"iterations", simulation.timing.token_end.size()},
+               {"linear_latency_ns", static_cast<double>(simulation.linear.total) / 1000},
+               {"adc_rounds", simulation.linear.critical_rounds}};
+  add_timing(json, simulation.timing);
+  return document(json);
+}
+
+std::string verify_json(std::string_view file, const program::VerifyReport& report, const Provenance& provenance) {
+  Json json = {{"schema", "danaus.verify/1"},
+               {"provenance", to_json(provenance)},
+               {"file", file},
+               {"verified", report.ok()},
+               {"proof", {{"commands", report.commands}, {"tokens", report.proof_tokens}}},
+               {"buffer_used", report.buffer_used},
+               {"errors", Json::array()}};
+  for (const Error& error : report.errors) json["errors"].push_back(to_json(error));
+  return document(json);
+}
+
+std::string listing_json(const Listing& listing) {
+  Json json = {{"schema", "danaus.show/1"}, {"kind", listing.kind}, {"items", Json::array()}};
+  for (const std::vector<Listing::Cell>& row : listing.rows) {
+    Json item = Json::object();
+    for (std::size_t c = 0; c < row.size(); ++c)
+      std::visit([&](const auto& cell) { item[listing.columns[c]] = cell; }, row[c]);
+    json["items"].push_back(std::move(item));
+  }
+  return document(json);
+}
+
+std::string error_json(const Error& error) {
+  Json json;
+  json["error"] = to_json(error);
+  return line(json);
+}
+
+std::string progress_json(std::string_view event, std::string_view step, std::uint64_t done, std::uint64_t total,
+                          std::optional<double> eta_s) {
+  const Json json = {{"event", event}, {"step", step}, {"done", done}, {"total", total}, {"eta_s", optional_number(eta_s)}};
+  return line(json);
+}
+
+}  // namespace danaus::report

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "danaus/core/error.h"
+#include "danaus/pipeline/run.h"
+
+/// Results as text for people and as JSON for programs. Every JSON document ends with a newline and holds whatever varies
+/// from run to run (time, host, threads, command line) under "provenance" and nowhere else. docs/formats.md lists the keys.
+namespace danaus::report {
+
+/// How a result came about.
+struct Provenance {
+  std::string version;
+  std::vector<std::string> command;  ///< the command line
+  std::uint64_t seed = 1;
+  int threads = 0;
+  std::string host;                  ///< system and machine
+  std::string time;                  ///< UTC, ISO 8601
+  double wall_s = 0;
+};
+
+/// `run`: maps as columns, ratios to the first map. `breakdown` adds where time and energy go.
+std::string run_table(const pipeline::RunResult& result, bool breakdown);
+/// Schema danaus.run/1.
+std::string run_json(const pipeline::RunResult& result, const Provenance& provenance);
+
+/// What `project` found out. Layers without weights have no error.
+struct Projection {
+  std::string model;
+  struct Layer {
+    std::string name;
+    Structure structure;
+    std::optional<double> relative_error;
+  };
+  std::vector<Layer> layers;
+  std::optional<double> relative_error;  ///< over all layers
+};
+std::string project_table(const Projection& projection);
+/// Schema danaus.project/1.
+std::string project_json(const Projection& projection, const Provenance& provenance);
+
+/// `simulate`: one program on one chip.
+struct Simulation {
+  std::string file;
+  Digest program_digest;
+  chip::Chip chip;
+  machine::Timing timing;
+  machine::Timing linear;  ///< digital and attention times zero
+};
+std::string simulation_table(const Simulation& simulation);
+/// Schema danaus.simulate/1.
+std::string simulation_json(const Simulation& simulation, const Provenance& provenance);
+
+/// `verify`. Text only for a verified program: errors are printed as errors are.
+std::string verify_text(std::string_view file, const program::VerifyReport& report);
+/// Schema danaus.verify/1.
+std::string verify_json(std::string_view file, const program::VerifyReport& report, const Provenance& provenance);
+
+/// `show`: rows of named cells under one heading. Schema danaus.show/1: {"kind", "items": [{column: cell}]}.
+struct Listing {
+  using Cell = std::variant<std::string, std::uint64_t>;
+  std::string kind;
+  std::vector<std::string> columns;
+  std::vector<std::vector<Cell>> rows;
+};
+std::string listing_table(const Listing& listing);
+std::string listing_json(const Listing& listing);
+
+/// One line: {"error":{"id","message","where","notes","hint"}}.
+std::string error_json(const Error& error);
+/// One line: {"event","step","done","total","eta_s"}; the progress events of `--progress json`.
+std::string progress_json(std::string_view event, std::string_view step, std::uint64_t done, std::uint64_t total,
+                          std::optional<double> eta_s);
+
+}  // namespace danaus::report

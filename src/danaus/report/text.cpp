@@ -1,0 +1,248 @@
+// Results -> text. The `run` table has one row per figure and two columns per map: the value and its ratio to the first map.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "danaus/report/report.h"
+#include "danaus/report/table.h"
+#include "danaus/report/units.h"
+
+namespace danaus::report {
+namespace {
+
+using pipeline::MapResult;
+using Align = Table::Align;
+
+/// The rows of the `run` table: figures are numbers with a unit, so that ratios can be formed.
+class MapTable {
+ public:
+  explicit MapTable(const std::vector<MapResult>& results) : results_(results), table_(columns(results.size())) {
+    text("", [](const MapResult& result) { return result.map; });
+  }
+
+  void text(std::string label, const std::function<std::string(const MapResult&)>& cell) {
+    std::vector<std::string> cells = {std::move(label)};
+    for (std::size_t m = 0; m < results_.size(); ++m) {
+      cells.push_back(cell(results_[m]));
+      if (m != 0) cells.emplace_back();
+    }
+    table_.add(std::move(cells));
+  }
+
+  template <typename Value>
+  void figure(std::string label, std::string (*format)(Value), const std::function<Value(const MapResult&)>& value) {
+    std::vector<std::string> cells = {std::move(label)};
+    const auto first = static_cast<double>(value(results_.front()));
+    for (std::size_t m = 0; m < results_.size(); ++m) {
+      const Value own = value(results_[m]);
+      cells.push_back(format(own));
+      if (m != 0) cells.push_back(format_ratio(static_cast<double>(own), first));
+    }
+    table_.add(std::move(cells));
+  }
+
+  void gap() { table_.gap(); }
+  std::string to_string() const { return table_.to_string(); }
+
+ private:
+  static std::vector<Align> columns(std::size_t maps) {
+    std::vector<Align> columns = {Align::left};
+    for (std::size_t m = 0; m < maps; ++m) {
+      columns.push_back(Align::right);
+      if (m != 0) columns.push_back(Align::right);
+    }
+    return columns;
+  }
+
+  const std::vector<MapResult>& results_;
+  Table table_;
+};
+
+double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
+
+std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+
+std::string adc_rule(const chip::Chip& chip) {
+  switch (chip.adc.rule) {
+    case chip::AdcRule::fixed: return fmt::format("{} bits", chip.adc.bits);
+    case chip::AdcRule::rows: return "bits by rows summed";
+    case chip::AdcRule::lossless: return "bits for lossless sums";
+  }
+  return "";
+}
+
+std::string chip_line(const chip::Chip& chip) {
+  return fmt::format("{} x {} arrays, {} ADCs each, {}", chip.array.rows, chip.array.cols, chip.adc.per_array, adc_rule(chip));
+}
+
+std::string mode_line(const pipeline::RunResult& result) {
+  const std::string_view tokens = result.tokens == 1 ? "token" : "tokens";
+  std::string text = fmt::format("{} {}", result.tokens, tokens);
+  if (result.kv != 0) text += fmt::format(", KV length {}", result.kv);
+  return text;
+}
+
+struct TimePart {
+  std::string_view name;
+  chip::Picoseconds machine::Breakdown::*value;
+};
+constexpr TimePart kTimeParts[] = {{"input", &machine::Breakdown::input},
+                                   {"settle", &machine::Breakdown::settle},
+                                   {"adc", &machine::Breakdown::adc},
+                                   {"network", &machine::Breakdown::network},
+                                   {"digital", &machine::Breakdown::digital},
+                                   {"attention", &machine::Breakdown::attention},
+                                   {"wait", &machine::Breakdown::wait}};
+
+struct EnergyPart {
+  std::string_view name;
+  double machine::Energy::*value;
+};
+constexpr EnergyPart kEnergyParts[] = {{"rows", &machine::Energy::rows},
+                                       {"cells", &machine::Energy::cells},
+                                       {"adc", &machine::Energy::adc},
+                                       {"network", &machine::Energy::network},
+                                       {"digital", &machine::Energy::digital},
+                                       {"attention", &machine::Energy::attention},
+                                       {"buffer", &machine::Energy::buffer},
+                                       {"passive", &machine::Energy::passive}};
+
+/// Where time and energy go, only the parts that are not zero everywhere.
+void add_breakdown(MapTable& table, const std::vector<MapResult>& results) {
+  const auto anywhere = [&](const auto& value) { return std::any_of(results.begin(), results.end(), value); };
+  table.gap();
+  for (const TimePart& part : kTimeParts) {
+    if (!anywhere([&](const MapResult& result) { return result.timing.critical_path.*part.value != 0; })) continue;
+    table.figure<double>(fmt::format("time in {}", part.name), format_time, [&part](const MapResult& result) {
+      return nanoseconds(result.timing.critical_path.*part.value);
+    });
+  }
+  table.gap();
+  for (const EnergyPart& part : kEnergyParts) {
+    if (!anywhere([&](const MapResult& result) { return result.timing.energy.*part.value != 0; })) continue;
+    table.figure<double>(fmt::format("energy of {}", part.name), format_energy,
+                         [&part](const MapResult& result) { return result.timing.energy.*part.value / 1000; });
+  }
+}
+
+std::string proof_line(const std::vector<MapResult>& results) {
+  std::uint32_t tokens = results.front().proof_tokens;
+  for (const MapResult& result : results) tokens = std::min(tokens, result.proof_tokens);
+  return fmt::format("Every program was proved over a prime field to compute the model ({} {}).\n", tokens,
+                     tokens == 1 ? "token" : "tokens");
+}
+
+}  // namespace
+
+std::string run_table(const pipeline::RunResult& result, bool breakdown) {
+  Table head({Align::left, Align::left, Align::left});
+  head.add({"model", result.model,
+            fmt::format("{} layers, {} linear operators, {} weights{}", result.layers, result.operators,
+                        format_count(result.dense_parameters), result.has_weights ? "" : " (shapes only)")});
+  head.add({"chip", result.chip.name, chip_line(result.chip)});
+  head.add({"mode", std::string(compile::name_of(result.mode)), mode_line(result)});
+  std::string text = head.to_string();
+  if (result.results.empty()) return text;
+
+  const std::vector<MapResult>& results = result.results;
+  MapTable table(results);
+  table.text("structure", [](const MapResult& map) { return map.structure; });
+  table.text("blocks", [](const MapResult& map) { return or_dash(map.blocks); });
+  table.figure<std::uint64_t>("parameters", format_count, [](const MapResult& map) { return map.parameters; });
+  table.figure<std::uint64_t>("arrays", format_count, [](const MapResult& map) { return map.arrays; });
+  table.figure<std::uint64_t>("  lower bound", format_count, [](const MapResult& map) { return map.array_bound; });
+  table.text("utilisation", [](const MapResult& map) { return format_percent(map.utilisation); });
+  table.figure<std::uint64_t>("conversions/token", format_count, [](const MapResult& map) { return map.conversions; });
+  table.figure<double>("linear latency", format_time, [](const MapResult& map) { return map.linear_latency_ns; });
+  table.figure<double>("latency", format_time, [](const MapResult& map) { return map.latency_ns; });
+  table.figure<double>("throughput (tokens)", format_rate, [](const MapResult& map) { return map.throughput_tokens_per_s; });
+  table.figure<double>("energy", format_energy, [](const MapResult& map) { return map.timing.energy.total() / 1000; });
+  table.figure<double>("  active", format_energy, [](const MapResult& map) { return map.timing.energy.active() / 1000; });
+  table.figure<double>("  passive", format_energy, [](const MapResult& map) { return map.timing.energy.passive / 1000; });
+  table.figure<double>("area", format_area, [](const MapResult& map) { return map.area.total_mm2(); });
+  const bool errors = std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.relative_error; });
+  if (errors) {
+    table.text("relative error",
+               [](const MapResult& map) { return map.relative_error ? fmt::format("{:.3f}", *map.relative_error) : "-"; });
+  }
+  if (breakdown) add_breakdown(table, results);
+  text += "\n" + table.to_string() + "\n" + proof_line(results);
+  if (errors) text += "The relative error is that of projection alone: without training it is a starting point, not a result.\n";
+  if (result.chip.adc.energy_pj < 0)
+    text += fmt::format("ADC energy and area come from a published regression times {:g}: a best case. Sources: danaus show chips {}\n",
+                        result.chip.adc.calibration, result.chip.name);
+  return text;
+}
+
+std::string project_table(const Projection& projection) {
+  Table table({Align::left, Align::right, Align::left, Align::right, Align::right, Align::right});
+  table.add({"layer", "shape", "structure", "parameters", "", "relative error"});
+  const auto error_cell = [](const std::optional<double>& error) { return error ? fmt::format("{:.4f}", *error) : "-"; };
+  std::uint64_t parameters = 0, dense_parameters = 0;
+  for (const Projection::Layer& layer : projection.layers) {
+    const std::uint64_t own = layer.structure.parameters(), dense = layer.structure.dense_parameters();
+    table.add({layer.name, fmt::format("{}x{}", layer.structure.out, layer.structure.in), to_string(layer.structure),
+               format_count(own), format_ratio(static_cast<double>(own), static_cast<double>(dense)),
+               error_cell(layer.relative_error)});
+    parameters += own;
+    dense_parameters += dense;
+  }
+  table.gap();
+  table.add({"total", "", fmt::format("{} operators", projection.layers.size()), format_count(parameters),
+             format_ratio(static_cast<double>(parameters), static_cast<double>(dense_parameters)),
+             error_cell(projection.relative_error)});
+  return table.to_string();
+}
+
+std::string simulation_table(const Simulation& simulation) {
+  const machine::Timing& timing = simulation.timing;
+  Table table({Align::left, Align::right, Align::right});
+  const auto share = [](double part, double whole) { return whole > 0 ? format_percent(part / whole) : std::string(); };
+  table.add({"program", simulation.file});
+  table.add({"chip", simulation.chip.name});
+  table.add({"iterations", format_count(timing.token_end.size())});
+  table.add({"activations", format_count(timing.counts.activations)});
+  table.add({"conversions", format_count(timing.counts.conversions)});
+  table.add({"messages", format_count(timing.counts.messages)});
+  table.add({"linear latency", format_time(nanoseconds(simulation.linear.total))});
+  table.add({"latency", format_time(nanoseconds(timing.total))});
+  for (const TimePart& part : kTimeParts) {
+    const double own = nanoseconds(timing.critical_path.*part.value);
+    if (own > 0) table.add({fmt::format("  {}", part.name), format_time(own), share(own, nanoseconds(timing.total))});
+  }
+  table.add({"energy", format_energy(timing.energy.total() / 1000)});
+  for (const EnergyPart& part : kEnergyParts) {
+    const double own = timing.energy.*part.value / 1000;
+    if (own > 0) table.add({fmt::format("  {}", part.name), format_energy(own), share(own, timing.energy.total() / 1000)});
+  }
+  return table.to_string();
+}
+
+std::string verify_text(std::string_view file, const program::VerifyReport& report) {
+  return fmt::format("{}: verified; the proof executed {} commands over {} {}; {} buffer elements per tile are used\n", file,
+                     report.commands, report.proof_tokens, report.proof_tokens == 1 ? "token" : "tokens", report.buffer_used);
+}
+
+std::string listing_table(const Listing& listing) {
+  std::vector<Align> aligns(listing.columns.size(), Align::left);
+  if (!listing.rows.empty()) {
+    for (std::size_t c = 0; c < aligns.size(); ++c) {
+      if (std::holds_alternative<std::uint64_t>(listing.rows.front()[c])) aligns[c] = Align::right;
+    }
+  }
+  Table table(std::move(aligns));
+  table.add(listing.columns);
+  for (const std::vector<Listing::Cell>& row : listing.rows) {
+    std::vector<std::string> cells;
+    for (const Listing::Cell& cell : row) {
+      const std::uint64_t* number = std::get_if<std::uint64_t>(&cell);
+      cells.push_back(number != nullptr ? format_count(*number) : std::get<std::string>(cell));
+    }
+    table.add(std::move(cells));
+  }
+  return table.to_string();
+}
+
+}  // namespace danaus::report

@@ -1,0 +1,53 @@
+"""What the pytest folders share: the program under test and golden files.
+
+pytest tests/golden tests/error --update     writes the golden files anew; read the difference before you commit it
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update", action="store_true", help="write the golden files anew")
+
+
+class Danaus:
+    """The real program, run as a user would. Files are named relative to `cwd`, so messages hold no machine paths."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, *arguments, cwd=ROOT, code=0, timeout=600, stdin=None, stdout=subprocess.PIPE):
+        done = subprocess.run([self.path, *map(str, arguments)], cwd=cwd, input=stdin, stdout=stdout, stderr=subprocess.PIPE,
+                              timeout=timeout)
+        stderr = done.stderr.decode()
+        assert done.returncode == code, f"exit code {done.returncode}, expected {code}\n{stderr}"
+        return (done.stdout or b"").decode(), stderr
+
+    def json(self, *arguments, **options):
+        return json.loads(self(*arguments, "--json", **options)[0])
+
+
+@pytest.fixture(scope="session")
+def danaus():
+    path = pathlib.Path(os.environ.get("DANAUS", ROOT / "build/danaus")).resolve()
+    assert path.is_file(), f"{path} is not built"
+    return Danaus(path)
+
+
+@pytest.fixture(scope="session")
+def golden(request):
+    """golden(path, text): the text must be what the file holds."""
+    def compare(path, text):
+        if request.config.getoption("--update"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.is_file(), f"{path.relative_to(ROOT)} is missing: run pytest with --update"
+        assert text == path.read_text()
+    return compare

@@ -1,0 +1,147 @@
+"""Promises of the command line: same input, same result; files that round-trip; streams; interrupts."""
+
+import json
+import os
+import pathlib
+import pty
+import signal
+import subprocess
+import time
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+SMALL = ("--blocks", "4", "--chip", "unit", "--set", "array.rows=16", "--set", "array.cols=16")
+
+
+def without_provenance(text):
+    document = json.loads(text)
+    assert set(document.pop("provenance")) == {"version", "command", "seed", "threads", "host", "time", "wall_s"}
+    return document
+
+
+@pytest.fixture
+def program(danaus, tmp_path):
+    path = tmp_path / "tiny.dnx"
+    danaus("compile", HERE / "tiny.toml", "--map", "dense", *SMALL, "-o", path)
+    return path
+
+
+@pytest.mark.parametrize("arguments", [
+    ("run", "bert-large", "--blocks", "32", "--map", "linear,dense"),
+    ("run", "smollm2-135m", "--mode", "prefill", "--tokens", "4"),
+    ("project", "llama-7b"),
+])
+def test_same_result_for_any_thread_count(danaus, arguments):
+    one, two = (without_provenance(danaus(*arguments, "--json", "--threads", threads)[0]) for threads in (1, 2))
+    assert one == two
+
+
+def test_binary_and_text_round_trip(danaus, program, tmp_path):
+    danaus("disasm", program, "-o", tmp_path / "tiny.txt")
+    danaus("asm", tmp_path / "tiny.txt", "-o", tmp_path / "again.dnx")
+    assert (tmp_path / "again.dnx").read_bytes() == program.read_bytes()
+    assert danaus("disasm", program)[0] == (tmp_path / "tiny.txt").read_text()
+
+
+def test_placement_leaves_and_enters(danaus, program, tmp_path):
+    arguments = ("compile", HERE / "tiny.toml", "--map", "dense", *SMALL)
+    danaus(*arguments, "--placement", tmp_path / "placement.json", "-o", tmp_path / "a.dnx")
+    danaus(*arguments, "--from-placement", tmp_path / "placement.json", "-o", tmp_path / "b.dnx")
+    assert (tmp_path / "a.dnx").read_bytes() == (tmp_path / "b.dnx").read_bytes() == program.read_bytes()
+
+
+def test_verify(danaus, program):
+    stdout, stderr = danaus("verify", program, "--full", "--model", HERE / "tiny.toml")
+    assert "verified" in stdout and stderr == ""
+    assert danaus.json("verify", program)["verified"] is True
+
+
+def test_verify_against_another_model(danaus, program, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text((HERE / "tiny.toml").read_text().replace("ffn = 32", "ffn = 48"))
+    stdout, stderr = danaus("verify", program, "--model", other, code=1)
+    assert stdout == "" and "error[verify.model]" in stderr
+    assert danaus.json("verify", program, "--model", other, code=1)["verified"] is False
+
+
+def test_a_changed_command_fails_the_proof(danaus, program, tmp_path):
+    text = danaus("disasm", program)[0].splitlines()
+    at = max(n for n, line in enumerate(text) if line.startswith("mvm "))
+    text[at] = text[at].replace(" set ", " add ") if " set " in text[at] else text[at].replace(" add ", " set ")
+    (tmp_path / "changed.txt").write_text("\n".join(text) + "\n")
+    stdout, stderr = danaus("verify", tmp_path / "changed.txt", code=1)
+    assert stdout == "" and "error[verify." in stderr
+    stdout, stderr = danaus("simulate", tmp_path / "changed.txt", code=1)
+    assert stdout == "", "no latency for a program that computes something else"
+
+
+def test_simulate_agrees_with_run(danaus, program):
+    ran, = danaus.json("run", HERE / "tiny.toml", "--map", "dense", *SMALL)["results"]
+    simulated = danaus.json("simulate", program)
+    for key in ("latency_ns", "linear_latency_ns", "energy_nj", "breakdown_ns", "breakdown_nj", "counts"):
+        assert simulated[key] == ran[key], key
+    assert simulated["program"]["digest"] == ran["program"]["digest"]
+
+
+def test_simulate_on_another_chip(danaus, program):
+    slow = danaus.json("simulate", program, "--set", "array.settle_ns=20")
+    assert slow["linear_latency_ns"] > danaus.json("simulate", program)["linear_latency_ns"]
+
+
+def test_underscores_are_dashes(danaus):
+    danaus("run", HERE / "tiny.toml", *SMALL, "--share_inputs", "off")
+
+
+def test_talk_goes_to_stderr_and_quiet_silences_it(danaus, tmp_path):
+    arguments = ("compile", HERE / "tiny.toml", *SMALL, "-o", tmp_path / "tiny.dnx")
+    stdout, stderr = danaus(*arguments)
+    assert stdout == "" and "wrote" in stderr
+    assert danaus(*arguments, "-q") == ("", "")
+
+
+def test_progress_events(danaus):
+    stdout, stderr = danaus("run", HERE / "tiny.toml", *SMALL, "--json", "--progress", "json")
+    json.loads(stdout)
+    events = [json.loads(line) for line in stderr.splitlines()]
+    assert {event["event"] for event in events} == {"begin", "end"}
+    assert [event["step"] for event in events if event["event"] == "begin"][:3] == ["linear: compile", "linear: prove", "linear: time"]
+
+
+def test_no_progress_when_stderr_is_no_terminal(danaus):
+    assert danaus("run", "bert-large")[1] == ""
+
+
+def test_result_that_cannot_be_written(danaus):
+    with open("/dev/full", "w") as full:
+        _, stderr = danaus("show", "models", code=6, stdout=full)
+    assert "error[cli.stdout]" in stderr
+
+
+def test_interrupt(danaus, tmp_path):
+    process = subprocess.Popen([danaus.path, "compile", "llama-70b", "-o", "out.dnx"], cwd=tmp_path, stderr=subprocess.PIPE)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted" in stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_progress_bar_on_a_terminal(danaus):
+    """A step of more than two seconds shows itself and is wiped away."""
+    outside, inside = pty.openpty()
+    process = subprocess.Popen([danaus.path, "run", "llama-70b", "--map", "linear", "--json"], stdout=subprocess.DEVNULL,
+                               stderr=inside)
+    os.close(inside)
+    seen = b""
+    deadline = time.time() + 120
+    while time.time() < deadline and b"linear: " not in seen:
+        try:
+            seen += os.read(outside, 4096)
+        except OSError:
+            break
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    os.close(outside)
+    assert b"\rlinear: " in seen

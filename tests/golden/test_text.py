@@ -1,0 +1,63 @@
+"""What people read: help texts, lists, tables, the text of a small program."""
+
+import pathlib
+import re
+
+import pytest
+
+from conftest import ROOT
+
+HERE = pathlib.Path(__file__).parent
+TEXTS = HERE / "text"
+SUBCOMMANDS = ["run", "project", "compile", "verify", "disasm", "asm", "simulate", "show", "explain"]
+
+
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_help(danaus, golden, subcommand):
+    stdout, stderr = danaus(subcommand, "--help")
+    assert stderr == ""
+    golden(TEXTS / f"help-{subcommand}.txt", stdout)
+
+
+def test_help_lists_every_subcommand(danaus, golden):
+    stdout, _ = danaus("--help")
+    assert re.findall(r"^  ([a-z]+) {2,}", stdout, re.M) == SUBCOMMANDS
+    golden(TEXTS / "help.txt", stdout)
+
+
+def test_version(danaus):
+    version = re.search(r"project\(danaus VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    assert danaus("--version") == (f"danaus {version}\n", "")
+
+
+@pytest.mark.parametrize("what", ["models", "chips", "maps"])
+def test_show(danaus, golden, what):
+    golden(TEXTS / f"show-{what}.txt", danaus("show", what)[0])
+
+
+def test_show_chip_prints_the_preset_with_its_sources(danaus):
+    assert danaus("show", "chips", "pcm-14nm")[0] == (ROOT / "chips/pcm-14nm.toml").read_text()
+
+
+@pytest.mark.parametrize("words", [("cost", "adc"), ("cost", "activation"), ("cost", "message"), ("mapping", "dense"),
+                                   ("gguf.truncated",), ("adc.per_array",)])
+def test_explain(danaus, golden, words):
+    golden(TEXTS / f"explain-{'-'.join(words)}.txt", danaus("explain", *words)[0])
+
+
+def test_run_table(danaus, golden):
+    stdout, stderr = danaus("run", "tiny.toml", "--blocks", "4", "--chip", "unit", "--set", "array.rows=16", "--set", "array.cols=16",
+                            "-v", cwd=HERE)
+    assert stderr == ""
+    golden(TEXTS / "run-tiny.txt", stdout)
+
+
+def test_project_table_of_shapes(danaus, golden):
+    golden(TEXTS / "project-tiny.txt", danaus("project", "tiny.toml", "--blocks", "4", cwd=HERE)[0])
+
+
+def test_disassembly(danaus, golden, tmp_path):
+    danaus("compile", HERE / "tiny.toml", "--map", "sparse", "--blocks", "4", "--chip", "unit", "--set", "array.rows=16",
+           "--set", "array.cols=16", "-o", tmp_path / "tiny.dnx", "-q")
+    stdout, _ = danaus("disasm", tmp_path / "tiny.dnx")
+    golden(TEXTS / "disasm-tiny.txt", stdout)

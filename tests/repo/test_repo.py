@@ -1,0 +1,167 @@
+"""The repository checks itself: layers, banned headers, documentation of errors, README files, stray paths."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(ROOT / "tests" / "error"))
+
+import cases  # noqa: E402
+import check_layers  # noqa: E402
+
+
+def tracked_files():
+    """What is or will be committed; a source archive without git is read whole."""
+    listing = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                             capture_output=True, text=True)
+    if listing.returncode == 0:
+        paths = [ROOT / line for line in listing.stdout.splitlines()]
+    else:
+        skipped = {"build", "models", ".git", "__pycache__"}
+        paths = [p for p in ROOT.rglob("*") if not skipped & set(p.relative_to(ROOT).parts)]
+    return [p for p in paths if p.is_file()]
+
+
+def texts():
+    for path in tracked_files():
+        try:
+            yield path.relative_to(ROOT), path.read_text()
+        except UnicodeDecodeError:
+            continue
+
+
+def sources():
+    return [(path, text) for path, text in texts() if path.parts[0] in ("src", "include") and path.suffix in (".h", ".cpp")]
+
+
+def error_ids():
+    """Ids are literal where the error is made: Error("module.name", ...) or a helper called with it first."""
+    found = {}
+    for path, text in sources():
+        for match in re.finditer(r'"([a-z]+\.[a-z0-9]+(?:-[a-z0-9]+)*)"', text):
+            line = text.count("\n", 0, match.start()) + 1
+            found.setdefault(match[1], f"{path}:{line}")
+    return found
+
+
+def literal_error_ids():
+    found = set()
+    for _, text in sources():
+        found |= set(re.findall(r'\bError[ a-z_]*[({]\s*"([a-z0-9]+\.[a-z0-9-]+)"', text))
+    return found
+
+
+def documented_ids():
+    return re.findall(r"^### (\S+)$", (ROOT / "docs/errors.md").read_text(), re.M)
+
+
+def test_layers():
+    assert check_layers.violations(ROOT) == []
+
+
+@pytest.mark.parametrize("folder, include, message", [
+    ("src/danaus/core/planted.h", "report/report.h", "core may not include report (allowed: nothing)"),
+    ("src/danaus/machine/planted.cpp", "compile/compile.h", "machine may not include compile (allowed: core, chip, program)"),
+])
+def test_layers_check_finds_a_planted_violation(tmp_path, folder, include, message):
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    shutil.copy(ROOT / "layers.toml", tmp_path)
+    (tmp_path / "include").mkdir()
+    (tmp_path / folder).write_text(f'#pragma once\n#include "danaus/{include}"\n')
+    assert check_layers.violations(tmp_path) == [f"{folder}:2: {message}"]
+
+
+def test_layers_check_finds_a_cycle(tmp_path):
+    (tmp_path / "layers.toml").write_text('core = ["model"]\nmodel = ["core"]\n')
+    assert check_layers.violations(tmp_path) == ["layers.toml: core depends on itself", "layers.toml: model depends on itself"]
+
+
+def test_banned_headers():
+    banned = re.compile(r"^\s*#\s*include\s*<(format|expected|mdspan)>", re.M)
+    assert [str(path) for path, text in sources() if banned.search(text)] == []
+
+
+def test_third_party_headers_stay_in_source_files():
+    allowed = re.compile(r"^\s*#\s*include\s*<(fmt|nlohmann|toml\+\+|CLI|tbb|hwy|Random123|xxhash)", re.M)
+    headers = [str(path) for path, text in sources() if path.suffix == ".h" and allowed.search(text)]
+    assert headers == []
+
+
+def test_headers_open_with_pragma_once():
+    late = [str(path) for path, text in sources()
+            if path.suffix == ".h" and not text.startswith("#pragma once") and "HWY" not in text]
+    assert late == []
+
+
+def test_every_error_id_is_documented():
+    missing = sorted(literal_error_ids() - set(documented_ids()))
+    assert missing == [], "add them to docs/errors.md"
+
+
+def test_every_documented_id_exists():
+    known = error_ids()
+    assert sorted(set(documented_ids()) - set(known) - {"cli.interrupted"}) == []
+
+
+def test_documented_ids_are_sorted_and_unique():
+    ids = documented_ids()
+    assert ids == sorted(set(ids))
+
+
+def test_every_error_id_has_a_golden_case():
+    covered = {case.id for case in cases.CASES}
+    missing = sorted(set(documented_ids()) - covered - set(cases.NOT_REACHABLE))
+    assert missing == [], "add a case to tests/error/cases.py, or say in NOT_REACHABLE where else it is tested"
+    assert sorted(covered & set(cases.NOT_REACHABLE)) == [], "these are reachable after all"
+
+
+def test_every_module_has_a_readme():
+    modules = [p for p in (ROOT / "src/danaus").iterdir() if p.is_dir()]
+    assert [p.name for p in modules if not (p / "README.md").is_file()] == []
+
+
+def test_no_machine_paths_and_no_registry_hosts():
+    paths = re.compile(r"(?<![\w./~-])/(?:root|home|tmp|work|Users)/\w")
+    hosts = re.compile(r"\b(?:registry|files|static|deb|index|proxy|pypi)\.[a-z]+\.(?:org|io|com)\b|\bpypi\.org\b|huggingface\.co/\S+/resolve")
+    found = []
+    for path, text in texts():
+        if path == pathlib.Path("tests/repo/test_repo.py"):
+            continue  # holds the patterns
+        for number, line in enumerate(text.splitlines(), 1):
+            if paths.search(line) or hosts.search(line):
+                found.append(f"{path}:{number}: {line.strip()[:100]}")
+    assert found == []
+
+
+def test_no_unfinished_work():
+    marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    found = [f"{path}" for path, text in texts() if path != pathlib.Path("tests/repo/test_repo.py") and marks.search(text)]
+    assert found == []
+
+
+def test_text_files_are_clean():
+    """.editorconfig: no trailing blanks, a newline at the end."""
+    found = []
+    for path, text in texts():
+        if path.suffix in (".md", ".h", ".cpp", ".py", ".toml", ".cmake") and "golden" not in path.parts and path.name != "LICENSE":
+            if text and not text.endswith("\n"):
+                found.append(f"{path}: no newline at the end")
+            found += [f"{path}:{n}: trailing blank" for n, line in enumerate(text.splitlines(), 1) if line != line.rstrip()]
+    assert found == []
+
+
+def test_relative_links_in_the_documentation_lead_somewhere():
+    broken = []
+    for path, text in texts():
+        if path.suffix != ".md":
+            continue
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if not re.match(r"[a-z]+:", target) and not (ROOT / path.parent / target).exists():
+                broken.append(f"{path}: {target}")
+    assert broken == []
