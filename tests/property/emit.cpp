@@ -2,7 +2,10 @@
 // text and binary forms, and computes what the graph says.
 #include <doctest/doctest.h>
 
-#include "danaus/machine/timing.h"
+#include <cmath>
+#include <functional>
+
+#include "danaus/program/interpreter_float.h"
 #include "danaus/program/verify.h"
 #include "random_program.h"
 
@@ -10,6 +13,179 @@ namespace danaus {
 namespace {
 
 constexpr std::uint64_t kCases = 300;
+
+/// Numbers of a float execution: gaussians by name, zero for the weights of padding.
+double number_for(std::uint64_t kind, std::uint64_t a, std::uint64_t b, std::uint64_t c) {
+  return random_gaussian(kind, a, b << 24 | c);
+}
+double weight(const Graph& graph, NodeId node, std::uint32_t stage, std::uint32_t in, std::uint32_t out) {
+  const Structure& structure = graph.at(node).structure;
+  const bool is_last = stage + 1 == structure.stages();
+  if ((stage == 0 && in >= structure.in) || (is_last && out >= structure.out)) return 0;
+  return number_for(index(node) * 2 + stage, in, out, 0) / std::sqrt(structure.block(stage, 0).in_count);
+}
+double constant(std::string_view name, std::uint32_t element) {
+  return name == "zero" ? 0 : 1 + 0.1 * number_for(1000, digest_of(name).low, element, 0);
+}
+double input(NodeId node, std::uint32_t token, std::uint32_t element) { return number_for(1001, index(node), token, element); }
+double prior(KvId region, bool is_value, std::uint32_t entry, std::uint32_t element) {
+  return number_for(is_value ? 1002 : 1003, index(region), entry, element);
+}
+
+using Vector = std::vector<double>;
+
+/// M x with M written out entry by entry from the definition of the family (k, l, r), not stage by stage.
+Vector linear(const Graph& graph, NodeId id, const Vector& x) {
+  const Structure& s = graph.at(id).structure;
+  Vector y(s.out);
+  for (std::uint32_t row = 0; row < s.out; ++row) {
+    for (std::uint32_t column = 0; column < s.in; ++column) {
+      double entry = 0;
+      if (s.kind == Structure::Kind::dense) {
+        entry = weight(graph, id, 0, column, row);
+      } else {
+        const std::uint32_t i = row / s.out_block, j = column / s.in_block;
+        for (std::uint32_t rank = 0; rank < s.r; ++rank) {
+          const std::uint32_t middle = (i * s.r + rank) * s.k + j;
+          entry += weight(graph, id, 1, middle, row) * weight(graph, id, 0, column, middle);
+        }
+      }
+      y[row] += entry * x[column];
+    }
+  }
+  return y;
+}
+
+Vector softmax_context(const Node& node, std::uint32_t head, const Vector& query, const std::vector<Vector>& keys, const std::vector<Vector>& values) {
+  std::vector<double> scores;
+  double largest = -INFINITY, sum = 0;
+  for (const Vector& key : keys) {
+    double score = 0;
+    for (std::uint32_t e = 0; e < node.head_size; ++e) score += query[head * node.head_size + e] * key[e];
+    scores.push_back(score / std::sqrt(node.head_size));
+    largest = std::max(largest, scores.back());
+  }
+  for (double& score : scores) sum += score = std::exp(score - largest);
+  Vector context(node.head_size);
+  for (std::size_t t = 0; t < keys.size(); ++t) {
+    for (std::uint32_t e = 0; e < node.head_size; ++e) context[e] += scores[t] / sum * values[t][e];
+  }
+  return context;
+}
+
+/// The graph evaluated straight from its definition, node by node over all tokens. `start`: prior entries of every region.
+std::vector<Vector> evaluate(const Graph& graph, std::uint32_t tokens, std::uint32_t start) {
+  std::vector<std::vector<Vector>> values;  // node, token
+  for (std::uint32_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
+    const NodeId id{n};
+    const Config& config = graph.configs[index(node.configs[0])];
+    std::vector<Vector> results;
+    for (std::uint32_t token = 0; token < tokens; ++token) {
+      const auto source = [&](std::size_t s) -> const Vector& { return values[index(node.sources[s])][token]; };
+      Vector y(node.size);
+      switch (node.kind) {
+        case NodeKind::input:
+          for (std::uint32_t e = 0; e < node.size; ++e) y[e] = input(id, token, e);
+          break;
+        case NodeKind::linear: y = linear(graph, id, source(0)); break;
+        case NodeKind::norm: {
+          double mean = 0, square = 0;
+          for (const double x : source(0)) mean += x / node.size;
+          if (config.norm == Config::Norm::rms) mean = 0;
+          for (const double x : source(0)) square += (x - mean) * (x - mean) / node.size;
+          for (std::uint32_t e = 0; e < node.size; ++e)
+            y[e] = (source(0)[e] - mean) / std::sqrt(square + config.epsilon) * constant(node.constant, e);
+          break;
+        }
+        case NodeKind::bias:
+          for (std::uint32_t e = 0; e < node.size; ++e) y[e] = source(0)[e] + constant(node.constant, e);
+          break;
+        case NodeKind::rope:
+          for (std::uint32_t e = 0; e < node.size; ++e) {
+            const bool half = config.pairs == Config::Pairs::half;
+            const std::uint32_t in_head = e % config.size, head = e - in_head;
+            const std::uint32_t pair = half ? in_head % (config.size / 2) : in_head / 2;
+            const bool is_second = half ? in_head >= config.size / 2 : in_head % 2 == 1;
+            const double angle = (token + start) * std::pow(config.theta, -2.0 * pair / config.size);
+            const double a = source(0)[head + (half ? pair : 2 * pair)];
+            const double b = source(0)[head + (half ? pair + config.size / 2 : 2 * pair + 1)];
+            y[e] = is_second ? a * std::sin(angle) + b * std::cos(angle) : a * std::cos(angle) - b * std::sin(angle);
+          }
+          break;
+        case NodeKind::attend:
+          for (std::uint32_t head = 0; head < node.query_heads; ++head) {
+            const std::uint32_t kv_head = head / (node.query_heads / node.kv_heads);
+            const KvId region{index(node.kv_first) + kv_head};
+            std::vector<Vector> keys, kv_values;
+            for (std::uint32_t entry = 0; entry < start; ++entry) {
+              keys.emplace_back(), kv_values.emplace_back();
+              for (std::uint32_t e = 0; e < node.head_size; ++e) {
+                keys.back().push_back(prior(region, false, entry, e));
+                kv_values.back().push_back(prior(region, true, entry, e));
+              }
+            }
+            for (std::uint32_t t = 0; t < tokens && (node.all_tokens || t <= token); ++t) {
+              const auto of_head = [&](std::size_t s) {
+                const Vector& all = values[index(node.sources[s])][t];
+                return Vector(all.begin() + kv_head * node.head_size, all.begin() + (kv_head + 1) * node.head_size);
+              };
+              keys.push_back(of_head(1)), kv_values.push_back(of_head(2));
+            }
+            const Vector context = softmax_context(node, head, source(0), keys, kv_values);
+            std::copy(context.begin(), context.end(), y.begin() + head * node.head_size);
+          }
+          break;
+        default:
+          for (std::uint32_t e = 0; e < node.size; ++e) {
+            const double a = source(0)[e];
+            switch (node.kind) {
+              case NodeKind::add: y[e] = a + source(1)[e]; break;
+              case NodeKind::mul: y[e] = a * source(1)[e]; break;
+              case NodeKind::silu: y[e] = a / (1 + std::exp(-a)); break;
+              case NodeKind::gelu: y[e] = a * 0.5 * std::erfc(-a / std::sqrt(2.0)); break;
+              default: y[e] = std::max(a, 0.0);
+            }
+          }
+      }
+      results.push_back(std::move(y));
+    }
+    values.push_back(std::move(results));
+  }
+  std::vector<Vector> outputs(tokens);
+  for (std::uint32_t token = 0; token < tokens; ++token) {
+    for (const NodeId output : graph.outputs) outputs[token].insert(outputs[token].end(), values[index(output)][token].begin(), values[index(output)][token].end());
+  }
+  return outputs;
+}
+
+TEST_CASE("in floating point, programs compute the graph up to rounding") {
+  double worst = 0;
+  for (std::uint64_t number = 0; number < kCases; ++number) {
+    CAPTURE(number);
+    const test::Case random = test::random_case(number);
+    const program::Program program = test::compile_case(random);
+    const Graph& graph = program.intent;
+    const program::FloatSource source = {
+        .weight = [&](NodeId node, std::uint32_t stage, std::uint32_t in, std::uint32_t out) { return weight(graph, node, stage, in, out); },
+        .constant = constant, .input = input, .prior = prior};
+    const Result<std::vector<Vector>> outputs = program::execute(program, source);
+    REQUIRE_MESSAGE(outputs.has_value(), (outputs ? "" : to_string(outputs.error())));
+    const std::vector<Vector> expected = evaluate(graph, random.emit.tokens, program.kv.empty() ? 0 : program.kv[0].start);
+    REQUIRE(outputs->size() == expected.size());
+    for (std::size_t token = 0; token < expected.size(); ++token) {
+      REQUIRE((*outputs)[token].size() == expected[token].size());
+      double scale = 0, difference = 0;
+      for (std::size_t e = 0; e < expected[token].size(); ++e) {
+        scale = std::max(scale, std::abs(expected[token][e]));
+        difference = std::max(difference, std::abs(expected[token][e] - (*outputs)[token][e]));
+      }
+      CHECK(difference <= 1e-9 * scale);
+      worst = std::max(worst, difference / scale);
+    }
+  }
+  MESSAGE("largest difference relative to the largest output: " << worst);
+}
 
 TEST_CASE("programs of random models are proved, with rank-1 and with full weights") {
   for (std::uint64_t number = 0; number < kCases; ++number) {
