@@ -687,7 +687,7 @@ def schedule(instances, before_start, before_commit):
     """Start and completion of every instance, in ns.
 
     At one instant: completions, then commands without duration to a fixed point, then every free array takes
-    its oldest ready activation by (token, position). An array is free at the end of its own work; an `add`
+    its oldest ready activation in sequential order (code, a loop's iterations, one loop after the other). An array is free at the end of its own work; an `add`
     completes when the earlier writers of its destination have.
     """
     start_successors = [[] for _ in instances]
@@ -701,7 +701,7 @@ def schedule(instances, before_start, before_commit):
     waiting_commit = [len(predecessors) for predecessors in before_commit]
     started, completed = [-1] * len(instances), [-1] * len(instances)
     worked = [False] * len(instances)
-    ready = {}          # array -> heap of (token, position, index)
+    ready = {}          # array -> heap of instances in sequential order
     busy = set()
     candidates = set()  # arrays that may take an activation now
     events = []         # heap of (end of work, index)
@@ -714,7 +714,7 @@ def schedule(instances, before_start, before_commit):
             worked[index] = True
             done.append(index)
         else:
-            heapq.heappush(ready.setdefault(instance.array, []), (instance.token, instance.position, index))
+            heapq.heappush(ready.setdefault(instance.array, []), index)
             candidates.add(instance.array)
 
     done = []
@@ -735,7 +735,7 @@ def schedule(instances, before_start, before_commit):
                     done.append(successor)
         for array in candidates - busy:
             if ready.get(array):
-                _, _, index = heapq.heappop(ready[array])
+                index = heapq.heappop(ready[array])
                 started[index] = now
                 busy.add(array)
                 heapq.heappush(events, (now + instances[index].duration, index))
