@@ -85,14 +85,22 @@ class Merger {
   }
 
  private:
-  bool isolated(std::span<const std::uint32_t> members) const {
+  /// No patch outside the set has a programmed cell on a driven row and a read column.
+  bool isolated(std::span<const std::uint32_t> members) {
     if (others_.size() == members.size()) return true;  // nothing else is programmed
-    const auto any = [](const std::vector<std::uint32_t>& table, std::uint32_t first, std::uint32_t count) {
-      return std::any_of(table.begin() + first, table.begin() + first + count, [](std::uint32_t value) { return value != kNone; });
+    const auto count_used = [](const std::vector<std::uint32_t>& table, std::vector<std::uint32_t>& before) {
+      before.assign(1, 0);
+      for (const std::uint32_t value : table) before.push_back(before.back() + (value != kNone));
     };
-    for (const Patch& other : others_) {
-      const bool is_member = std::any_of(members.begin(), members.end(), [&](std::uint32_t member) { return candidates_[member] == &other; });
-      if (DANAUS_BUG(7, !is_member, false) && any(row_source_, other.row, other.rows) && any(column_destination_, other.column, other.columns)) return false;
+    count_used(row_source_, driven_before_);
+    count_used(column_destination_, read_before_);
+    is_member_.assign(others_.size(), false);
+    for (const std::uint32_t member : members) is_member_[static_cast<std::size_t>(candidates_[member] - others_.data())] = true;
+    for (std::size_t o = 0; o < others_.size(); ++o) {
+      const Patch& other = others_[o];
+      const bool drives = driven_before_[other.row + other.rows] > driven_before_[other.row];
+      const bool reads = read_before_[other.column + other.columns] > read_before_[other.column];
+      if (DANAUS_BUG(7, !is_member_[o], false) && drives && reads) return false;
     }
     return true;
   }
@@ -114,18 +122,12 @@ class Merger {
   std::vector<std::uint32_t> row_source_;          ///< per row: the address it carries, or kNone
   std::vector<std::uint32_t> column_destination_;  ///< per column: the address it is read into, or kNone
   std::vector<std::uint32_t> cells_, cell_addresses_;
+  std::vector<std::uint32_t> driven_before_, read_before_;  ///< driven rows (read columns) before each
+  std::vector<bool> is_member_;
 };
 
-/// A patch on its own is a window of one run by construction; only cells of others on its rows and columns can forbid it.
-std::optional<program::Mvm> alone_command(std::span<const Patch> others, const Patch& patch, const PatchAddresses& address) {
-  const auto meet = [](std::uint32_t a, std::uint32_t a_count, std::uint32_t b, std::uint32_t b_count) {
-    return a < b + b_count && b < a + a_count;
-  };
-  for (const Patch& other : others) {
-    if (&other != &patch && meet(other.row, other.rows, patch.row, patch.rows) &&
-        meet(other.column, other.columns, patch.column, patch.columns))
-      return std::nullopt;
-  }
+/// A patch on its own is a window of one run by construction, and isolated because cells do not overlap.
+program::Mvm alone_command(const Patch& patch, const PatchAddresses& address) {
   program::Mvm command;
   command.array = patch.array;
   command.rows = {.first = patch.row, .length = patch.rows};
@@ -142,8 +144,7 @@ std::vector<Activation> find_activations(std::span<const Patch> others, std::spa
                                          std::uint32_t rows, std::uint32_t columns) {
   std::vector<Activation> activations;
   if (candidates.size() == 1) {
-    if (const std::optional<program::Mvm> command = alone_command(others, *candidates[0], addresses[0]))
-      activations.push_back({.patches = {0}, .command = *command});
+    activations.push_back({.patches = {0}, .command = alone_command(*candidates[0], addresses[0])});
     return activations;
   }
   Merger merger(others, candidates, addresses, rows, columns);
@@ -167,12 +168,8 @@ std::vector<Activation> find_activations(std::span<const Patch> others, std::spa
       }
       activation.patches.pop_back();
     }
-    if (!merged) {
-      if (const std::optional<program::Mvm> command = alone_command(others, *candidates[candidate], addresses[candidate]))
-        activations.push_back({.patches = {candidate}, .command = *command});
-      else
-        return {};  // cells of another operator lie on top: not a placement
-    }
+    if (!merged)
+      activations.push_back({.patches = {candidate}, .command = alone_command(*candidates[candidate], addresses[candidate])});
   }
   return activations;
 }

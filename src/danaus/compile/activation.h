@@ -26,7 +26,7 @@ struct Activation {
 
 /// Merges the candidates, all in one array, greedily into activations. `others`: every patch of that array, candidates
 /// included; a patch that is not read must have no programmed cell on a driven row and a read column.
-/// Patches with `alone[i]` are not merged with others.
+/// Patches with `alone[i]` are not merged with others. Candidates point into `others`.
 std::vector<Activation> find_activations(std::span<const program::Patch> others, std::span<const program::Patch* const> candidates,
                                          std::span<const PatchAddresses> addresses, const std::vector<bool>& alone,
                                          std::uint32_t rows, std::uint32_t columns);

@@ -257,6 +257,14 @@ Result<void> Emitter::index_patches() {
         patch.out_first < block.out_first || (patch.out_first - block.out_first) % block.out_step != 0 ||
         (patch.out_first - block.out_first) / block.out_step + patch.columns > block.out_count)
       return bad(fmt::format("it does not lie within one block of {}", node.name));
+    // Sorted by row within an array: only the neighbours that follow can lie on the same cells.
+    for (std::size_t q = p + 1; q < placement_.patches.size(); ++q) {
+      const Patch& next = placement_.patches[q];
+      if (next.array != patch.array || next.row >= patch.row + patch.rows) break;
+      if (next.column < patch.column + patch.columns && patch.column < next.column + next.columns)
+        return fail(Error("emit.overlap", Failure::bad_input, fmt::format("array {}: patches of the placement lie on top of each other", index(patch.array)))
+                        .note(fmt::format("patches {} and {} share the cell at row {}, column {}", p, q, next.row, std::max(patch.column, next.column))));
+    }
   }
   array_begin_.assign(std::size_t{placement_.arrays} + 1, 0);
   stage_patches_.resize(graph_.nodes.size() * 2);
@@ -566,8 +574,6 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
       }
       if (candidates.empty()) continue;
       const std::vector<Activation> activations = find_activations(in_array, candidates, addresses, alone, chip_.array.rows, chip_.array.cols);
-      if (activations.empty())
-        return fail(Error("emit.overlap", Failure::bad_input, fmt::format("array {}: patches of the placement lie on top of each other", index(array))));
       for (const Activation& activation : activations) {
         StageOperator& op = operators[owners[activation.patches.front()]];
         program::Mvm command = activation.command;
