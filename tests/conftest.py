@@ -37,7 +37,8 @@ class Danaus:
 @pytest.fixture(scope="session")
 def danaus():
     path = pathlib.Path(os.environ.get("DANAUS", ROOT / "build/danaus")).resolve()
-    assert path.is_file(), f"{path} is not built"
+    if not path.is_file():
+        pytest.exit(f"{path} is not built: make build, or set DANAUS", returncode=1)
     return Danaus(path)
 
 

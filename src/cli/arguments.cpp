@@ -1,6 +1,6 @@
-// The options of every subcommand, declared in one place and parsed by CLI11. Before CLI11 sees the line, our own scan finds
-// unknown subcommands and options, because a spelling hint needs the word as it was typed; CLI11's own errors become
-// cli.arguments.
+// The options of every subcommand, declared in one place and parsed by CLI11. Before CLI11 sees the line, our own scan
+// finds unknown subcommands and options, because a spelling hint needs the word as it was typed; CLI11's own errors
+// become cli.arguments.
 
 #include "cli/arguments.h"
 
@@ -48,7 +48,8 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& target, c
   for (const auto& [word, value] : choices) words.push_back(word);
   const std::string list = fmt::format("{}", fmt::join(words, "|"));
   const auto check = [list, words](const std::string& text) {
-    return std::find(words.begin(), words.end(), text) != words.end() ? "" : fmt::format("'{}' is none of {}", text, list);
+    return std::find(words.begin(), words.end(), text) != words.end() ? ""
+                                                                      : fmt::format("'{}' is none of {}", text, list);
   };
   const auto assign = [&target, choices](const CLI::results_t& texts) {
     for (const auto& [word, value] : choices) {
@@ -64,11 +65,18 @@ constexpr std::uint32_t kMostTokens = 1u << 20;
 void add_common(CLI::App& app, Arguments& arguments) {
   app.set_help_flag("-h,--help", "Print this help and exit")->group("Common");
   app.add_flag("--json", arguments.json, "One JSON document on stdout; errors as JSON on stderr")->group("Common");
-  app.add_option("--threads", arguments.threads, "Threads [all]")->type_name("N")->check(whole_number(1, 4096))->group("Common");
-  app.add_option("--seed", arguments.seed, "Seed of everything random [1]")->type_name("N")->check(whole_number(0, ~0ull))->group("Common");
+  app.add_option("--threads", arguments.threads, "Threads [all]")
+      ->type_name("N")
+      ->check(whole_number(1, 4096))
+      ->group("Common");
+  app.add_option("--seed", arguments.seed, "Seed of everything random [1]")
+      ->type_name("N")
+      ->check(whole_number(0, ~0ull))
+      ->group("Common");
   CLI::Option* quiet = app.add_flag("-q,--quiet", arguments.quiet, "No talk on stderr, only errors")->group("Common");
   app.add_flag("-v,--verbose", arguments.verbose, "More detail")->group("Common")->excludes(quiet);
-  add_choice<ProgressStyle>(app, "--progress", arguments.progress, "Progress of long steps on stderr [auto: on a terminal]",
+  add_choice<ProgressStyle>(app, "--progress", arguments.progress,
+                            "Progress of long steps on stderr [auto: on a terminal]",
                             {{"auto", ProgressStyle::automatic},
                              {"plain", ProgressStyle::plain},
                              {"json", ProgressStyle::json},
@@ -107,17 +115,18 @@ void add_structure(CLI::App& app, Arguments& arguments) {
   add_choice<Kind>(app, "--structure", policy.kind, "What block operators are made of [monarch]",
                    {{"monarch", Kind::monarch}, {"lowrank", Kind::lowrank}, {"dense", Kind::dense}})
       ->group(group);
-  CLI::Option* blocks = app.add_option("--blocks", policy.blocks, "Input x output blocks and rank, such as 32 or 16x64:2")
-                            ->type_name("K[xL][:R]")
-                            ->group(group);
+  CLI::Option* blocks =
+      app.add_option("--blocks", policy.blocks, "Input x output blocks and rank, such as 32 or 16x64:2")
+          ->type_name("K[xL][:R]")
+          ->group(group);
   CLI::Option* compression =
       app.add_option("--compression", policy.compression, "Dense parameters over block parameters to aim at [8]")
           ->type_name("C")
           ->check(compression_check)
           ->group(group);
   app.add_option("--policy", policy.file, "TOML file with a structure per layer")->type_name("FILE")->group(group);
-  CLI::Option* pad = add_choice<bool>(app, "--pad", policy.pad_square, "square: pad every operator to n x n, sqrt(n) blocks",
-                                      {{"square", true}})
+  CLI::Option* pad = add_choice<bool>(app, "--pad", policy.pad_square,
+                                      "square: pad every operator to n x n, sqrt(n) blocks", {{"square", true}})
                          ->group(group);
   app.add_flag("--trim", policy.trim, "Remove dead rows, columns and blocks of padding")->group(group);
   blocks->excludes(compression)->excludes(pad);
@@ -142,18 +151,18 @@ void add_program_options(CLI::App& app, Arguments& arguments) {
       ->type_name("N")
       ->check(whole_number(1, 4096))
       ->group(group);
-  add_choice<bool>(app, "--share-inputs", arguments.share_inputs, "Operators with the same input share activations [on]",
-                   {{"on", true}, {"off", false}})
+  add_choice<bool>(app, "--share-inputs", arguments.share_inputs,
+                   "Operators with the same input share activations [on]", {{"on", true}, {"off", false}})
       ->group(group);
 }
 
 /// Names between commas, in one word.
-void add_maps(CLI::App& app, Arguments& arguments, const std::string& type, const std::string& help) {
+CLI::Option* add_maps(CLI::App& app, Arguments& arguments, const std::string& type, const std::string& help) {
   const auto split = [&arguments](const CLI::results_t& texts) {
     arguments.maps = CLI::detail::split(texts.back(), ',');
     return true;
   };
-  app.add_option("--map", split, help)->type_name(type)->group("Program");
+  return app.add_option("--map", split, help)->type_name(type)->group("Program");
 }
 
 void add_output(CLI::App& app, Arguments& arguments, const std::string& help, bool required) {
@@ -181,14 +190,16 @@ constexpr Subcommand kSubcommands[] = {
        add_program_options(app, arguments);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
-       app.add_flag("--no-error", arguments.no_error, "Do not project the weights: no relative error, no wait")->group("Structure");
+       app.add_flag("--no-error", arguments.no_error, "Do not project the weights: no relative error, no wait")
+           ->group("Structure");
      }},
     {"project", "Approximate the weights of a model by blocks: error, parameters and MACs per layer",
      "danaus project model.gguf --blocks 24\n"
      "danaus project model.safetensors --only '*ffn*' --blocks 16x64:2 -o factors.safetensors",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
-       app.add_option("--only", arguments.only, "Only operators whose name matches one of these globs")->type_name("NAME...");
+       app.add_option("--only", arguments.only, "Only operators whose name matches one of these globs")
+           ->type_name("NAME...");
        add_output(app, arguments, "Write the factors as safetensors", false);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
@@ -200,7 +211,9 @@ constexpr Subcommand kSubcommands[] = {
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
        arguments.maps = {"dense"};
-       add_maps(app, arguments, "NAME", "Mapping [dense]");
+       add_maps(app, arguments, "NAME", "Mapping [dense]")->check([](const std::string& text) {
+         return text.find(',') == std::string::npos ? "" : fmt::format("'{}' is more than one mapping", text);
+       });
        add_program_options(app, arguments);
        CLI::Option* out = app.add_option("--placement", arguments.placement_out, "Also write the placement as JSON")
                               ->type_name("FILE")
@@ -219,7 +232,8 @@ constexpr Subcommand kSubcommands[] = {
      [](CLI::App& app, Arguments& arguments) {
        app.add_option("PROGRAM", arguments.input, "A program, binary or text")->required()->type_name("");
        app.add_flag("--full", arguments.full, "Independent random weights instead of rank-1 blocks (slower)");
-       app.add_option("--model", arguments.model, "Also check that the program computes this model")->type_name("MODEL");
+       app.add_option("--model", arguments.model, "Also check that the program computes this model")
+           ->type_name("MODEL");
      }},
     {"disasm", "Print a program as text",
      "danaus disasm bert.dnx\n"
@@ -228,8 +242,7 @@ constexpr Subcommand kSubcommands[] = {
        app.add_option("PROGRAM", arguments.input, "A program")->required()->type_name("");
        add_output(app, arguments, "Write the text here [stdout]", false);
      }},
-    {"asm", "Assemble the text of a program",
-     "danaus asm bert.txt -o bert.dnx",
+    {"asm", "Assemble the text of a program", "danaus asm bert.txt -o bert.dnx",
      [](CLI::App& app, Arguments& arguments) {
        app.add_option("TEXT", arguments.input, "The text of a program")->required()->type_name("");
        add_output(app, arguments, "The program", true);
@@ -241,11 +254,14 @@ constexpr Subcommand kSubcommands[] = {
        app.add_option("PROGRAM", arguments.input, "A program, binary or text")->required()->type_name("");
        add_chip(app, arguments, "", "the one the program carries");
      }},
-    {"show", "List models, chips or mappings, or print one chip file with its sources",
+    {"show", "List models, chips, mappings or keys of a chip file, or print one chip file with its sources",
      "danaus show models\n"
      "danaus show chips pcm-14nm",
      [](CLI::App& app, Arguments& arguments) {
-       app.add_option("WHAT", arguments.topic, "models, chips, maps, or chips NAME")->required()->type_name("")->expected(1, 2);
+       app.add_option("WHAT", arguments.topic, "models, chips, maps, keys, or chips NAME")
+           ->required()
+           ->type_name("")
+           ->expected(1, 2);
      }},
     {"explain", "Explain an error, a cost, a mapping or a key of the chip file",
      "danaus explain gguf.truncated\n"
@@ -280,7 +296,8 @@ class HelpFormatter : public CLI::Formatter {
 };
 
 std::unique_ptr<CLI::App> declare(Arguments& arguments, std::string_view selected) {
-  auto app = std::make_unique<CLI::App>("danaus: compiler and simulator for transformers on analog compute-in-memory chips", "danaus");
+  auto app = std::make_unique<CLI::App>(
+      "danaus: compiler and simulator for transformers on analog compute-in-memory chips", "danaus");
   app->formatter(std::make_shared<HelpFormatter>());
   app->set_help_flag("-h,--help", "Print this help and exit");
   app->set_version_flag("--version", fmt::format("danaus {}", version()));
@@ -311,7 +328,8 @@ Result<void> check_options(const CLI::App& sub, std::vector<std::string>& words)
   }
   for (std::string& word : words) {
     if (word == "--") break;
-    if (word.size() < 2 || word[0] != '-' || std::isdigit(static_cast<unsigned char>(word[1])) || word[1] == '.') continue;
+    if (word.size() < 2 || word[0] != '-' || std::isdigit(static_cast<unsigned char>(word[1])) || word[1] == '.')
+      continue;
     const std::size_t length = word[1] == '-' ? std::min(word.find('='), word.size()) : 2;
     std::string name = word.substr(0, length);
     std::replace(name.begin(), name.end(), '_', '-');
@@ -320,9 +338,10 @@ Result<void> check_options(const CLI::App& sub, std::vector<std::string>& words)
       continue;
     }
     const std::string_view near = nearest(name, std::vector<std::string_view>(known.begin(), known.end()));
-    return fail(Error("cli.unknown-option", Failure::usage, fmt::format("danaus {} has no option '{}'", sub.get_name(), name))
-                    .with_hint(near.empty() ? fmt::format("danaus {} --help lists them", sub.get_name())
-                                            : fmt::format("did you mean '{}'?", near)));
+    return fail(
+        Error("cli.unknown-option", Failure::usage, fmt::format("danaus {} has no option '{}'", sub.get_name(), name))
+            .with_hint(near.empty() ? fmt::format("danaus {} --help lists them", sub.get_name())
+                                    : fmt::format("did you mean '{}'?", near)));
   }
   return {};
 }
@@ -341,7 +360,8 @@ Result<std::variant<Arguments, Notice>> parse_arguments(int argc, const char* co
   arguments.line = words;
   arguments.line.insert(arguments.line.begin(), "danaus");
   if (words.empty())
-    return fail(Error("cli.no-subcommand", Failure::usage, "a subcommand is needed").with_hint("danaus --help lists them"));
+    return fail(
+        Error("cli.no-subcommand", Failure::usage, "a subcommand is needed").with_hint("danaus --help lists them"));
   std::vector<std::string_view> names;
   for (const Subcommand& entry : kSubcommands) names.push_back(entry.name);
   const std::string_view first = words.front();
@@ -366,7 +386,8 @@ Result<std::variant<Arguments, Notice>> parse_arguments(int argc, const char* co
   } catch (const CLI::CallForHelp&) {
     return Notice{app->help()};
   } catch (const CLI::ParseError& error) {
-    return fail(Error("cli.arguments", Failure::usage, error.what()).with_hint(fmt::format("see danaus {} --help", first)));
+    return fail(
+        Error("cli.arguments", Failure::usage, error.what()).with_hint(fmt::format("see danaus {} --help", first)));
   }
   return arguments;
 }

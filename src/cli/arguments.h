@@ -19,7 +19,7 @@ enum class ProgressStyle { automatic, plain, json, none };
 
 /// A command line, parsed. One struct for all subcommands: each reads the members that its options set.
 struct Arguments {
-  std::vector<std::string> line;          ///< the command line itself, for the provenance
+  std::vector<std::string> line;  ///< the command line itself, for the provenance
   std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();  ///< for the provenance
   std::string subcommand;
 
@@ -27,7 +27,7 @@ struct Arguments {
   bool json = false;
   bool quiet = false;
   bool verbose = false;
-  int threads = 0;                        ///< 0 = all
+  int threads = 0;  ///< 0 = all
   std::uint64_t seed = 1;
   ProgressStyle progress = ProgressStyle::automatic;
 
@@ -42,13 +42,13 @@ struct Arguments {
   std::uint32_t slots = 0;
   bool share_inputs = true;
   bool no_error = false;
-  std::vector<std::string> only;          ///< project: globs of operator names
-  std::string input;                      ///< the program or text file
-  std::string output;                     ///< -o
+  std::vector<std::string> only;  ///< project: globs of operator names
+  std::string input;              ///< the program or text file
+  std::string output;             ///< -o
   std::string placement_out;
   std::string placement_in;
-  bool full = false;                      ///< verify: independent random weights
-  std::vector<std::string> topic;         ///< explain, show
+  bool full = false;               ///< verify: independent random weights
+  std::vector<std::string> topic;  ///< explain, show
 };
 
 /// Text to print instead of doing anything: --help, --version.

@@ -48,10 +48,12 @@ report::Provenance provenance(const Arguments& arguments) {
 Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model) {
   const bool decode = arguments.mode == compile::Mode::decode;
   if (decode && arguments.tokens.value_or(1) != 1)
-    return fail(Error("cli.tokens", Failure::usage, fmt::format("--mode decode is one token, not {}", *arguments.tokens))
-                    .with_hint("use --mode prefill or encode, or --kv for the length of the text so far"));
+    return fail(
+        Error("cli.tokens", Failure::usage, fmt::format("--mode decode is one token, not {}", *arguments.tokens))
+            .with_hint("use --mode prefill or encode, or --kv for the length of the text so far"));
   if (!decode && arguments.kv != 0)
-    return fail(Error("cli.tokens", Failure::usage, fmt::format("--kv is for --mode decode, not {}", compile::name_of(arguments.mode)))
+    return fail(Error("cli.tokens", Failure::usage,
+                      fmt::format("--kv is for --mode decode, not {}", compile::name_of(arguments.mode)))
                     .with_hint("--tokens sets the length of the text"));
   pipeline::RunOptions options;
   options.maps = arguments.maps;

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "danaus/core/files.h"
+#include "danaus/program/verify.h"
 
 namespace danaus::cli {
 namespace {
@@ -26,9 +27,16 @@ Result<int> compile_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(placement, placement_for(arguments, graph, chip, map));
   if (!arguments.placement_out.empty()) {
     DANAUS_CHECK(write_output(arguments.placement_out, compile::to_json(graph, placement)));
-    console.talk(fmt::format("wrote {}: {} patches on {} arrays", arguments.placement_out, placement.patches.size(), placement.arrays));
+    console.talk(fmt::format("wrote {}: {} patches on {} arrays", arguments.placement_out, placement.patches.size(),
+                             placement.arrays));
   }
   DANAUS_TRY(program, pipeline::emit_program(graph, placement, model, chip, options));
+  if (!arguments.placement_in.empty()) {
+    // The strategies' placements are proved by tests and by `run`; this one comes from outside.
+    const program::VerifyReport report = program::verify(program, {.seed = arguments.seed});
+    for (const Error& error : report.errors) console.error(error);
+    if (!report.ok()) return static_cast<int>(Failure::check);
+  }
   DANAUS_CHECK(write_output(arguments.output, program::to_binary(program)));
   console.talk(fmt::format("wrote {}: {} commands on {} arrays; prove it with danaus verify {}", arguments.output,
                            program.code.size(), program.chip.arrays, arguments.output));

@@ -1,5 +1,5 @@
-// Progress: the library reports units of work, a thread of ours looks at them four times a second, so that work which reports
-// rarely still shows that it is alive. A step shorter than two seconds shows nothing, except as JSON events.
+// Progress: the library reports units of work, a thread of ours looks at them four times a second, so that work which
+// reports rarely still shows that it is alive. A step shorter than two seconds shows nothing, except as JSON events.
 
 #include "cli/console.h"
 
@@ -47,7 +47,8 @@ class ConsoleProgress final : public Progress {
     const std::lock_guard lock(mutex_);
     if (style_ == ProgressStyle::json) event("end");
     if (visible_ && style_ == ProgressStyle::automatic) to_stderr("\r\x1b[K");
-    if (visible_ && style_ == ProgressStyle::plain) to_stderr(fmt::format("{}: done in {:.1f} s\n", step_, seconds_since(start_)));
+    if (visible_ && style_ == ProgressStyle::plain)
+      to_stderr(fmt::format("{}: done in {:.1f} s\n", step_, seconds_since(start_)));
     step_.clear();
   }
 
@@ -67,7 +68,8 @@ class ConsoleProgress final : public Progress {
 
   void tick(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    while (!wake_.wait_for(lock, stop, std::chrono::milliseconds(250), [] { return false; }) && !stop.stop_requested()) show();
+    while (!wake_.wait_for(lock, stop, std::chrono::milliseconds(250), [] { return false; }) && !stop.stop_requested())
+      show();
   }
 
   void show() {
@@ -83,7 +85,8 @@ class ConsoleProgress final : public Progress {
     } else {
       const double fraction = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
       const auto filled = static_cast<std::size_t>(24 * fraction);
-      text = fmt::format("{}  {}{}  {:.0f} %", step_, std::string(filled, '#'), std::string(24 - filled, '-'), 100 * fraction);
+      text = fmt::format("{}  {}{}  {:.0f} %", step_, std::string(filled, '#'), std::string(24 - filled, '-'),
+                         100 * fraction);
       if (const std::optional<double> left = eta()) text += fmt::format("  eta {:.0f} s", *left);
     }
     to_stderr(style_ == ProgressStyle::automatic ? "\r" + text + "\x1b[K" : text + "\n");
@@ -129,6 +132,8 @@ void Console::error(const Error& error) { print_error(error, arguments_.json); }
 
 Progress& Console::progress() { return progress_ ? *progress_ : no_progress(); }
 
-void print_error(const Error& error, bool json) { to_stderr((json ? report::error_json(error) : to_string(error)) + "\n"); }
+void print_error(const Error& error, bool json) {
+  to_stderr((json ? report::error_json(error) : to_string(error)) + "\n");
+}
 
 }  // namespace danaus::cli

@@ -1,4 +1,5 @@
-// danaus explain: an error id from docs/errors.md, a cost equation with the chip's numbers put in, a mapping, a key of the chip file.
+// danaus explain: an error id from docs/errors.md, a cost equation with the chip's numbers put in, a mapping, a key of
+// the chip file.
 
 #include <fmt/format.h>
 
@@ -28,8 +29,9 @@ std::string_view error_entry(std::string_view id) {
     const std::size_t at = page.find(heading);
     if (at == std::string_view::npos) return {};
     const std::size_t first = page.find_first_not_of('\n', at + heading.size());
-    const std::size_t last = std::min(page.find("\n#", first), page.size());
-    return page.substr(first, last - first);
+    std::string_view entry = page.substr(first, page.find("\n#", first) - first);
+    while (entry.ends_with('\n')) entry.remove_suffix(1);
+    return entry;
   }
   return {};
 }
@@ -49,20 +51,27 @@ std::vector<std::string_view> error_ids() {
 
 std::string_view name_of(chip::AdcKind kind) {
   switch (kind) {
-    case chip::AdcKind::sar: return "sar";
-    case chip::AdcKind::ramp: return "ramp";
-    case chip::AdcKind::flash: return "flash";
-    case chip::AdcKind::fixed: return "fixed";
+    case chip::AdcKind::sar:
+      return "sar";
+    case chip::AdcKind::ramp:
+      return "ramp";
+    case chip::AdcKind::flash:
+      return "flash";
+    case chip::AdcKind::fixed:
+      return "fixed";
   }
   return "";
 }
 
 std::string conversion_equation(const chip::Chip& chip, std::uint32_t bits) {
   switch (chip.adc.kind) {
-    case chip::AdcKind::sar: return fmt::format("(b + 1) * adc.step_ns = {} * {:g} ns", bits + 1, chip.adc.step_ns);
-    case chip::AdcKind::ramp: return fmt::format("2^b * adc.lsb_ns = {} * {:g} ns", 1u << bits, chip.adc.lsb_ns);
+    case chip::AdcKind::sar:
+      return fmt::format("(b + 1) * adc.step_ns = {} * {:g} ns", bits + 1, chip.adc.step_ns);
+    case chip::AdcKind::ramp:
+      return fmt::format("2^b * adc.lsb_ns = {} * {:g} ns", 1u << bits, chip.adc.lsb_ns);
     case chip::AdcKind::flash:
-    case chip::AdcKind::fixed: return "adc.time_ns";
+    case chip::AdcKind::fixed:
+      return "adc.time_ns";
   }
   return "";
 }
@@ -73,19 +82,21 @@ std::string figure(const Result<double>& value, std::string_view unit) {
 }
 
 Result<std::string> explain_adc(const chip::Chip& chip) {
-  std::string text = fmt::format(
-      "One conversion on chip '{}' (adc.kind = {}, {} ADCs per array, {:g} nm)\n\n", chip.name, name_of(chip.adc.kind),
-      chip.adc.per_array, chip.adc.node_nm);
+  std::string text = fmt::format("One conversion on chip '{}' (adc.kind = {}, {} ADCs per array, {:g} nm)\n\n",
+                                 chip.name, name_of(chip.adc.kind), chip.adc.per_array, chip.adc.node_nm);
   for (const std::uint32_t rows : {16u, 32u, 64u, 256u}) {
     const std::uint32_t bits = chip::adc_bits(chip, rows);
     text += fmt::format("{:>4} rows summed: b = {} bits\n", rows, bits);
-    text += fmt::format("      time    {} = {:g} ns\n", conversion_equation(chip, bits), nanoseconds(chip::conversion_time(chip, bits)));
+    text += fmt::format("      time    {} = {:g} ns\n", conversion_equation(chip, bits),
+                        nanoseconds(chip::conversion_time(chip, bits)));
     text += fmt::format("      energy  {}\n", figure(chip::conversion_energy_pj(chip, bits), "pJ"));
     text += fmt::format("      area    {}\n", figure(chip::converter_area_um2(chip, bits), "um2"));
   }
   if (chip.adc.energy_pj < 0)
-    text += fmt::format("\nEnergy: the published regression over {:g} nm and the conversion rate, times adc.calibration = {:g}.\n"
-                        "It is a best case; a factor of 120 fits a measured chip.\n", chip.adc.node_nm, chip.adc.calibration);
+    text += fmt::format(
+        "\nEnergy: the published regression over {:g} nm and the conversion rate, times adc.calibration = {:g}.\n"
+        "It is a best case; a factor of 120 fits a measured chip.\n",
+        chip.adc.node_nm, chip.adc.calibration);
   return text;
 }
 
@@ -102,22 +113,25 @@ Result<std::string> explain_activation(const chip::Chip& chip) {
           : chip.adc.sample_hold                         ? "T = t_input + t_settle + rounds * t_conv"
                                                          : "T = rounds * max(t_input, t_conv) + t_settle";
   text += fmt::format(" = {:g} ns\n", nanoseconds(chip::activation_time(chip, dac_bits, bits, rounds)));
-  text += fmt::format("E = rows * e_row + cells * e_cell + columns * (e_sample + e_adc + e_add) = {}\n",
+  text += fmt::format("E = rows * e_row + cells * e_cell + columns * (e_sample + e_adc + e_add) + e_fixed = {}\n",
                       figure(chip::activation_energy_pj(chip, rows, columns, dac_bits, bits), "pJ"));
   return text;
 }
 
 Result<std::string> explain_message(const chip::Chip& chip) {
-  std::string text = fmt::format("Messages of 8-bit elements on chip '{}' ({})\n\n", chip.name,
-                                 chip.network.topology == chip::Topology::ideal ? "ideal network: no time, no energy" : "mesh");
+  std::string text =
+      fmt::format("Messages of 8-bit elements on chip '{}' ({})\n\n", chip.name,
+                  chip.network.topology == chip::Topology::ideal ? "ideal network: no time, no energy" : "mesh");
   text += fmt::format("bits  = network.header_bits + 8 * elements, header {}\n", chip.network.header_bits);
-  text += fmt::format("T     = hops * hop_ns + ceil(bits / link_bits) * clock_ns, {:g} ns a hop, {} bits every {:g} ns\n",
-                      chip.network.hop_ns, chip.network.link_bits, chip.network.clock_ns);
-  text += fmt::format("E     = bits * hops * energy_pj_per_bit_hop = bits * hops * {:g} pJ\n\n", chip.network.energy_pj_per_bit_hop);
+  text +=
+      fmt::format("T     = hops * hop_ns + ceil(bits / link_bits) * clock_ns, {:g} ns a hop, {} bits every {:g} ns\n",
+                  chip.network.hop_ns, chip.network.link_bits, chip.network.clock_ns);
+  text += fmt::format("E     = bits * hops * energy_pj_per_bit_hop = bits * hops * {:g} pJ\n\n",
+                      chip.network.energy_pj_per_bit_hop);
   for (const std::uint64_t elements : {std::uint64_t{32}, std::uint64_t{256}, std::uint64_t{1024}}) {
     for (const std::uint32_t hops : {1u, 4u})
-      text += fmt::format("{:>5} elements over {} {}: {:g} ns, {:.4g} pJ\n", elements, hops, hops == 1 ? "hop " : "hops",
-                          nanoseconds(chip::message_time(chip, elements, 8, hops)),
+      text += fmt::format("{:>5} elements over {} {}: {:g} ns, {:.4g} pJ\n", elements, hops,
+                          hops == 1 ? "hop " : "hops", nanoseconds(chip::message_time(chip, elements, 8, hops)),
                           chip::message_energy_pj(chip, elements, 8, hops));
   }
   return text;
@@ -130,7 +144,8 @@ Result<std::string> explain_cost(const Arguments& arguments, const std::string& 
   if (what == "message") return explain_message(chip);
   const std::string_view near = nearest(what, {"adc", "activation", "message"});
   return fail(Error("cli.unknown-topic", Failure::usage, fmt::format("there is no cost '{}'", what))
-                  .with_hint(near.empty() ? "explain cost adc, activation or message" : fmt::format("did you mean '{}'?", near)));
+                  .with_hint(near.empty() ? "explain cost adc, activation or message"
+                                          : fmt::format("did you mean '{}'?", near)));
 }
 
 Result<std::string> explain_mapping(const std::string& name) {
@@ -161,7 +176,8 @@ Result<std::string> explain(const Arguments& arguments) {
     if (topic == "cost") return explain_cost(arguments, arguments.topic[1]);
     if (topic == "mapping") return explain_mapping(arguments.topic[1]);
   } else {
-    if (const std::string_view entry = error_entry(topic); !entry.empty()) return fmt::format("{}\n\n{}\n", topic, entry);
+    if (const std::string_view entry = error_entry(topic); !entry.empty())
+      return fmt::format("{}\n\n{}\n", topic, entry);
     for (const chip::KeyInfo& key : chip::keys()) {
       if (key.key == topic) return explain_key(arguments, key);
     }
@@ -170,7 +186,8 @@ Result<std::string> explain(const Arguments& arguments) {
   for (const chip::KeyInfo& key : chip::keys()) known.push_back(key.key);
   known.insert(known.end(), {"cost", "mapping"});
   const std::string_view near = nearest(topic, known);
-  return fail(Error("cli.unknown-topic", Failure::usage, fmt::format("'{}' cannot be explained", fmt::join(arguments.topic, " ")))
+  return fail(Error("cli.unknown-topic", Failure::usage,
+                    fmt::format("'{}' cannot be explained", fmt::join(arguments.topic, " ")))
                   .with_hint(near.empty() || near == topic
                                  ? "explain an error id, a chip key, cost adc|activation|message, or mapping NAME"
                                  : fmt::format("did you mean '{}'?", near)));

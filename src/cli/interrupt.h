@@ -5,8 +5,8 @@ namespace danaus::cli {
 /// From now on Ctrl-C (and SIGTERM) ends the program at once with exit code 130.
 void install_interrupt_handler();
 
-/// While one lives, an interrupt waits for its end: what is being written is finished, or given up and removed by whoever asks
-/// interrupted(), so no half-written file stays behind. Make it before the file.
+/// While one lives, an interrupt waits for its end: what is being written is finished, or given up and removed by
+/// whoever asks interrupted(), so no half-written file stays behind. Make it before the file.
 class UninterruptedWriting {
  public:
   UninterruptedWriting();

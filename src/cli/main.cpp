@@ -1,4 +1,5 @@
-// danaus: arguments -> one subcommand -> exit code. Exceptions end here; only broken invariants and a full memory raise any.
+// danaus: arguments -> one subcommand -> exit code. Exceptions end here; only broken invariants and a full memory raise
+// any.
 
 #include <fmt/format.h>
 
@@ -20,9 +21,10 @@ struct Entry {
   std::string_view name;
   Command command;
 };
-constexpr Entry kCommands[] = {{"run", run_command},         {"project", project_command},   {"compile", compile_command},
-                               {"verify", verify_command},   {"disasm", disasm_command},     {"asm", asm_command},
-                               {"simulate", simulate_command}, {"show", show_command},       {"explain", explain_command}};
+constexpr Entry kCommands[] = {
+    {"run", run_command},           {"project", project_command}, {"compile", compile_command},
+    {"verify", verify_command},     {"disasm", disasm_command},   {"asm", asm_command},
+    {"simulate", simulate_command}, {"show", show_command},       {"explain", explain_command}};
 
 Result<int> run(int argc, const char* const* argv) {
   DANAUS_TRY(parsed, parse_arguments(argc, argv));

@@ -86,11 +86,8 @@ Result<int> simulate_command(const Arguments& arguments, Console& console) {
     for (const Error& error : verified.errors) console.error(error);
     return static_cast<int>(Failure::check);
   }
-  report::Simulation simulation{.file = arguments.input,
-                                .program_digest = program::digest_of(program),
-                                .chip = chip,
-                                .timing = {},
-                                .linear = {}};
+  report::Simulation simulation{
+      .file = arguments.input, .program_digest = program::digest_of(program), .chip = chip, .timing = {}, .linear = {}};
   DANAUS_TRY(timing, machine::simulate(program, chip, {}, console.progress()));
   simulation.timing = std::move(timing);
   DANAUS_TRY(linear, machine::simulate(program, chip, {.linear_only = true, .trace = {}}, console.progress()));

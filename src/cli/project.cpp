@@ -66,9 +66,11 @@ Result<int> project_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(model, model::load(arguments.model));
   DANAUS_CHECK(check_globs(arguments.only, model));
   if (!arguments.output.empty() && !model.has_weights())
-    return fail(Error("cli.no-weights", Failure::usage, fmt::format("'{}' is a shape: it has no weights to project", model.name))
+    return fail(Error("cli.no-weights", Failure::usage,
+                      fmt::format("'{}' is a shape: it has no weights to project", model.name))
                     .with_hint("give a .gguf, a .safetensors or a Hugging Face folder, or leave -o out"));
-  DANAUS_TRY(structures, factor::choose_structures(model, arguments.policy, std::min(chip.array.rows, chip.array.cols)));
+  DANAUS_TRY(structures,
+             factor::choose_structures(model, arguments.policy, std::min(chip.array.rows, chip.array.cols)));
 
   report::Projection projection;
   projection.model = model.name;

@@ -7,21 +7,24 @@ namespace danaus::cli {
 namespace {
 
 Result<report::Listing> models() {
-  report::Listing listing{
-      .kind = "models", .columns = {"name", "family", "layers", "hidden", "heads", "context", "linear_weights"}, .rows = {}};
+  report::Listing listing{.kind = "models",
+                          .columns = {"name", "family", "layers", "hidden", "heads", "context", "linear_weights"},
+                          .rows = {}};
   for (const std::string_view name : model::preset_names()) {
     DANAUS_TRY(model, model::load(std::string(name)));
     std::uint64_t weights = 0;
     for (const model::LinearOperator& linear : model.linear) weights += std::uint64_t{linear.out} * linear.in;
     const model::Dimensions& size = model.dimensions;
     listing.rows.push_back({std::string(name), std::string(model::name_of(model.family)), std::uint64_t{size.layers},
-                            std::uint64_t{size.hidden}, std::uint64_t{size.heads}, std::uint64_t{size.context}, weights});
+                            std::uint64_t{size.hidden}, std::uint64_t{size.heads}, std::uint64_t{size.context},
+                            weights});
   }
   return listing;
 }
 
 Result<report::Listing> chips() {
-  report::Listing listing{.kind = "chips", .columns = {"name", "rows", "cols", "adcs_per_array", "arrays_per_tile"}, .rows = {}};
+  report::Listing listing{
+      .kind = "chips", .columns = {"name", "rows", "cols", "adcs_per_array", "arrays_per_tile"}, .rows = {}};
   for (const std::string_view name : chip::preset_names()) {
     DANAUS_TRY(chip, chip::load(std::string(name)));
     listing.rows.push_back({std::string(name), std::uint64_t{chip.array.rows}, std::uint64_t{chip.array.cols},
@@ -31,10 +34,16 @@ Result<report::Listing> chips() {
 }
 
 report::Listing maps() {
-  report::Listing listing{.kind = "maps", .columns = {"name", "operator", "what it does"}, .rows = {}};
+  report::Listing listing{.kind = "maps", .columns = {"name", "operator", "placement"}, .rows = {}};
   for (const compile::StrategyInfo& strategy : compile::strategies())
-    listing.rows.push_back(
-        {std::string(strategy.name), std::string(strategy.dense_operator ? "dense" : "blocks"), std::string(strategy.help)});
+    listing.rows.push_back({std::string(strategy.name), std::string(strategy.dense_operator ? "dense" : "blocks"),
+                            std::string(strategy.help)});
+  return listing;
+}
+
+report::Listing keys() {
+  report::Listing listing{.kind = "keys", .columns = {"key", "meaning"}, .rows = {}};
+  for (const chip::KeyInfo& key : chip::keys()) listing.rows.push_back({std::string(key.key), std::string(key.help)});
   return listing;
 }
 
@@ -42,9 +51,11 @@ Result<report::Listing> list(const std::string& kind) {
   if (kind == "models") return models();
   if (kind == "chips") return chips();
   if (kind == "maps") return maps();
-  const std::string_view near = nearest(kind, {"models", "chips", "maps"});
+  if (kind == "keys") return keys();
+  const std::string_view near = nearest(kind, {"models", "chips", "maps", "keys"});
   return fail(Error("cli.unknown-topic", Failure::usage, "there is no list of '" + kind + "'")
-                  .with_hint(near.empty() ? "show lists models, chips or maps" : "did you mean '" + std::string(near) + "'?"));
+                  .with_hint(near.empty() ? "show lists models, chips, maps or keys"
+                                          : "did you mean '" + std::string(near) + "'?"));
 }
 
 }  // namespace

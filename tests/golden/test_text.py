@@ -9,6 +9,7 @@ from conftest import ROOT
 
 HERE = pathlib.Path(__file__).parent
 TEXTS = HERE / "text"
+SMALL_CHIP = ("--chip", "unit", "--set", "array.rows=16", "--set", "array.cols=16", "--set", "adc.per_array=4")
 SUBCOMMANDS = ["run", "project", "compile", "verify", "disasm", "asm", "simulate", "show", "explain"]
 
 
@@ -30,7 +31,7 @@ def test_version(danaus):
     assert danaus("--version") == (f"danaus {version}\n", "")
 
 
-@pytest.mark.parametrize("what", ["models", "chips", "maps"])
+@pytest.mark.parametrize("what", ["models", "chips", "maps", "keys"])
 def test_show(danaus, golden, what):
     golden(TEXTS / f"show-{what}.txt", danaus("show", what)[0])
 
@@ -46,8 +47,7 @@ def test_explain(danaus, golden, words):
 
 
 def test_run_table(danaus, golden):
-    stdout, stderr = danaus("run", "tiny.toml", "--blocks", "4", "--chip", "unit", "--set", "array.rows=16", "--set", "array.cols=16",
-                            "-v", cwd=HERE)
+    stdout, stderr = danaus("run", "tiny.toml", "--blocks", "4", *SMALL_CHIP, "-v", cwd=HERE)
     assert stderr == ""
     golden(TEXTS / "run-tiny.txt", stdout)
 
@@ -57,7 +57,6 @@ def test_project_table_of_shapes(danaus, golden):
 
 
 def test_disassembly(danaus, golden, tmp_path):
-    danaus("compile", HERE / "tiny.toml", "--map", "sparse", "--blocks", "4", "--chip", "unit", "--set", "array.rows=16",
-           "--set", "array.cols=16", "-o", tmp_path / "tiny.dnx", "-q")
+    danaus("compile", HERE / "tiny.toml", "--map", "sparse", "--blocks", "4", *SMALL_CHIP, "-o", tmp_path / "tiny.dnx", "-q")
     stdout, _ = danaus("disasm", tmp_path / "tiny.dnx")
     golden(TEXTS / "disasm-tiny.txt", stdout)

@@ -1,5 +1,5 @@
-// Reads a chip file with toml++, checks every key against the key table, then the rules between keys. A file is a list of
-// assignments on top of the defaults (or of the preset that it names as its base); --set assignments come after it.
+// Reads a chip file with toml++, checks every key against the key table, then the rules between keys. A file is a list
+// of assignments on top of the defaults (or of the preset that it names as its base); --set assignments come after it.
 
 #include "danaus/chip/chip.h"
 
@@ -54,16 +54,19 @@ Location location_of(const toml::node& node, const std::string& file_name) {
   return where;
 }
 
-Error complain(std::string_view id, Failure failure, const Origin& origin, std::string message) {
-  if (origin.setting) message = "--set: " + message;
-  return Error(id, origin.setting && failure == Failure::bad_input ? Failure::usage : failure, std::move(message))
-      .at(origin.where);
+// A wrong setting is a wrong command line, not a bad file.
+Error placed(Error error, const Origin& origin) {
+  if (origin.setting) {
+    error.message = "--set: " + error.message;
+    if (error.failure == Failure::bad_input) error.failure = Failure::usage;
+  }
+  error.where = origin.where;
+  return error;
 }
 
 bool is_good_chip_name(std::string_view name) {
-  return !name.empty() && name.size() <= kLongestName && std::all_of(name.begin(), name.end(), [](char c) {
-    return c >= ' ' && c <= '~' && c != '"' && c != '\\';
-  });
+  return !name.empty() && name.size() <= kLongestName &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; });
 }
 
 std::vector<std::string_view> key_names() {
@@ -81,16 +84,18 @@ Error unknown_preset(std::string_view name, const Origin& origin) {
   std::string list;
   for (const std::string_view preset : preset_names()) list += fmt::format("{}{}", list.empty() ? "" : ", ", preset);
   const std::string hint = spelling_hint(name, preset_names());
-  return complain("chip.unknown-preset", Failure::bad_input, origin,
-                  fmt::format("there is no chip preset '{}'", name.substr(0, kLongestName)))
-      .note("presets: " + list)
-      .with_hint(hint.empty() ? "give a preset or the path of a chip file" : hint);
+  return placed(Error("chip.unknown-preset", Failure::bad_input,
+                      fmt::format("there is no chip preset '{}'", name.substr(0, kLongestName)))
+                    .note("presets: " + list)
+                    .with_hint(hint.empty() ? "give a preset or the path of a chip file" : hint),
+                origin);
 }
 
 Error unknown_key(const std::string& key, const Origin& origin) {
-  return complain("chip.unknown-key", Failure::bad_input, origin,
-                  fmt::format("there is no key '{}'", key.substr(0, 2 * kLongestName)))
-      .with_hint(spelling_hint(key, key_names()));
+  return placed(Error("chip.unknown-key", Failure::bad_input,
+                      fmt::format("there is no key '{}'", key.substr(0, 2 * kLongestName)))
+                    .with_hint(spelling_hint(key, key_names())),
+                origin);
 }
 
 const Key* find_key(std::string_view name) {
@@ -101,11 +106,13 @@ const Key* find_key(std::string_view name) {
 
 Result<void> set_name(Draft& draft, const Value& value, const Origin& origin) {
   const std::string* name = std::get_if<std::string>(&value);
-  if (name == nullptr) return fail(complain("chip.type", Failure::bad_input, origin, "name must be a string"));
+  if (name == nullptr) return fail(placed(Error("chip.type", Failure::bad_input, "name must be a string"), origin));
   if (!is_good_chip_name(*name)) {
-    return fail(complain("chip.range", Failure::bad_input, origin,
-                         fmt::format("name must be 1 to {} printable ASCII characters without quotes and backslashes",
-                                     kLongestName)));
+    return fail(
+        placed(Error("chip.range", Failure::bad_input,
+                     fmt::format("name must be 1 to {} printable ASCII characters without quotes and backslashes",
+                                 kLongestName)),
+               origin));
   }
   draft.chip.name = *name;
   return {};
@@ -117,12 +124,16 @@ Result<void> set_key(Draft& draft, const std::string& name, const Value& value, 
   if (key == nullptr) return fail(unknown_key(name, origin));
   const Assignment assignment = assign(draft.chip, *key, value);
   switch (assignment.problem) {
-    case Problem::none: break;
-    case Problem::type: return fail(complain("chip.type", Failure::bad_input, origin, assignment.text));
-    case Problem::range: return fail(complain("chip.range", Failure::bad_input, origin, assignment.text));
+    case Problem::none:
+      break;
+    case Problem::type:
+      return fail(placed(Error("chip.type", Failure::bad_input, assignment.text), origin));
+    case Problem::range:
+      return fail(placed(Error("chip.range", Failure::bad_input, assignment.text), origin));
     case Problem::unsupported:
-      return fail(complain("chip.unsupported", Failure::unsupported, origin, assignment.text)
-                      .with_hint("use " + expectation(*key)));
+      return fail(
+          placed(Error("chip.unsupported", Failure::unsupported, assignment.text).with_hint("use " + expectation(*key)),
+                 origin));
   }
   draft.origins[key->name] = origin;
   return {};
@@ -137,11 +148,12 @@ Result<void> check_together(const Draft& draft) {
       const auto found = draft.origins.find(key);
       if (found != draft.origins.end()) origin = found->second;
     }
-    return fail(complain("chip.range", Failure::bad_input, origin, std::move(message)));
+    return fail(placed(Error("chip.range", Failure::bad_input, std::move(message)), origin));
   };
   if (chip.adc.per_array > chip.array.cols) {
-    return broken({"array.cols", "adc.per_array"}, fmt::format("adc.per_array = {} is more than the {} columns of an array",
-                                                               chip.adc.per_array, chip.array.cols));
+    return broken(
+        {"array.cols", "adc.per_array"},
+        fmt::format("adc.per_array = {} is more than the {} columns of an array", chip.adc.per_array, chip.array.cols));
   }
   if (chip.adc.kind == AdcKind::sar && chip.adc.step_ns == 0)
     return broken({"adc.step_ns", "adc.kind"}, "adc.step_ns must be above 0 for adc.kind = \"sar\"");
@@ -171,10 +183,12 @@ Value value_of(std::string_view text) {
   const char* first = text.data();
   const char* last = first + text.size();
   std::int64_t whole = 0;
-  if (const std::from_chars_result read = std::from_chars(first, last, whole); read.ec == std::errc{} && read.ptr == last)
+  if (const std::from_chars_result read = std::from_chars(first, last, whole);
+      read.ec == std::errc{} && read.ptr == last)
     return whole;
   double real = 0;
-  if (const std::from_chars_result read = std::from_chars(first, last, real); read.ec == std::errc{} && read.ptr == last)
+  if (const std::from_chars_result read = std::from_chars(first, last, real);
+      read.ec == std::errc{} && read.ptr == last)
     return real;
   return std::string(text);
 }
@@ -237,7 +251,8 @@ Result<Draft> read(std::string_view text, const std::string& file_name, int base
     const Origin origin{entry.where, false};
     const std::optional<Value> value = value_of(*entry.node);
     const std::string* base = value ? std::get_if<std::string>(&*value) : nullptr;
-    if (base == nullptr) return fail(complain("chip.type", Failure::bad_input, origin, "base must be the name of a preset"));
+    if (base == nullptr)
+      return fail(placed(Error("chip.type", Failure::bad_input, "base must be the name of a preset"), origin));
     const std::string_view base_text = preset_text(*base);
     if (base_text.empty() || bases == 0) return fail(unknown_preset(*base, origin));
     DANAUS_TRY(base_draft, read(base_text, *base, bases - 1));
@@ -251,8 +266,9 @@ Result<Draft> read(std::string_view text, const std::string& file_name, int base
     const std::optional<Value> value = value_of(*entry.node);
     if (!value && find_key(entry.key) == nullptr && entry.key != "name") return fail(unknown_key(entry.key, origin));
     if (!value) {
-      return fail(complain("chip.type", Failure::bad_input, origin,
-                           fmt::format("{} must be a number, a string or true or false", entry.key)));
+      return fail(placed(Error("chip.type", Failure::bad_input,
+                               fmt::format("{} must be a number, a string or true or false", entry.key)),
+                         origin));
     }
     DANAUS_CHECK(set_key(draft, entry.key, *value, origin));
   }
@@ -274,8 +290,11 @@ Result<Chip> load(const std::string& name_or_path, const std::vector<std::pair<s
   if (!preset.empty()) return parse(preset, name_or_path, settings);
   const bool looks_like_path = name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".toml");
   std::error_code ignored;
-  if (!looks_like_path && !std::filesystem::exists(name_or_path, ignored))
-    return fail(unknown_preset(name_or_path, Origin{}));
+  if (!looks_like_path && !std::filesystem::exists(name_or_path, ignored)) {
+    Error error = unknown_preset(name_or_path, Origin{});
+    error.failure = Failure::usage;  // the name comes from the command line, not from a file
+    return fail(std::move(error));
+  }
   constexpr std::size_t kLargestFile = 1u << 20;
   DANAUS_TRY(text, read_text(name_or_path, kLargestFile));
   return parse(text, name_or_path, settings);

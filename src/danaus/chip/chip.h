@@ -21,8 +21,9 @@ enum class Wiring : std::uint8_t { interleaved, blocked };
 enum class Topology : std::uint8_t { mesh, ideal };
 enum class Issue : std::uint8_t { ready, program };
 
-/// A chip file, every key with its default. Units are in the names. See README.md for the meaning of each key and chips/*.toml
-/// for sources. `cols` counts weights per row; a weight is made of `slices` physical columns that share its converter.
+/// A chip file, every key with its default. Units are in the names. See README.md for the meaning of each key and
+/// chips/*.toml for sources. `cols` counts weights per row; a weight is made of `slices` physical columns that share
+/// its converter.
 struct Chip {
   std::string name;
   struct Array {
@@ -47,29 +48,29 @@ struct Chip {
     bool sample_hold = true;
     Wiring wiring = Wiring::interleaved;
     double node_nm = 14;
-    double energy_pj = -1;   ///< -1 = regression
-    double area_um2 = -1;    ///< -1 = regression
+    double energy_pj = -1;  ///< -1 = regression
+    double area_um2 = -1;   ///< -1 = regression
     double sample_hold_energy_pj = 0, sample_hold_area_um2 = 0, shift_add_energy_pj = 0;
     double calibration = 1.0;
     bool allow_extrapolation = false;
     bool operator==(const Adc&) const = default;
   } adc;
   struct Digital {
-    std::uint32_t units = 1;          ///< per tile or, with location = "hub", for the chip; 0 = unlimited
+    std::uint32_t units = 1;  ///< per tile or, with location = "hub", for the chip; 0 = unlimited
     bool hub = false;
-    std::uint32_t lanes = 0;          ///< 0: times are flat; otherwise per ceil(length / lanes)
+    std::uint32_t lanes = 0;  ///< 0: times are flat; otherwise per ceil(length / lanes)
     double add_ns = 0, mul_ns = 0, silu_ns = 0, gelu_ns = 0, relu_ns = 0, rope_ns = 0;
     double moments_ns = 0, stat_ns = 0, norm_ns = 0;
-    double add_pj = 0, mul_pj = 0, silu_pj = 0, gelu_pj = 0, relu_pj = 0, rope_pj = 0;   ///< per element
+    double add_pj = 0, mul_pj = 0, silu_pj = 0, gelu_pj = 0, relu_pj = 0, rope_pj = 0;  ///< per element
     double moments_pj = 0, stat_pj = 0, norm_pj = 0;                                    ///< per element
     double passive_mw = 0, area_um2 = 0;                                                ///< per unit
     bool operator==(const Digital&) const = default;
   } digital;
   struct Attention {
-    std::uint32_t units = 0;          ///< for the chip; 0 = one per KV region
-    double macs_per_ns = 0;           ///< 0 = infinitely fast
+    std::uint32_t units = 0;  ///< for the chip; 0 = one per KV region
+    double macs_per_ns = 0;   ///< 0 = infinitely fast
     double softmax_ns = 0, append_ns = 0;
-    double energy_pj_per_mac = 0, kv_bytes_per_ns = 0, kv_energy_pj_per_byte = 0;       ///< kv_bytes_per_ns 0 = infinite
+    double energy_pj_per_mac = 0, kv_bytes_per_ns = 0, kv_energy_pj_per_byte = 0;  ///< kv_bytes_per_ns 0 = infinite
     bool operator==(const Attention&) const = default;
   } attention;
   struct Network {
@@ -83,33 +84,34 @@ struct Chip {
     bool operator==(const Network&) const = default;
   } network;
   struct Buffer {
-    std::uint64_t bytes_per_tile = 0; ///< 0 = as much as needed
+    std::uint64_t bytes_per_tile = 0;  ///< 0 = as much as needed
     double energy_pj_per_byte = 0, area_um2_per_byte = 0;
     bool operator==(const Buffer&) const = default;
   } buffer;
   struct System {
-    std::uint32_t arrays = 0;         ///< 0 = as many as needed
+    std::uint32_t arrays = 0;  ///< 0 = as many as needed
     Issue issue = Issue::ready;
     std::uint32_t tiers = 1;
     bool one_tier_at_a_time = true;
     double passive_mw_per_array = 0, control_area_um2_per_array = 0;
     double link_gbps = 0, link_energy_pj_per_bit = 0;  ///< between chips; a program on one chip does not use it
     bool operator==(const System&) const = default;
-  } system;                           ///< [chip] in the file
+  } system;  ///< [chip] in the file
   struct Programming {
     std::uint32_t iterations = 0;
     double pulse_ns = 0, verify_ns = 0, energy_pj = 0;
     bool operator==(const Programming&) const = default;
-  } programming;                      ///< [program] in the file
+  } programming;  ///< [program] in the file
 
   bool operator==(const Chip&) const = default;
 };
 
 /// `name_or_path`: an embedded preset or a file; `settings`: "--set key=value" pairs such as {"adc.per_array", "8"}.
 /// A file may say `base = "preset"` and then name only what differs from it. `name` defaults to the file's name.
-/// Errors: chip.unknown-preset, chip.syntax, chip.unknown-key (with spelling hint), chip.type, chip.range, chip.unsupported,
-/// with line and column (bad_input) or naming the setting (usage); file.*.
-Result<Chip> load(const std::string& name_or_path, const std::vector<std::pair<std::string, std::string>>& settings = {});
+/// Errors: chip.unknown-preset, chip.syntax, chip.unknown-key (with spelling hint), chip.type, chip.range,
+/// chip.unsupported, with line and column (bad_input) or naming the setting (usage); file.*.
+Result<Chip> load(const std::string& name_or_path,
+                  const std::vector<std::pair<std::string, std::string>>& settings = {});
 /// The same from text (for programs that carry their chip file, and for tests).
 Result<Chip> parse(std::string_view toml, const std::string& file_name,
                    const std::vector<std::pair<std::string, std::string>>& settings = {});

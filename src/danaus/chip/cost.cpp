@@ -54,10 +54,12 @@ Result<double> regression_rate(const Chip& chip, std::uint32_t bits) {
   const Picoseconds time = conversion_time(chip, bits);
   const double rate = time > 0 ? 1e12 / static_cast<double>(time) : 0.0;
   if (time == 0 || (rate > kFastestRegressionRate && !chip.adc.allow_extrapolation)) {
-    return fail(Error("chip.adc-rate", Failure::unsupported,
-                      fmt::format("the converter regression does not cover a conversion time of {} ps; it ends at 100 ps "
-                                  "(10 GS/s)", time))
-                    .with_hint("give a longer conversion time, or adc.energy and adc.area as numbers"));
+    return fail(
+        Error("chip.adc-rate", Failure::unsupported,
+              fmt::format("the converter regression does not cover a conversion time of {} ps; it ends at 100 ps "
+                          "(10 GS/s)",
+                          time))
+            .with_hint("give a longer conversion time, or adc.energy and adc.area as numbers"));
   }
   return rate;
 }
@@ -72,10 +74,13 @@ Picoseconds to_picoseconds(double ns) {
 
 Picoseconds conversion_time(const Chip& chip, std::uint32_t adc_bits) {
   switch (chip.adc.kind) {
-    case AdcKind::sar: return to_picoseconds((static_cast<double>(adc_bits) + 1) * chip.adc.step_ns);
-    case AdcKind::ramp: return to_picoseconds(static_cast<double>(power_of_two(adc_bits)) * chip.adc.lsb_ns);
+    case AdcKind::sar:
+      return to_picoseconds((static_cast<double>(adc_bits) + 1) * chip.adc.step_ns);
+    case AdcKind::ramp:
+      return to_picoseconds(static_cast<double>(power_of_two(adc_bits)) * chip.adc.lsb_ns);
     case AdcKind::flash:
-    case AdcKind::fixed: break;
+    case AdcKind::fixed:
+      break;
   }
   return to_picoseconds(chip.adc.time_ns);
 }
@@ -84,14 +89,17 @@ Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits) {
   switch (chip.input.kind) {
     case InputKind::pwm:
       return to_picoseconds(static_cast<double>(power_of_two(std::max(1u, dac_bits) - 1)) * chip.input.clock_ns);
-    case InputKind::bit_serial: return multiply(dac_bits, to_picoseconds(chip.input.bit_ns));
+    case InputKind::bit_serial:
+      return multiply(dac_bits, to_picoseconds(chip.input.bit_ns));
     case InputKind::voltage:
-    case InputKind::fixed: break;
+    case InputKind::fixed:
+      break;
   }
   return to_picoseconds(chip.input.time_ns);
 }
 
-ActivationTime activation_parts(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits, std::uint32_t rounds) {
+ActivationTime activation_parts(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits,
+                                std::uint32_t rounds) {
   const std::uint64_t conversions = std::uint64_t{rounds} * chip.array.slices;
   const std::uint32_t repeats = repetitions(chip, dac_bits);
   const bool serial = chip.input.kind == InputKind::bit_serial;
@@ -117,8 +125,10 @@ Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint3
 
 std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows) {
   switch (chip.adc.rule) {
-    case AdcRule::fixed: break;
-    case AdcRule::rows: return std::max(4u, ceil_log2(rows));
+    case AdcRule::fixed:
+      break;
+    case AdcRule::rows:
+      return std::max(4u, ceil_log2(rows));
     case AdcRule::lossless: {
       const std::uint32_t cell_bits = (kWeightBits + chip.array.slices - 1) / chip.array.slices;
       const std::uint32_t input_bits = chip.input.kind == InputKind::bit_serial ? 1 : chip.input.bits;
@@ -189,7 +199,8 @@ Picoseconds message_port_time(const Chip& chip, std::uint64_t elements, std::uin
   return multiply(flits, to_picoseconds(chip.network.clock_ns));
 }
 
-double message_energy_pj(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element, std::uint32_t link_hops) {
+double message_energy_pj(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element,
+                         std::uint32_t link_hops) {
   if (chip.network.topology == Topology::ideal) return 0;
   return static_cast<double>(message_bits(chip, elements, bits_per_element)) * link_hops *
          chip.network.energy_pj_per_bit_hop;
@@ -222,7 +233,8 @@ Result<Area> area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_b
   Area result;
   result.arrays_mm2 =
       arrays * (cells + rows * chip.input.row_area_um2 + chip.system.control_area_um2_per_array) / kUm2PerMm2;
-  result.adcs_mm2 = arrays * (chip.adc.per_array * converter + physical_columns * chip.adc.sample_hold_area_um2) / kUm2PerMm2;
+  result.adcs_mm2 =
+      arrays * (chip.adc.per_array * converter + physical_columns * chip.adc.sample_hold_area_um2) / kUm2PerMm2;
   result.digital_mm2 = pools * chip.digital.units * chip.digital.area_um2 / kUm2PerMm2;
   result.buffers_mm2 = tiles * bytes * chip.buffer.area_um2_per_byte / kUm2PerMm2;
   result.network_mm2 = chip.network.topology == Topology::ideal ? 0 : tiles * chip.network.router_area_um2 / kUm2PerMm2;

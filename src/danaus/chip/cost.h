@@ -4,8 +4,8 @@
 
 #include "danaus/chip/chip.h"
 
-/// Pure functions event -> time, energy, area (equations in README.md). Times in integer picoseconds; every elementary time is
-/// rounded to nearest once, saturating at kLongestTime.
+/// Pure functions event -> time, energy, area (equations in README.md). Times in integer picoseconds; every elementary
+/// time is rounded to nearest once, saturating at kLongestTime.
 namespace danaus::chip {
 
 /// About 28 hours: no chip is meant to take so long for anything, and sums of a few such times still fit 64 bits.
@@ -29,8 +29,9 @@ Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint3
 
 /// ADC bits for a stage whose largest activation sums `rows` rows, by the chip's rule.
 std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows);
-/// Energy per conversion (calibration included; without sample-and-hold and shift-add) in pJ and area per converter in um2.
-/// Errors of the regression: chip.adc-bits below 4 bits and chip.adc-rate above 10 GS/s, unless extrapolation is allowed.
+/// Energy per conversion (calibration included; without sample-and-hold and shift-add) in pJ and area per converter in
+/// um2. Errors of the regression: chip.adc-bits below 4 bits and chip.adc-rate above 10 GS/s, unless extrapolation is
+/// allowed.
 Result<double> conversion_energy_pj(const Chip& chip, std::uint32_t adc_bits);
 Result<double> converter_area_um2(const Chip& chip, std::uint32_t adc_bits);
 /// The published regression itself (node in nm, samples per second per converter).
@@ -39,9 +40,9 @@ double regression_area_um2(double bits, double node_nm, double samples_per_s, do
 
 /// Energy of one activation in pJ, by part (calibrated converters, sample-and-hold and shift-add under `adc`).
 struct ActivationEnergy {
-  double row_pj = 0;         ///< per driven row
-  double cell_pj = 0;        ///< per weight that draws current: rows * columns, or rows * cols with idle_columns = "draw"
-  double column_pj = 0;      ///< per read column
+  double row_pj = 0;     ///< per driven row
+  double cell_pj = 0;    ///< per weight that draws current: rows * columns, or rows * cols with idle_columns = "draw"
+  double column_pj = 0;  ///< per read column
   double activation_pj = 0;  ///< once
 };
 Result<ActivationEnergy> activation_energy_parts(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits);
@@ -52,7 +53,8 @@ Result<double> activation_energy_pj(const Chip& chip, std::uint32_t rows, std::u
 Picoseconds message_time(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element, std::uint32_t hops);
 /// Time the outgoing port of a tile is busy with it (serialisation).
 Picoseconds message_port_time(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element);
-double message_energy_pj(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element, std::uint32_t link_hops);
+double message_energy_pj(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element,
+                         std::uint32_t link_hops);
 
 /// Square mesh, row-major: x = tile % side, y = tile / side, side = ceil(sqrt(tiles)).
 std::uint32_t mesh_hops(std::uint32_t from, std::uint32_t to, std::uint32_t tiles);

@@ -1,5 +1,5 @@
-// One row per key: name, help, and a typed reference to the field with its range. Everything that reads or writes a chip file
-// visits the row's kind.
+// One row per key: name, help, and a typed reference to the field with its range. Everything that reads or writes a
+// chip file visits the row's kind.
 
 #include "danaus/chip/keys.h"
 
@@ -45,7 +45,7 @@ std::string shown(const Value& value) {
 
 // The table's accessors: a chip and a path to a field.
 #define DANAUS_FIELD(path) [](Chip& chip) -> auto& { return chip.path; }
-#define DANAUS_CHOICE(path, Type)                                        \
+#define DANAUS_CHOICE(path, Type)                                         \
   [](const Chip& chip) { return static_cast<std::uint32_t>(chip.path); }, \
       [](Chip& chip, std::uint32_t word) { chip.path = static_cast<Type>(word); }
 
@@ -62,7 +62,8 @@ std::vector<Key> make_table() {
       {"array.cols", "weights per row (outputs) of an array", count(DANAUS_FIELD(array.cols), 1, 1024)},
       {"array.slices", "physical columns per weight; they share a converter", count(DANAUS_FIELD(array.slices), 1, 8)},
       {"array.settle_ns", "settling of the column currents", ns(DANAUS_FIELD(array.settle_ns))},
-      {"array.cell_energy_pj", "one cell (all its devices) during one input window", pj(DANAUS_FIELD(array.cell_energy_pj))},
+      {"array.cell_energy_pj", "one cell (all its devices) during one input window",
+       pj(DANAUS_FIELD(array.cell_energy_pj))},
       {"array.cell_area_um2", "one device with its selector", um2(DANAUS_FIELD(array.cell_area_um2))},
       {"array.devices_per_weight", "devices per cell, for area and programming",
        count(DANAUS_FIELD(array.devices_per_weight), 1, 64)},
@@ -106,8 +107,7 @@ std::vector<Key> make_table() {
 
       {"digital.units", "vector units per tile (location = hub: for the chip); 0 = unlimited",
        count(DANAUS_FIELD(digital.units), 0, kMostUnits)},
-      {"digital.location", "where the vector units are",
-       Choice{{"tile", "hub"}, DANAUS_CHOICE(digital.hub, bool)}},
+      {"digital.location", "where the vector units are", Choice{{"tile", "hub"}, DANAUS_CHOICE(digital.hub, bool)}},
       {"digital.lanes", "elements at a time; 0 = times are flat", count(DANAUS_FIELD(digital.lanes), 0, 65536)},
       {"digital.add_ns", "add", ns(DANAUS_FIELD(digital.add_ns))},
       {"digital.mul_ns", "multiply", ns(DANAUS_FIELD(digital.mul_ns))},
@@ -162,7 +162,8 @@ std::vector<Key> make_table() {
       {"network.energy_pj_per_bit_hop", "per bit and hop", pj(DANAUS_FIELD(network.energy_pj_per_bit_hop))},
       {"network.router_area_um2", "one router, per tile", um2(DANAUS_FIELD(network.router_area_um2))},
 
-      {"buffer.bytes_per_tile", "0 = as much as needed", LargeCount{DANAUS_FIELD(buffer.bytes_per_tile), 0, 1ull << 40}},
+      {"buffer.bytes_per_tile", "0 = as much as needed",
+       LargeCount{DANAUS_FIELD(buffer.bytes_per_tile), 0, 1ull << 40}},
       {"buffer.energy_pj_per_byte", "reading or writing", pj(DANAUS_FIELD(buffer.energy_pj_per_byte))},
       {"buffer.area_um2_per_byte", "area of the buffer", um2(DANAUS_FIELD(buffer.area_um2_per_byte))},
 
@@ -177,7 +178,8 @@ std::vector<Key> make_table() {
        Number{DANAUS_FIELD(system.link_gbps), 0, 1e9}},
       {"chip.link_energy_pj_per_bit", "link to other chips", pj(DANAUS_FIELD(system.link_energy_pj_per_bit))},
 
-      {"program.iterations", "program-and-verify cycles per row", count(DANAUS_FIELD(programming.iterations), 0, 1u << 20)},
+      {"program.iterations", "program-and-verify cycles per row",
+       count(DANAUS_FIELD(programming.iterations), 0, 1u << 20)},
       {"program.pulse_ns", "programming pulse", ns(DANAUS_FIELD(programming.pulse_ns))},
       {"program.verify_ns", "verifying read", ns(DANAUS_FIELD(programming.verify_ns))},
       {"program.energy_pj", "one cycle, per device", pj(DANAUS_FIELD(programming.energy_pj))},
@@ -281,17 +283,16 @@ Assignment assign(Chip& chip, const Key& key, const Value& value) {
 
 std::string written(const Chip& chip, const Key& key) {
   Chip copy = chip;  // the table's accessors give writable references
-  return std::visit(
-      Overload{[&](const Count& c) { return fmt::format("{}", c.at(copy)); },
-               [&](const LargeCount& c) { return fmt::format("{}", c.at(copy)); },
-               [&](const Number& n) {
-                 const double number = n.at(copy);
-                 return number < 0 ? fmt::format("\"{}\"", n.word) : fmt::format("{}", number);
-               },
-               [&](const Flag& f) { return std::string(f.at(copy) ? "true" : "false"); },
-               [&](const Choice& c) { return fmt::format("\"{}\"", c.words[c.get(copy)]); },
-               [](const Shorthand&) { return std::string(); }},
-      key.kind);
+  return std::visit(Overload{[&](const Count& c) { return fmt::format("{}", c.at(copy)); },
+                             [&](const LargeCount& c) { return fmt::format("{}", c.at(copy)); },
+                             [&](const Number& n) {
+                               const double number = n.at(copy);
+                               return number < 0 ? fmt::format("\"{}\"", n.word) : fmt::format("{}", number);
+                             },
+                             [&](const Flag& f) { return std::string(f.at(copy) ? "true" : "false"); },
+                             [&](const Choice& c) { return fmt::format("\"{}\"", c.words[c.get(copy)]); },
+                             [](const Shorthand&) { return std::string(); }},
+                    key.kind);
 }
 
 }  // namespace danaus::chip

@@ -203,20 +203,21 @@ class Projector {
     error.optimum = solution.discarded;
   }
 
-  /// Puts the terms of one slice into both factors; `height` and `width` give element (term, index).
+  /// Puts the terms of one slice into both factors; `height` and `width` give element (term, index). Padding stays
+  /// zero: in the solution it is zero only up to rounding.
   template <typename Height, typename Width>
   void store(std::size_t number, const Height& height, const Width& width) {
     const std::size_t r = structure_.r;
     const auto i = static_cast<std::uint32_t>(number / structure_.k);
     const auto j = static_cast<std::uint32_t>(number % structure_.k);
     const std::size_t columns = structure_.block(0, j).in_count;
-    const std::size_t rows = structure_.block(1, i).out_count;
+    const SliceSource part = source(number);
     float* const right = factors_.right.data() + (width_ * j * structure_.l * r) + i * r * columns;
     const std::size_t left_stride = std::size_t{structure_.k} * r;
     float* const left = factors_.left.data() + height_ * i * left_stride + j;
     for (std::size_t m = 0; m < rank_; ++m) {
-      for (std::size_t c = 0; c < columns; ++c) right[m * columns + c] = width(m, c);
-      for (std::size_t a = 0; a < rows; ++a) left[a * left_stride + m * structure_.k] = height(m, a);
+      for (std::size_t c = 0; c < part.columns; ++c) right[m * columns + c] = width(m, c);
+      for (std::size_t a = 0; a < part.rows; ++a) left[a * left_stride + m * structure_.k] = height(m, a);
     }
   }
 

@@ -8,8 +8,8 @@
 
 namespace danaus::machine {
 
-/// Numbers 64-bit keys in the order of their first use: 0, 1, 2, ... Open addressing; 4 bytes per slot plus 8 per key, so that
-/// sparse key spaces (pages of a million buffers) cost what is used of them.
+/// Numbers 64-bit keys in the order of their first use: 0, 1, 2, ... Open addressing; 4 bytes per slot plus 8 per key,
+/// so that sparse key spaces (pages of a million buffers) cost what is used of them.
 class IndexMap {
  public:
   /// The number of the key; a new key gets the next number.
@@ -29,11 +29,14 @@ class IndexMap {
   std::uint64_t key(std::uint32_t index) const { return keys_[index]; }
 
  private:
+  static constexpr std::uint64_t kGroup = 16;
   static constexpr std::uint32_t kEmpty = std::numeric_limits<std::uint32_t>::max();
 
+  // Fibonacci hashing of groups of 16 neighbouring keys, which then share a cache line.
   std::size_t first_slot(std::uint64_t key) const {
-    key *= 0x9e3779b97f4a7c15u;  // Fibonacci hashing: the high bits are well mixed
-    return static_cast<std::size_t>(key >> (64 - std::countr_zero(slots_.size())));
+    const std::uint64_t group = (key / kGroup) * 0x9e3779b97f4a7c15u;  // the high bits are well mixed
+    const int group_bits = std::countr_zero(slots_.size() / kGroup);
+    return static_cast<std::size_t>(group >> (64 - group_bits)) * kGroup + key % kGroup;
   }
 
   void grow() {

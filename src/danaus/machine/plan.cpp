@@ -1,5 +1,6 @@
-// One pass over the code: splits it into segments, checks every id against the program's tables, works out each command's
-// resource and cost (equal costs are stored once) and adds up the event counts, since a command of a loop runs n times.
+// One pass over the code: splits it into segments, checks every id against the program's tables, works out each
+// command's resource and cost (equal costs are stored once) and adds up the event counts, since a command of a loop
+// runs n times.
 
 #include "danaus/machine/plan.h"
 
@@ -68,6 +69,7 @@ class Planner {
     if (work_ > kMostWork) return fail(too_long(fmt::format("its commands read and write {} elements", work_)));
     plan_.counts.commands = plan_.commands;
     DANAUS_CHECK(add_energy());
+    collect_last_uses();
     return std::move(plan_);
   }
 
@@ -79,8 +81,8 @@ class Planner {
 
   static Error too_long(std::string what) {
     return Error("machine.too-long", Failure::unsupported, fmt::format("the program is too long to simulate: {}", what))
-        .with_hint(fmt::format("at most {} commands in {} iterations are executed; simulate fewer tokens", kMostCommands,
-                               kMostIterations));
+        .with_hint(fmt::format("at most {} commands in {} iterations are executed; simulate fewer tokens",
+                               kMostCommands, kMostIterations));
   }
 
   Result<void> check_shape() const {
@@ -94,15 +96,16 @@ class Planner {
                              Pair{"arrays per tile", shape.arrays_per_tile, chip_.network.arrays_per_tile}}) {
       if (pair.program != pair.chip) {
         return fail(Error("machine.shape", Failure::bad_input,
-                          fmt::format("the program is for {} {}, the chip '{}' has {}", pair.program, pair.name, chip_.name,
-                                      pair.chip))
+                          fmt::format("the program is for {} {}, the chip '{}' has {}", pair.program, pair.name,
+                                      chip_.name, pair.chip))
                         .with_hint("simulate with the chip the program was compiled for, or compile it again"));
       }
     }
     const std::uint32_t most = chip_.system.arrays != 0 ? chip_.system.arrays : kMostArrays;
     if (shape.arrays > most) {
-      return fail(Error("machine.shape", Failure::bad_input,
-                        fmt::format("the program uses {} arrays, the chip '{}' has {}", shape.arrays, chip_.name, most)));
+      return fail(
+          Error("machine.shape", Failure::bad_input,
+                fmt::format("the program uses {} arrays, the chip '{}' has {}", shape.arrays, chip_.name, most)));
     }
     return {};
   }
@@ -110,12 +113,14 @@ class Planner {
   Result<void> check_regions() const {
     for (std::size_t number = 0; number < program_.kv.size(); ++number) {
       const program::KvRegion& region = program_.kv[number];
-      const bool good = index(region.tile) < tiles_ && region.queries <= kMostElements && region.size <= kMostElements &&
-                        std::uint64_t{region.queries} * region.size <= kMostElements && region.start <= region.capacity;
+      const bool good = index(region.tile) < tiles_ && region.queries <= kMostElements &&
+                        region.size <= kMostElements && std::uint64_t{region.queries} * region.size <= kMostElements &&
+                        region.start <= region.capacity;
       if (!good) {
-        return fail(Error("machine.invalid", Failure::bad_input,
-                          fmt::format("KV region {}: no such tile, too large, or more entries than its capacity", number))
-                        .with_hint("check the program with `danaus verify`"));
+        return fail(
+            Error("machine.invalid", Failure::bad_input,
+                  fmt::format("KV region {}: no such tile, too large, or more entries than its capacity", number))
+                .with_hint("check the program with `danaus verify`"));
       }
     }
     return {};
@@ -178,8 +183,7 @@ class Planner {
     plan_.resources.push_back({Resource::Kind::free, kUnlimited});  // resource 0: what needs nothing
     const std::uint32_t units = chip_.attention.units;
     for (std::uint32_t region = 0; region < program_.kv.size(); ++region) {
-      if (units == 0 || region == 0)
-        plan_.resources.push_back({Resource::Kind::attention, units == 0 ? 1 : units});
+      if (units == 0 || region == 0) plan_.resources.push_back({Resource::Kind::attention, units == 0 ? 1 : units});
       plan_.region_resource.push_back(static_cast<std::uint32_t>(plan_.resources.size() - 1));
     }
     fixed_resources_ = static_cast<std::uint32_t>(plan_.resources.size());
@@ -199,6 +203,26 @@ class Planner {
       last_cost_ = found->second;
     }
     plan_.steps[position_] = {resource_number, last_cost_};
+  }
+
+  // The latest command that uses a tile's buffer, so far.
+  void use(std::uint32_t tile) {
+    if (tile >= last_use_.size()) last_use_.resize(tile + 1, kNone);
+    last_use_[tile] = position_;
+  }
+
+  void collect_last_uses() {
+    if (any_region_at_ != kNone) {
+      position_ = any_region_at_;
+      for (const program::KvRegion& region : program_.kv) {
+        const std::uint32_t tile = index(region.tile);
+        if (tile >= last_use_.size() || last_use_[tile] == kNone || last_use_[tile] < position_) use(tile);
+      }
+    }
+    for (std::uint32_t tile = 0; tile < last_use_.size(); ++tile) {
+      if (last_use_[tile] != kNone) plan_.last_uses.emplace_back(last_use_[tile], tile);
+    }
+    std::sort(plan_.last_uses.begin(), plan_.last_uses.end());
   }
 
   void add_work(std::uint64_t elements) { work_ += static_cast<double>(elements) * static_cast<double>(repeat_); }
@@ -231,6 +255,7 @@ class Planner {
     cost.adc = time.adc;
     cost.rounds = conversions * rounds;
     set_step(resource(Resource::Kind::array, index(mvm.array), 1), cost);
+    use(index(program_.tile_of(mvm.array)));
 
     const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? chip_.array.cols : columns);
     Counts& counts = plan_.counts;
@@ -272,7 +297,9 @@ class Planner {
       return invalid("it deals {} runs to {} members", move.count, members.size());
     for (const TileId member : members) {
       if (index(member) >= tiles_) return invalid("there is no tile {}", index(member));
+      use(index(member));
     }
+    use(from);
 
     Cost cost;
     if (move.deal) {
@@ -335,8 +362,9 @@ class Planner {
   Result<void> plan(const program::Vec& vec) {
     if (index(vec.tile) >= tiles_) return invalid("there is no tile {}", index(vec.tile));
     const chip::Chip::Digital& digital = chip_.digital;
-    const std::array<double, kVecOps> ns = {digital.add_ns,  digital.mul_ns,     digital.silu_ns, digital.gelu_ns, digital.relu_ns,
-                                            digital.rope_ns, digital.moments_ns, digital.stat_ns, digital.norm_ns};
+    const std::array<double, kVecOps> ns = {digital.add_ns,     digital.mul_ns,  digital.silu_ns,
+                                            digital.gelu_ns,    digital.relu_ns, digital.rope_ns,
+                                            digital.moments_ns, digital.stat_ns, digital.norm_ns};
     const std::size_t op = static_cast<std::size_t>(vec.op);
     Cost cost;
     if (!linear_only_) {
@@ -346,6 +374,7 @@ class Planner {
     }
     const std::uint32_t units = digital.units == 0 ? kUnlimited : digital.units;
     set_step(resource(Resource::Kind::digital, digital.hub ? 0 : index(vec.tile), units), cost);
+    use(index(vec.tile));
     std::uint64_t elements = program::result_length(vec.op, vec.length);
     for (std::uint32_t source = 0; source < program::source_count(vec.op); ++source)
       elements += program::source_length(vec.op, source, vec.length);
@@ -361,6 +390,8 @@ class Planner {
     if (index(attend.region) >= program_.kv.size()) return invalid("there is no KV region {}", index(attend.region));
     plan_.steps[position_] = {kNone, kNone};
     const program::KvRegion& region = program_.kv[index(attend.region)];
+    use(index(region.tile));
+    if (attend.region_base != 0) any_region_at_ = position_;
     add_work(2 * (std::uint64_t{region.size} * (attend.append ? 1 : region.queries)));
     return {};
   }
@@ -395,6 +426,8 @@ class Planner {
   double work_ = 0;
   std::uint32_t fixed_resources_ = 0;
   std::uint32_t last_cost_ = 0;
+  std::vector<std::uint32_t> last_use_;  // by tile: a position
+  std::uint32_t any_region_at_ = kNone;  // last attend whose region a register moves
   IndexMap named_;
   std::unordered_map<Cost, std::uint32_t, CostHash> cost_numbers_;
   std::vector<ConfigCounts> config_counts_;

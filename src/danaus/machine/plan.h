@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "danaus/chip/chip.h"
@@ -13,7 +14,8 @@
 #include "danaus/machine/timing.h"
 #include "danaus/program/program.h"
 
-/// What can be said about a program before it runs: its loops, and of each command the resource it occupies and what it costs.
+/// What can be said about a program before it runs: its loops, and of each command the resource it occupies and what it
+/// costs.
 namespace danaus::machine {
 
 /// Code that is executed in one go: a loop's body with its registers, or the code between two loops (one iteration).
@@ -57,11 +59,13 @@ struct Plan {
   std::vector<Cost> costs;
   std::vector<Resource> resources;
   std::vector<std::uint32_t> region_resource;  ///< resource of each KV region's attention unit
-  std::uint64_t commands = 0;                  ///< executed
-  std::uint64_t iterations = 0;                ///< of all segments
+  /// (position, tile): no command after this position uses the tile's buffer. Sorted by position.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> last_uses;
+  std::uint64_t commands = 0;    ///< executed
+  std::uint64_t iterations = 0;  ///< of all segments
   std::uint32_t largest_segment = 0;
-  Counts counts;                               ///< without attention and the bytes that attend moves
-  Energy energy;                               ///< rows, cells and adc only
+  Counts counts;  ///< without attention and the bytes that attend moves
+  Energy energy;  ///< rows, cells and adc only
 };
 
 /// Operations on one resource are checked here once, operands' addresses when they are used (registers move them).
@@ -69,7 +73,8 @@ struct Plan {
 Result<Plan> make_plan(const program::Program& program, const chip::Chip& chip, bool linear_only);
 
 /// Time of reading all entries so far, or of appending one.
-Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool append, std::uint64_t entries, bool linear_only);
+Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool append, std::uint64_t entries,
+                 bool linear_only);
 
 /// Most read columns that share a converter; a window that wraps or overlaps itself counts cell by cell.
 std::uint32_t rounds_of(const program::Window& columns, std::uint32_t cols, std::uint32_t adcs);

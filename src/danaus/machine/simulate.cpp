@@ -1,9 +1,11 @@
-// A scoreboard on an event queue. Iterations are opened in sequential order; opening one finds the predecessors of each of its
-// commands. A command whose predecessors have completed waits for its resource; each resource takes its oldest waiting command.
+// A scoreboard on an event queue. Iterations are opened in sequential order; opening one finds the predecessors of each
+// of its commands. A command whose predecessors have completed waits for its resource; each resource takes its oldest
+// waiting command.
 //
-// At one instant: completions and released resources, then commands of zero length and newly opened iterations to a fixed point,
-// then the rest. The critical path needs no history: a command inherits the breakdown of whatever released it last (the
-// predecessor, or the command that freed its resource at that instant) and adds its own time, so every breakdown sums to its time.
+// At one instant: completions and released resources, then commands of zero length and newly opened iterations to a
+// fixed point, then the rest. The critical path needs no history: a command inherits the breakdown of whatever released
+// it last (the predecessor, or the command that freed its resource at that instant) and adds its own time, so every
+// breakdown sums to its time.
 
 #include <fmt/format.h>
 
@@ -91,7 +93,8 @@ class Machine {
         hazards_(instances_),
         resources_(plan_.resources.size()),
         regions_(program.kv.size()) {
-    for (std::size_t region = 0; region < regions_.size(); ++region) regions_[region].entries = program.kv[region].start;
+    for (std::size_t region = 0; region < regions_.size(); ++region)
+      regions_[region].entries = program.kv[region].start;
     counts_ = plan_.counts;
     for (const Segment& segment : plan_.segments) {
       if (segment.is_loop || measured_ == nullptr || !measured_->is_loop) measured_ = &segment;
@@ -136,7 +139,7 @@ class Machine {
     return static_cast<std::size_t>(std::min({most_open_, whole_window, std::max<std::uint64_t>(1, plan_.commands)}));
   }
 
-  // ---- one instant --------------------------------------------------------------------------------------------------------
+  // ---- one instant ----
 
   // Completions, opened iterations and commands of zero length, to a fixed point.
   Result<void> settle() {
@@ -241,7 +244,7 @@ class Machine {
     if (--iteration.remaining == 0) end_iteration(iteration);
   }
 
-  // ---- resources ----------------------------------------------------------------------------------------------------------
+  // ---- resources ----
 
   std::uint32_t resource_of(std::uint32_t ordinal) {
     const Step& step = plan_.steps[position_of(iteration_of(ordinal), ordinal)];
@@ -297,9 +300,10 @@ class Machine {
     return ordinal;
   }
 
-  // ---- iterations ---------------------------------------------------------------------------------------------------------
+  // ---- iterations ----
 
   Iteration& iteration_of(std::uint32_t ordinal) {
+    if (ordinal >= open_.back().first) return open_.back();
     const auto after = std::upper_bound(open_.begin(), open_.end(), ordinal,
                                         [](std::uint32_t value, const Iteration& item) { return value < item.first; });
     return *(after - 1);
@@ -330,6 +334,7 @@ class Machine {
       DANAUS_CHECK(std::visit([&](const auto& concrete) { return issue(concrete, ordinal); }, command));
       hazards_.end();
       connect(ordinal);
+      if (iteration_ + 1 == segment.loop.n) forget_unused();
     }
     if (++iteration_ == segment.loop.n) {
       iteration_ = 0;
@@ -339,13 +344,20 @@ class Machine {
     return {};
   }
 
+  // In the last iteration: buffers that nothing uses after this command.
+  void forget_unused() {
+    while (next_last_use_ < plan_.last_uses.size() && plan_.last_uses[next_last_use_].first <= position_)
+      hazards_.forget(plan_.last_uses[next_last_use_++].second);
+  }
+
   void connect(std::uint32_t ordinal) {
     Instance& instance = instances_[ordinal];
     instance.start_after = static_cast<std::uint32_t>(hazards_.start_after().size());
     instance.end_after = 1 + static_cast<std::uint32_t>(hazards_.end_after().size());
     for (const std::uint32_t before : hazards_.start_after()) add_edge(before, ordinal, false);
     for (const std::uint32_t before : hazards_.end_after()) add_edge(before, ordinal, true);
-    if (instance.start_after == 0) make_ready(ordinal, last_path_);  // its predecessors are over: the opening released it
+    if (instance.start_after == 0)
+      make_ready(ordinal, last_path_);  // its predecessors are over: the opening released it
   }
 
   void add_edge(std::uint32_t from, std::uint32_t to, bool for_end) {
@@ -363,7 +375,7 @@ class Machine {
     instances_.retire_before(open_.empty() ? instances_.next() : open_.front().first);
   }
 
-  // ---- operands -----------------------------------------------------------------------------------------------------------
+  // ---- operands ----
 
   enum class Access : std::uint8_t { read, write, accumulate };
 
@@ -377,7 +389,8 @@ class Machine {
   }
 
   // All elements of an operand, in runs of neighbours as long as the strides allow.
-  Result<void> touch(TileId tile_id, const program::Place& place, std::uint32_t length, std::uint32_t count, Access access) {
+  Result<void> touch(TileId tile_id, const program::Place& place, std::uint32_t length, std::uint32_t count,
+                     Access access) {
     const std::uint32_t tile = index(tile_id);
     const std::int64_t first = static_cast<std::int64_t>(place.offset + registers_[place.base]);
     const std::int64_t along_run = std::int64_t{place.element_stride} * (length - 1);
@@ -386,8 +399,8 @@ class Machine {
     const std::int64_t highest = first + std::max<std::int64_t>(0, along_run) + std::max<std::int64_t>(0, along_runs);
     if (lowest < 0 || highest >= std::int64_t{program_.chip.buffer}) {
       return fail(invalid_command(program_, position_,
-                                  fmt::format("it addresses elements {} to {} of a buffer of {} in iteration {}", lowest,
-                                              highest, program_.chip.buffer, iteration_)));
+                                  fmt::format("it addresses elements {} to {} of a buffer of {} in iteration {}",
+                                              lowest, highest, program_.chip.buffer, iteration_)));
     }
     const bool neighbours = length == 1 || place.element_stride == 1;
     if (neighbours && (count == 1 || place.run_stride == std::int64_t{length})) {
@@ -412,9 +425,10 @@ class Machine {
 
   Result<void> check_state() const {
     if (hazards_.size() + edges_.in_use() <= kMostState) return {};
-    return fail(Error("machine.too-large", Failure::unsupported,
-                      fmt::format("command {}: more than {} element histories and dependences to keep", position_, kMostState))
-                    .with_hint("simulate fewer tokens, or a program with fewer strided operands"));
+    return fail(
+        Error("machine.too-large", Failure::unsupported,
+              fmt::format("command {}: more than {} element histories and dependences to keep", position_, kMostState))
+            .with_hint("simulate fewer tokens, or a program with fewer strided operands"));
   }
 
   Result<void> issue(const program::Mvm& mvm, std::uint32_t) {
@@ -473,7 +487,7 @@ class Machine {
   Result<void> issue(const program::End&, std::uint32_t) { return {}; }
   Result<void> issue(const program::Halt&, std::uint32_t) { return {}; }
 
-  // ---- results ------------------------------------------------------------------------------------------------------------
+  // ---- results ----
 
   Timing timing() const {
     Timing result;
@@ -497,8 +511,8 @@ class Machine {
   Energy energy() const {
     const auto number = [](std::uint64_t count) { return static_cast<double>(count); };
     const chip::Chip::Digital& digital = chip_.digital;
-    const std::array<double, kVecOps> element_pj = {digital.add_pj,  digital.mul_pj,     digital.silu_pj,
-                                                    digital.gelu_pj, digital.relu_pj,    digital.rope_pj,
+    const std::array<double, kVecOps> element_pj = {digital.add_pj,     digital.mul_pj,  digital.silu_pj,
+                                                    digital.gelu_pj,    digital.relu_pj, digital.rope_pj,
                                                     digital.moments_pj, digital.stat_pj, digital.norm_pj};
     Energy result = plan_.energy;
     result.network = number(counts_.bit_hops) * chip_.network.energy_pj_per_bit_hop;
@@ -536,6 +550,7 @@ class Machine {
   std::uint64_t closed_ = 0;
   std::array<std::uint64_t, 4> registers_{};
   std::uint32_t position_ = 0;
+  std::size_t next_last_use_ = 0;
 
   // This instant.
   Picoseconds now_ = 0;

@@ -26,7 +26,7 @@ struct Event {
 };
 
 struct SimulateOptions {
-  bool linear_only = false;     ///< digital and attention times zero, network kept: linear_latency_ns
+  bool linear_only = false;                 ///< digital and attention times zero, network kept: linear_latency_ns
   std::function<void(const Event&)> trace;  ///< called at each completion, in the order of (end, sequential order)
 };
 
@@ -56,8 +56,9 @@ struct Energy {  // pJ
 };
 
 struct Timing {
-  Picoseconds total = 0;              ///< first command to last
-  std::vector<Picoseconds> token_end; ///< completion of each iteration of the last loop; of everything if there is no loop
+  Picoseconds total = 0;  ///< first command to last
+  std::vector<Picoseconds>
+      token_end;  ///< completion of each iteration of the last loop; of everything if there is no loop
   Counts counts;
   Breakdown critical_path;            ///< sums to total
   std::uint64_t critical_rounds = 0;  ///< ADC rounds along the critical path
@@ -65,9 +66,10 @@ struct Timing {
   Picoseconds busiest_array = 0, busiest_digital = 0;  ///< busy time of the busiest resource
 };
 
-/// Errors: machine.shape (program and chip differ in array edge, ADCs or tile), machine.invalid (a command that a verified
-/// program cannot have, with its position), machine.too-long (more than 2e9 executed commands, 2^24 iterations, 1e12 elements
-/// read and written or 28 hours), machine.too-large (too much state to track), chip.adc-bits, chip.adc-rate.
+/// Errors: machine.shape (program and chip differ in array edge, ADCs or tile), machine.invalid (a command that a
+/// verified program cannot have, with its position), machine.too-long (more than 2e9 executed commands, 2^24
+/// iterations, 1e12 elements read and written or 28 hours), machine.too-large (too much state to track), chip.adc-bits,
+/// chip.adc-rate.
 Result<Timing> simulate(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options = {},
                         Progress& progress = no_progress());
 

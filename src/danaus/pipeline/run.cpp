@@ -1,5 +1,6 @@
-// The line of danaus: structures -> placement -> program -> proof -> timing, one map after the other. One program is alive at a
-// time, and its placement is gone before the proof starts, so the largest models need the memory of one program.
+// The line of danaus: structures -> placement -> program -> proof -> timing, one map after the other. One program is
+// alive at a time, and its placement is gone before the proof starts, so the largest models need the memory of one
+// program.
 
 #include "danaus/pipeline/run.h"
 
@@ -13,12 +14,25 @@
 namespace danaus::pipeline {
 namespace {
 
-/// Names a step for as long as it is in scope.
+/// Steps of one map: its name goes before theirs.
+class MapProgress final : public Progress {
+ public:
+  MapProgress(Progress& progress, const std::string& map) : progress_(progress), map_(map) {}
+  void begin(std::string_view step, std::uint64_t total) override {
+    progress_.begin(fmt::format("{}: {}", map_, step), total);
+  }
+  void update(std::uint64_t done) override { progress_.update(done); }
+  void end() override { progress_.end(); }
+
+ private:
+  Progress& progress_;
+  const std::string& map_;
+};
+
+/// A step of unknown length, for as long as it is in scope.
 class Step {
  public:
-  Step(Progress& progress, const std::string& map, std::string_view what) : progress_(progress) {
-    progress_.begin(fmt::format("{}: {}", map, what), 0);
-  }
+  Step(Progress& progress, std::string_view what) : progress_(progress) { progress_.begin(what, 0); }
   ~Step() { progress_.end(); }
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;
@@ -63,7 +77,8 @@ Result<std::vector<Structure>> structures_for(const model::Model& model, const c
   if (!dense_operator) return factor::choose_structures(model, policy, std::min(chip.array.rows, chip.array.cols));
   std::vector<Structure> structures;
   structures.reserve(model.linear.size());
-  for (const model::LinearOperator& linear : model.linear) structures.push_back(Structure::dense(linear.out, linear.in));
+  for (const model::LinearOperator& linear : model.linear)
+    structures.push_back(Structure::dense(linear.out, linear.in));
   return structures;
 }
 
@@ -78,7 +93,8 @@ std::uint32_t largest_adc_bits(const Graph& graph) {
 }
 
 /// The proof: a program of our own compiler that does not verify is our own mistake.
-Result<program::VerifyReport> prove(const program::Program& program, const std::string& map, const RunOptions& options) {
+Result<program::VerifyReport> prove(const program::Program& program, const std::string& map,
+                                    const RunOptions& options) {
   program::VerifyOptions verify_options;
   verify_options.seed = options.seed;
   program::VerifyReport report = program::verify(program, verify_options);
@@ -98,34 +114,40 @@ std::uint32_t kv_length(const model::Model& model, const RunOptions& options) {
   return std::max(1u, model.dimensions.context);
 }
 
+/// The parameters of a norm or a rotary embedding, for messages.
+std::string parameters_of(const Config& config) {
+  if (config.kind == Config::Kind::norm)
+    return fmt::format("{} norm with epsilon {}", config.norm == Config::Norm::rms ? "rms" : "layer", config.epsilon);
+  return fmt::format("rope with theta {} and {} pairs", config.theta,
+                     config.pairs == Config::Pairs::half ? "half" : "adjacent");
+}
+
 double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
 
 Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, const std::string& map,
                           const RunOptions& options, Progress& progress) {
   DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
+  MapProgress map_progress(progress, map);
   MapResult result;
   result.map = map;
   {
-    Step step(progress, map, "prove");
+    Step step(map_progress, "prove");
     DANAUS_TRY(report, prove(program, map, options));
     result.proof_tokens = report.proof_tokens;
     const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
     result.buffer_bytes = static_cast<std::uint32_t>((report.buffer_used * bits + 7) / 8);
   }
-  {
-    Step step(progress, map, "time");
-    DANAUS_TRY(full, machine::simulate(program, chip));
-    DANAUS_TRY(linear, machine::simulate(program, chip, {.linear_only = true, .trace = {}}));
-    const std::uint64_t tokens = std::max(1u, options.emit.tokens);
-    result.activations = full.counts.activations / tokens;
-    result.conversions = full.counts.conversions / tokens;
-    result.adc_rounds = linear.critical_rounds / tokens;
-    // Decode reports one token; prefill and encode from the first to the last command.
-    result.linear_latency_ns = nanoseconds(linear.total);
-    result.latency_ns = nanoseconds(full.total);
-    if (full.total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
-    result.timing = std::move(full);
-  }
+  DANAUS_TRY(full, machine::simulate(program, chip, {}, map_progress));
+  DANAUS_TRY(linear, machine::simulate(program, chip, {.linear_only = true, .trace = {}}, map_progress));
+  const std::uint64_t tokens = std::max(1u, options.emit.tokens);
+  result.activations = full.counts.activations / tokens;
+  result.conversions = full.counts.conversions / tokens;
+  result.adc_rounds = linear.critical_rounds / tokens;
+  // Decode is one token; prefill and encode are from the first to the last command.
+  result.linear_latency_ns = nanoseconds(linear.total);
+  result.latency_ns = nanoseconds(full.total);
+  if (full.total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
+  result.timing = std::move(full);
   for_each_structure(program.intent, [&](const Structure& structure) { result.parameters += structure.parameters(); });
   result.macs = result.parameters;
   result.structure = common(program.intent, family_of);
@@ -134,7 +156,8 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   result.tiles = program.chip.tiles();
   const std::uint64_t cells = std::uint64_t{program.chip.rows} * program.chip.cols;
   result.array_bound = static_cast<std::uint32_t>((result.parameters + cells - 1) / cells);
-  result.utilisation = static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
+  result.utilisation =
+      static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
   result.programming_time_us = chip::programming_time_us(chip);
   result.programming_energy_uj = chip::programming_energy_uj(chip, result.parameters);
   result.commands = program.code.size();
@@ -161,8 +184,8 @@ Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, con
                                  .array_limit = chip.system.arrays});
 }
 
-Result<program::Program> emit_program(const Graph& graph, const compile::Placement& placement, const model::Model& model,
-                                      const chip::Chip& chip, const RunOptions& options) {
+Result<program::Program> emit_program(const Graph& graph, const compile::Placement& placement,
+                                      const model::Model& model, const chip::Chip& chip, const RunOptions& options) {
   compile::EmitOptions emit_options = options.emit;
   emit_options.model_name = model.name;
   emit_options.model_digest = model.digest;
@@ -172,7 +195,8 @@ Result<program::Program> emit_program(const Graph& graph, const compile::Placeme
 
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                        const RunOptions& options, Progress& progress) {
-  Step step(progress, map, "compile");
+  MapProgress map_progress(progress, map);
+  Step step(map_progress, "compile");
   DANAUS_TRY(graph, structured_graph(model, chip, map, options));
   DANAUS_TRY(placement, place(graph, chip, map));
   return emit_program(graph, placement, model, chip, options);
@@ -187,13 +211,15 @@ double total_relative_error(const std::vector<factor::LayerReport>& layers) {
   return squared_norm > 0 ? std::sqrt(squared_error / squared_norm) : 0;
 }
 
-Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options, Progress& progress) {
+Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options,
+                      Progress& progress) {
   RunResult run_result;
   run_result.model = model.name;
   run_result.has_weights = model.has_weights();
   run_result.layers = model.dimensions.layers;
   run_result.operators = static_cast<std::uint32_t>(model.linear.size());
-  for (const model::LinearOperator& linear : model.linear) run_result.dense_parameters += std::uint64_t{linear.out} * linear.in;
+  for (const model::LinearOperator& linear : model.linear)
+    run_result.dense_parameters += std::uint64_t{linear.out} * linear.in;
   run_result.chip = chip;
   run_result.mode = options.emit.mode;
   run_result.tokens = std::max(1u, options.emit.tokens);
@@ -236,13 +262,16 @@ std::vector<Error> compare_intent(const Graph& intent, const model::Model& model
   for (std::size_t n = 0; n < expected.nodes.size(); ++n) {
     Node want = expected.nodes[n];
     Node have = intent.nodes[n];
-    const auto same_parameters = [&] {
-      if (want.kind != NodeKind::norm && want.kind != NodeKind::rope) return true;
-      return expected.configs[index(want.configs[0])] == intent.configs[index(have.configs[0])];
-    };
-    if (!same_parameters()) differs(fmt::format("node '{}': the parameters are not the model's", have.name));
+    if (want.kind == have.kind && (want.kind == NodeKind::norm || want.kind == NodeKind::rope)) {
+      const Config& wanted = expected.configs[index(want.configs[0])];
+      const Config& found = intent.configs[index(have.configs[0])];
+      if (wanted != found)
+        differs(
+            fmt::format("node '{}' has {}, the model has {}", have.name, parameters_of(found), parameters_of(wanted)));
+    }
     const bool same_shape = want.structure.out == have.structure.out && want.structure.in == have.structure.in;
-    // What the compiler chooses is not the model's: structure, configurations, KV regions, and with the mode the attention span.
+    // What the compiler chooses is not the model's: structure, configurations, KV regions, and with the mode the
+    // attention span.
     for (Node* node : {&want, &have}) {
       node->structure = {};
       node->configs[0] = node->configs[1] = ConfigId{};
@@ -250,8 +279,8 @@ std::vector<Error> compare_intent(const Graph& intent, const model::Model& model
       node->all_tokens = false;
     }
     if (want != have || !same_shape)
-      differs(fmt::format("node {} is {} '{}' of {} elements, the model has {} '{}' of {}", n, name_of(have.kind), have.name,
-                          have.size, name_of(want.kind), want.name, want.size));
+      differs(fmt::format("node {} is {} '{}' of {} elements, the model has {} '{}' of {}", n, name_of(have.kind),
+                          have.name, have.size, name_of(want.kind), want.name, want.size));
   }
   return errors;
 }

@@ -21,29 +21,29 @@ namespace danaus::pipeline {
 struct RunOptions {
   std::vector<std::string> maps = {"linear", "sparse", "dense"};
   factor::Policy policy;
-  compile::EmitOptions emit;      ///< model name and digest are filled in from the model
-  std::uint64_t seed = 1;         ///< of the proof run
-  bool project_weights = true;    ///< project the weights of a model that has some, for `relative_error`
+  compile::EmitOptions emit;    ///< model name and digest are filled in from the model
+  std::uint64_t seed = 1;       ///< of the proof run
+  bool project_weights = true;  ///< project the weights of a model that has some, for `relative_error`
 };
 
 /// One row of the table.
 struct MapResult {
   std::string map;
-  std::string structure;            ///< "dense", "monarch", "lowrank", "mixed"
-  std::string blocks;               ///< "32x32:1", "mixed", "" for dense
+  std::string structure;  ///< "dense", "monarch", "lowrank", "mixed"
+  std::string blocks;     ///< "32x32:1", "mixed", "" for dense
   std::uint64_t parameters = 0, macs = 0;
   std::uint32_t arrays = 0, tiles = 0;
-  double utilisation = 0;           ///< parameters / (arrays * rows * cols)
-  std::uint64_t activations = 0, conversions = 0;   ///< per token
-  std::uint64_t adc_rounds = 0;     ///< along the critical path of linear_latency, per token
+  double utilisation = 0;                          ///< parameters / (arrays * rows * cols)
+  std::uint64_t activations = 0, conversions = 0;  ///< per token
+  std::uint64_t adc_rounds = 0;                    ///< along the critical path of linear_latency, per token
   double linear_latency_ns = 0, latency_ns = 0, throughput_tokens_per_s = 0;
-  machine::Timing timing;           ///< the full simulation
+  machine::Timing timing;  ///< the full simulation
   chip::Area area;
   double programming_time_us = 0, programming_energy_uj = 0;  ///< writing all weights once
-  std::uint64_t commands = 0;       ///< records in the program
-  std::uint32_t proof_tokens = 0;   ///< the proof ran over so many tokens (it passed: a failure is an error)
-  std::uint32_t buffer_bytes = 0;   ///< per tile, high water
-  std::uint32_t array_bound = 0;    ///< ceil(parameters / cells)
+  std::uint64_t commands = 0;                                 ///< records in the program
+  std::uint32_t proof_tokens = 0;  ///< the proof ran over so many tokens (it passed: a failure is an error)
+  std::uint32_t buffer_bytes = 0;  ///< per tile, high water
+  std::uint32_t array_bound = 0;   ///< ceil(parameters / cells)
   Digest program_digest;
   std::optional<double> relative_error;  ///< when weights were projected
 };
@@ -52,11 +52,11 @@ struct RunResult {
   std::string model;
   bool has_weights = false;
   std::uint32_t layers = 0;
-  std::uint32_t operators = 0;           ///< linear operators that are mapped
-  std::uint64_t dense_parameters = 0;    ///< of those, before any structure
+  std::uint32_t operators = 0;         ///< linear operators that are mapped
+  std::uint64_t dense_parameters = 0;  ///< of those, before any structure
   chip::Chip chip;
   compile::Mode mode{};
-  std::uint32_t tokens = 1, kv = 0;      ///< kv: length of the last token's attention in decode, 0 otherwise
+  std::uint32_t tokens = 1, kv = 0;  ///< kv: length of the last token's attention in decode, 0 otherwise
   std::vector<MapResult> results;
 };
 
@@ -67,8 +67,8 @@ Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip
 /// Blocks of the graph onto arrays of the chip by the strategy `map`.
 Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, const std::string& map);
 /// Graph + placement -> program that carries its chip file in the note "chip".
-Result<program::Program> emit_program(const Graph& graph, const compile::Placement& placement, const model::Model& model,
-                                      const chip::Chip& chip, const RunOptions& options);
+Result<program::Program> emit_program(const Graph& graph, const compile::Placement& placement,
+                                      const model::Model& model, const chip::Chip& chip, const RunOptions& options);
 
 /// Model + chip + one map -> program (not yet verified).
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
@@ -79,8 +79,8 @@ Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const R
 /// sqrt(sum of squared errors / sum of squared norms) over layers.
 double total_relative_error(const std::vector<factor::LayerReport>& layers);
 
-/// Where the intent of a program is not what the model asks for (structures aside, which the program chooses): one error
-/// verify.model per difference, at most `most`. Empty = the program computes this model.
+/// Where the intent of a program is not what the model asks for (structures aside, which the program chooses): one
+/// error verify.model per difference, at most `most`. Empty = the program computes this model.
 std::vector<Error> compare_intent(const Graph& intent, const model::Model& model, std::uint32_t most = 10);
 
 }  // namespace danaus::pipeline

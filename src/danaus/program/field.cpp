@@ -1,5 +1,6 @@
-// Arithmetic modulo the Mersenne prime 2^61 - 1: since 2^61 = 1 (mod p), a number is reduced by adding its bits from 61 up to
-// its low 61 bits. Dot products add 122-bit products in 128 bits and fold every 32 terms, before the sum can overflow.
+// Arithmetic modulo the Mersenne prime 2^61 - 1: since 2^61 = 1 (mod p), a number is reduced by adding its bits from 61
+// up to its low 61 bits. Dot products add 122-bit products in 128 bits and fold every 32 terms, before the sum can
+// overflow.
 #include "danaus/program/field.h"
 
 #include <algorithm>
@@ -34,8 +35,20 @@ namespace {
 
 /// What a hash is for, so that equal operands of different operations give unrelated values.
 enum Purpose : std::uint64_t {
-  kActivation = 1, kMean, kInverseSigma, kNorm, kCosine, kSine, kAttention, kWeight, kOutputWeight, kInputWeight, kInput,
-  kConstant, kPriorKey, kPriorValue
+  kActivation = 1,
+  kMean,
+  kInverseSigma,
+  kNorm,
+  kCosine,
+  kSine,
+  kAttention,
+  kWeight,
+  kOutputWeight,
+  kInputWeight,
+  kInput,
+  kConstant,
+  kPriorKey,
+  kPriorValue
 };
 
 /// An element drawn from (seed, purpose, words ...).
@@ -44,7 +57,8 @@ std::uint64_t draw(std::uint64_t seed, Purpose purpose, std::initializer_list<st
 }
 
 /// Fills `out` with a stream of its own for (seed, purpose, words ...), from element `first` on.
-void fill(std::uint64_t seed, Purpose purpose, std::initializer_list<std::uint64_t> words, std::uint64_t first, std::span<std::uint64_t> out) {
+void fill(std::uint64_t seed, Purpose purpose, std::initializer_list<std::uint64_t> words, std::uint64_t first,
+          std::span<std::uint64_t> out) {
   const std::uint64_t stream = hash({seed, purpose, hash(words)});
   for (std::size_t n = 0; n < out.size(); ++n) out[n] = reduce(mix(stream ^ mix(first + n)));
 }
@@ -59,8 +73,10 @@ std::uint64_t FieldArithmetic::key(const Config& config) const {
     case Config::Kind::norm:
       return hash({1, static_cast<std::uint64_t>(config.norm), config.n, std::bit_cast<std::uint64_t>(config.epsilon)});
     case Config::Kind::rope:
-      return hash({2, config.size, std::bit_cast<std::uint64_t>(config.theta), static_cast<std::uint64_t>(config.pairs)});
-    default: return 0;
+      return hash(
+          {2, config.size, std::bit_cast<std::uint64_t>(config.theta), static_cast<std::uint64_t>(config.pairs)});
+    default:
+      return 0;
   }
 }
 
@@ -68,31 +84,31 @@ std::uint64_t FieldArithmetic::activate(NodeKind kind, Scalar x) const {
   return draw(seed_, kActivation, {static_cast<std::uint64_t>(kind), x});
 }
 
-std::pair<std::uint64_t, std::uint64_t> FieldArithmetic::statistics(const Config& config, Scalar sum, Scalar squares) const {
+std::pair<std::uint64_t, std::uint64_t> FieldArithmetic::statistics(const Config& config, Scalar sum,
+                                                                    Scalar squares) const {
   return {draw(seed_, kMean, {key(config), sum, squares}), draw(seed_, kInverseSigma, {key(config), sum, squares})};
 }
 
-std::uint64_t FieldArithmetic::normalise(const Config& config, Scalar x, Scalar mean, Scalar inverse_sigma, Scalar gain) const {
-  const Scalar centred = field::subtract(x, mean);
-  const Scalar factor = field::multiply(inverse_sigma, reduce(hash({seed_, kNorm, key(config)})));
-  return field::multiply(field::multiply(centred, factor), gain);
+std::uint64_t FieldArithmetic::norm_scale(const Config& config, Scalar inverse_sigma) const {
+  return field::multiply(inverse_sigma, draw(seed_, kNorm, {key(config)}));
 }
 
-std::pair<std::uint64_t, std::uint64_t> FieldArithmetic::rotate(const Config& config, std::uint64_t position, std::uint32_t pair,
-                                                                Scalar a, Scalar b) const {
+std::pair<std::uint64_t, std::uint64_t> FieldArithmetic::rotate(const Config& config, std::uint64_t position,
+                                                                std::uint32_t pair, Scalar a, Scalar b) const {
   const Scalar cosine = draw(seed_, kCosine, {key(config), position, pair});
   const Scalar sine = draw(seed_, kSine, {key(config), position, pair});
   return {field::subtract(field::multiply(cosine, a), field::multiply(sine, b)),
           field::add(field::multiply(sine, a), field::multiply(cosine, b))};
 }
 
-void FieldArithmetic::attend(std::span<const Scalar> query, std::span<const Scalar> keys, std::span<const Scalar> values,
-                             std::span<Scalar> context) const {
+void FieldArithmetic::attend(std::span<const Scalar> query, std::span<const Scalar> keys,
+                             std::span<const Scalar> values, std::span<Scalar> context) const {
   const std::size_t size = query.size();
   for (Scalar& element : context) element = 0;
   for (std::size_t first = 0; first < keys.size(); first += size) {
     const Scalar weight = draw(seed_, kAttention, {size, field::dot(query.data(), keys.data() + first, size)});
-    for (std::size_t e = 0; e < size; ++e) context[e] = field::add(context[e], field::multiply(weight, values[first + e]));
+    for (std::size_t e = 0; e < size; ++e)
+      context[e] = field::add(context[e], field::multiply(weight, values[first + e]));
   }
 }
 
@@ -119,7 +135,11 @@ void FieldWeights::multiply(NodeId node, std::uint32_t stage, std::uint32_t in_f
     const Vectors& rank_one = vectors(node, stage);
     const std::uint64_t scale = field::dot(rank_one.v.data() + in_first, x.data(), x.size());
     const std::uint64_t* u = rank_one.u.data() + out_first;
-    for (std::size_t j = 0; j < y.size(); ++j) y[j] = reduce_wide(Wide{scale} * u[j * out_step] + y[j]);
+    // The product shifted left by 3 has its bits from 61 up, the part to be added, in the upper word.
+    for (std::size_t j = 0; j < y.size(); ++j) {
+      const Wide shifted = Wide{scale << 3} * u[j * out_step];
+      y[j] = reduce((static_cast<std::uint64_t>(shifted) >> 3) + static_cast<std::uint64_t>(shifted >> 64) + y[j]);
+    }
     return;
   }
   std::vector<std::uint64_t> column(x.size());

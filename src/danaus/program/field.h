@@ -11,8 +11,9 @@
 #include "danaus/core/graph.h"
 #include "danaus/program/interpreter_data.h"
 
-/// The prime field of the proof run: p = 2^61 - 1, elements as integers 0 .. p-1. Sums and products are exact; what is not a
-/// polynomial (norm statistics, activations, rotations, attention weights) is a keyed hash of operation, parameters and operands.
+/// The prime field of the proof run: p = 2^61 - 1, elements as integers 0 .. p-1. Sums and products are exact; what is
+/// not a polynomial (norm statistics, activations, rotations, attention weights) is a keyed hash of operation,
+/// parameters and operands.
 namespace danaus::program {
 
 namespace field {
@@ -63,8 +64,12 @@ class FieldArithmetic {
   Scalar multiply(Scalar a, Scalar b) const { return field::multiply(a, b); }
   Scalar activate(NodeKind kind, Scalar x) const;
   std::pair<Scalar, Scalar> statistics(const Config& config, Scalar sum, Scalar squares) const;
-  Scalar normalise(const Config& config, Scalar x, Scalar mean, Scalar inverse_sigma, Scalar gain) const;
-  std::pair<Scalar, Scalar> rotate(const Config& config, std::uint64_t position, std::uint32_t pair, Scalar a, Scalar b) const;
+  Scalar norm_scale(const Config& config, Scalar inverse_sigma) const;
+  Scalar normalise(Scalar x, Scalar mean, Scalar scale, Scalar gain) const {
+    return field::multiply(field::multiply(field::subtract(x, mean), scale), gain);
+  }
+  std::pair<Scalar, Scalar> rotate(const Config& config, std::uint64_t position, std::uint32_t pair, Scalar a,
+                                   Scalar b) const;
   void attend(std::span<const Scalar> query, std::span<const Scalar> keys, std::span<const Scalar> values,
               std::span<Scalar> context) const;
 
@@ -74,9 +79,9 @@ class FieldArithmetic {
   std::uint64_t seed_;
 };
 
-/// Weights of the proof run: for every stage of every linear node either u[output] * v[input] (rank 1 in every block, so that a
-/// block costs rows + columns) or an independent hash for every weight. Padding weights are not zero here, so that a program that uses
-/// an output of padding is found.
+/// Weights of the proof run: for every stage of every linear node either u[output] * v[input] (rank 1 in every block,
+/// so that a block costs rows + columns) or an independent hash for every weight. Padding weights are not zero here, so
+/// that a program that uses an output of padding is found.
 class FieldWeights : public StageWeights<std::uint64_t> {
  public:
   FieldWeights(const Graph& graph, std::uint64_t seed, bool full) : graph_(graph), seed_(seed), full_(full) {}

@@ -1,8 +1,9 @@
-// An activation is intersected with every patch of its array. Windows are cut into segments of neighbouring cells, so a piece is a
-// rectangle in the array, in the weights and in the addresses; the usual activation is one patch, one piece.
+// An activation is intersected with every patch of its array. Windows are cut into segments of neighbouring cells, so a
+// piece is a rectangle in the array, in the weights and in the addresses; the usual activation is one patch, one piece.
 #include "danaus/program/image.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace danaus::program {
 
@@ -36,7 +37,8 @@ std::optional<BlockPart> locate(const Structure& structure, const Patch& patch) 
   const Block block = structure.block(patch.stage, number);
   if (patch.in_first - block.in_first + std::uint64_t{patch.rows} > block.in_count) return std::nullopt;
   if (patch.columns > 1 && patch.out_step != block.out_step) return std::nullopt;
-  if (patch.out_first < block.out_first || (patch.out_first - block.out_first) % block.out_step != 0) return std::nullopt;
+  if (patch.out_first < block.out_first || (patch.out_first - block.out_first) % block.out_step != 0)
+    return std::nullopt;
   const std::uint32_t first = (patch.out_first - block.out_first) / block.out_step;
   if (first + std::uint64_t{patch.columns} > block.out_count) return std::nullopt;
   return BlockPart{.block = number, .first_output = first};
@@ -44,8 +46,8 @@ std::optional<BlockPart> locate(const Structure& structure, const Patch& patch) 
 
 std::optional<std::pair<std::size_t, std::size_t>> find_overlap(std::span<const Patch> patches) {
   // Sweep from the first row to the last: `owner` says for every column which patch covers it last.
-  std::array<std::uint32_t, 2048> owner{};  // position + 1
   if (patches.size() < 2) return std::nullopt;
+  std::array<std::uint32_t, 2048> owner{};  // position + 1
   for (std::size_t p = 0; p < patches.size(); ++p) {
     const Patch& patch = patches[p];
     for (std::uint32_t column = patch.column; column < std::uint32_t{patch.column} + patch.columns; ++column) {
@@ -65,13 +67,16 @@ namespace {
 bool cut(const Window& window, std::uint32_t edge, std::vector<Segment>& segments) {
   segments.clear();
   if (window.cells() > edge) return false;
-  const bool may_repeat = window.count > 1 || window.first + window.length > edge;
+  if (window.count == 1 && std::uint32_t{window.first} + window.length <= edge) {
+    segments.push_back({window.first, window.length, 0});
+    return true;
+  }
   std::bitset<1024> seen;
   for (std::uint32_t run = 0; run < window.count; ++run) {
     std::uint32_t cell = (window.first + run * std::uint32_t{window.stride}) % edge;
     for (std::uint32_t done = 0; done < window.length;) {
       const std::uint32_t length = std::min(window.length - done, edge - cell);
-      for (std::uint32_t n = 0; may_repeat && n < length; ++n) {
+      for (std::uint32_t n = 0; n < length; ++n) {
         if (seen.test(cell + n)) return false;
         seen.set(cell + n);
       }
@@ -123,14 +128,17 @@ bool Activation::resolve(const Mvm& mvm, std::span<const Patch> patches, const C
 }
 
 std::optional<IsolationFault> Activation::isolation_fault() const {
+  const auto cells = [](const std::vector<Segment>& segments) {
+    return std::accumulate(segments.begin(), segments.end(), 0u,
+                           [](std::uint32_t sum, const Segment& segment) { return sum + segment.length; });
+  };
+  if (pieces_.size() == 1 && pieces_[0].rows == cells(rows_) && pieces_[0].columns == cells(columns_))
+    return std::nullopt;
   std::bitset<kLongestEdge> rows, columns;
   std::array<const Piece*, kLongestEdge> owner;  // of a column, where `columns` is set
-  const auto output = [](const Piece& piece, std::uint32_t column) { return piece.out_first + (column - piece.column) * piece.patch->out_step; };
-  std::uint32_t cells = 0;
-  for (const Segment& segment : rows_) cells += segment.length;
-  std::uint32_t read = 0;
-  for (const Segment& segment : columns_) read += segment.length;
-  if (pieces_.size() == 1 && pieces_[0].rows == cells && pieces_[0].columns == read) return std::nullopt;
+  const auto output = [](const Piece& piece, std::uint32_t column) {
+    return piece.out_first + (column - piece.column) * piece.patch->out_step;
+  };
   for (const Piece& piece : pieces_) {
     for (std::uint32_t row = piece.row; row < piece.row + piece.rows; ++row) rows.set(row);
     for (std::uint32_t column = piece.column; column < piece.column + piece.columns; ++column) {
@@ -140,11 +148,13 @@ std::optional<IsolationFault> Activation::isolation_fault() const {
         continue;
       }
       const Piece& other = *owner[column];
-      if (other.patch->node != piece.patch->node || other.patch->stage != piece.patch->stage || output(other, column) != output(piece, column))
+      if (other.patch->node != piece.patch->node || other.patch->stage != piece.patch->stage ||
+          output(other, column) != output(piece, column))
         return IsolationFault{IsolationFault::Kind::mixed_column, column, other.patch, piece.patch};
     }
   }
-  const auto idle = [](const std::vector<Segment>& segments, const std::bitset<kLongestEdge>& used) -> std::optional<std::uint32_t> {
+  const auto idle = [](const std::vector<Segment>& segments,
+                       const std::bitset<kLongestEdge>& used) -> std::optional<std::uint32_t> {
     for (const Segment& segment : segments) {
       for (std::uint32_t cell = segment.cell; cell < segment.cell + segment.length; ++cell) {
         if (!used.test(cell)) return cell;
@@ -153,7 +163,8 @@ std::optional<IsolationFault> Activation::isolation_fault() const {
     return std::nullopt;
   };
   if (const auto row = idle(rows_, rows)) return IsolationFault{IsolationFault::Kind::idle_row, *row, nullptr, nullptr};
-  if (const auto column = idle(columns_, columns)) return IsolationFault{IsolationFault::Kind::idle_column, *column, nullptr, nullptr};
+  if (const auto column = idle(columns_, columns))
+    return IsolationFault{IsolationFault::Kind::idle_column, *column, nullptr, nullptr};
   return std::nullopt;
 }
 

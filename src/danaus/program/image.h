@@ -24,11 +24,12 @@ class Images {
 
  private:
   std::span<const Patch> patches_;
-  std::vector<ArrayId> arrays_;          ///< ascending
-  std::vector<std::uint32_t> begin_;     ///< first patch of arrays_[n]; one more at the end
+  std::vector<ArrayId> arrays_;       ///< ascending
+  std::vector<std::uint32_t> begin_;  ///< first patch of arrays_[n]; one more at the end
 };
 
-/// The block of its stage that contains a patch and which of the block's outputs is the patch's first; nothing if there is none.
+/// The block of its stage that contains a patch and which of the block's outputs is the patch's first; nothing if there
+/// is none.
 struct BlockPart {
   std::uint32_t block = 0;
   std::uint32_t first_output = 0;  ///< counted in the block
@@ -41,13 +42,13 @@ std::optional<std::pair<std::size_t, std::size_t>> find_overlap(std::span<const 
 /// A rectangle of an activation: neighbouring driven rows and read columns within one patch.
 struct Piece {
   const Patch* patch = nullptr;
-  std::uint32_t row_element = 0;     ///< position of its first row in the row window (= in the source)
+  std::uint32_t row_element = 0;  ///< position of its first row in the row window (= in the source)
   std::uint32_t rows = 0;
   std::uint32_t column_element = 0;  ///< position of its first column in the column window (= in the destination)
   std::uint32_t columns = 0;
-  std::uint32_t in_first = 0;        ///< stage input of its first row
-  std::uint32_t out_first = 0;       ///< stage output of its first column
-  std::uint32_t row = 0;             ///< of the array
+  std::uint32_t in_first = 0;   ///< stage input of its first row
+  std::uint32_t out_first = 0;  ///< stage output of its first column
+  std::uint32_t row = 0;        ///< of the array
   std::uint32_t column = 0;
 };
 
@@ -62,8 +63,8 @@ struct Segment {
 struct IsolationFault {
   enum class Kind : std::uint8_t { mixed_column, idle_row, idle_column };
   Kind kind{};
-  std::uint32_t cell = 0;           ///< row or column of the array
-  const Patch* first = nullptr;     ///< mixed column: the two patches
+  std::uint32_t cell = 0;        ///< row or column of the array
+  const Patch* first = nullptr;  ///< mixed column: the two patches
   const Patch* second = nullptr;
 };
 

@@ -33,23 +33,31 @@ class ExecutionObserver {
   virtual void program_done() = 0;
 };
 
-/// Executes a surveyed program command by command: the meaning of the command set, for any scalar (see FloatArithmetic).
-/// Undefined reads and dead data are reported to the faults, with their command.
+/// Executes a surveyed program command by command: the meaning of the command set, for any scalar (see
+/// FloatArithmetic). Undefined reads and dead data are reported to the faults, with their command.
 template <typename Arithmetic>
 class Interpreter : private MemoryEvents {
  public:
   using Scalar = typename Arithmetic::Scalar;
 
   struct Options {
-    std::uint32_t tokens = 1;              ///< iterations of every loop: at most those of the program
-    std::uint32_t start = 0;               ///< entries in every KV region before the first token
+    std::uint32_t tokens = 1;  ///< iterations of every loop: at most those of the program
+    std::uint32_t start = 0;   ///< entries in every KV region before the first token
     std::uint64_t most_bytes = std::uint64_t{4} << 30;
   };
 
   Interpreter(const Program& program, const Images& images, const Survey& survey, const Arithmetic& arithmetic,
               StageWeights<Scalar>& weights, const ExecutionData<Scalar>& data, const Options& options, Faults& faults)
-      : program_(program), images_(images), survey_(survey), arithmetic_(arithmetic), weights_(weights), data_(data),
-        options_(options), faults_(faults), memory_(*this), regions_(program.kv.size()) {}
+      : program_(program),
+        images_(images),
+        survey_(survey),
+        arithmetic_(arithmetic),
+        weights_(weights),
+        data_(data),
+        options_(options),
+        faults_(faults),
+        memory_(*this),
+        regions_(program.kv.size()) {}
 
   /// Loads constants and inputs, runs to the end (or until the faults are full), then looks for what was never read.
   void run(ExecutionObserver<Scalar>* observer);
@@ -73,7 +81,9 @@ class Interpreter : private MemoryEvents {
     std::int64_t run_step = 0;
 
     std::uint32_t run(std::uint32_t q) const { return static_cast<std::uint32_t>(first + q * run_step); }
-    std::uint32_t at(std::uint32_t q, std::uint32_t e) const { return static_cast<std::uint32_t>(first + q * run_step + e * step); }
+    std::uint32_t at(std::uint32_t q, std::uint32_t e) const {
+      return static_cast<std::uint32_t>(first + q * run_step + e * step);
+    }
     bool is_run() const { return count == 1 && step == 1; }
   };
   struct SinkRange {
@@ -138,12 +148,12 @@ class Interpreter : private MemoryEvents {
   Memory<Scalar> memory_;
   std::vector<Entries> regions_;
   std::uint64_t region_bytes_ = 0;
-  std::vector<SinkRange> sinks_;    ///< of all executed tokens, sorted
+  std::vector<SinkRange> sinks_;  ///< of all executed tokens, sorted
   std::array<std::uint32_t, 4> registers_{};
   std::uint32_t token_ = 0;
   std::uint32_t command_ = 0;
-  bool last_time_ = false;          ///< this command is not executed again
-  bool reported_ = false;           ///< of this command: one error of the memory is enough
+  bool last_time_ = false;  ///< this command is not executed again
+  bool reported_ = false;   ///< of this command: one error of the memory is enough
   bool finished_ = false;
   std::uint64_t executed_ = 0;
 
@@ -172,6 +182,7 @@ void Interpreter<Arithmetic>::run(ExecutionObserver<Scalar>* observer) {
       for (std::uint32_t inner = loop.begin + 1; inner < loop.end && !faults_.full(); ++inner)
         execute_at(inner, token, token + 1 == options_.tokens);
       faults_.at_no_command();
+      reported_ = false;
       if (observer_ && next_loop == survey_.loops.size()) observer_->token_done(token);
     }
     registers_ = {};
@@ -215,8 +226,11 @@ void Interpreter<Arithmetic>::load() {
       if (sink.address.base == 0) break;
     }
   }
-  std::sort(sinks_.begin(), sinks_.end(), [](const SinkRange& a, const SinkRange& b) { return std::pair(a.tile, a.first) < std::pair(b.tile, b.first); });
-  for (std::size_t n = 1; n < sinks_.size(); ++n) {  // so that the last range that begins before an address is the one to ask
+  std::sort(sinks_.begin(), sinks_.end(), [](const SinkRange& a, const SinkRange& b) {
+    return std::pair(a.tile, a.first) < std::pair(b.tile, b.first);
+  });
+  for (std::size_t n = 1; n < sinks_.size();
+       ++n) {  // so that the last range that begins before an address is the one to ask
     if (sinks_[n].tile == sinks_[n - 1].tile) sinks_[n].end = std::max(sinks_[n].end, sinks_[n - 1].end);
   }
 
@@ -247,7 +261,8 @@ void Interpreter<Arithmetic>::load() {
 }
 
 template <typename Arithmetic>
-const typename Arithmetic::Scalar* Interpreter<Arithmetic>::gather(TileId tile, const Pattern& from, std::vector<Scalar>& scratch) {
+const typename Arithmetic::Scalar* Interpreter<Arithmetic>::gather(TileId tile, const Pattern& from,
+                                                                   std::vector<Scalar>& scratch) {
   scratch.resize(std::size_t{from.length} * from.count);
   if (from.is_run()) return memory_.read(tile, from.first, from.length, scratch.data());
   Scalar* out = scratch.data();
@@ -283,8 +298,8 @@ void Interpreter<Arithmetic>::execute(const Mvm& mvm) {
   for (const Piece& piece : activation_.pieces()) {
     const std::span<const Scalar> rows(x + piece.row_element, piece.rows);
     if (observer_) observer_->row_values(piece, token_, rows);
-    weights_.multiply(piece.patch->node, piece.patch->stage, piece.in_first, rows, piece.out_first, piece.patch->out_step,
-                      std::span(result_).subspan(piece.column_element, piece.columns));
+    weights_.multiply(piece.patch->node, piece.patch->stage, piece.in_first, rows, piece.out_first,
+                      piece.patch->out_step, std::span(result_).subspan(piece.column_element, piece.columns));
   }
   if (mvm.add) {
     const Scalar* old = gather(tile, to, sources_[1]);
@@ -310,7 +325,7 @@ void Interpreter<Arithmetic>::execute(const Move& move) {
   const Pattern from = pattern(move.src, move.length, move.count);
   const Pattern to = pattern(move.dst, move.length, move.deal ? 1 : move.count);
   const bool in_runs = to.step == 1 && from.length == to.length && from.count == to.count && from.step == 1;
-  if (in_runs && !move.deal) {
+  if (in_runs && !move.deal && from.length >= Memory<Scalar>::kLeastExtent) {
     // Long runs are shared, not copied; all of them are collected before the first is written.
     parts_.clear();
     part_begin_.clear();
@@ -328,7 +343,9 @@ void Interpreter<Arithmetic>::execute(const Move& move) {
     const Scalar* values = gather(move.from, from, sources_[0]);
     if (values != sources_[0].data()) std::copy_n(values, sources_[0].size(), sources_[0].data());
     const std::size_t dealt = move.deal ? move.length : 0;
-    for_targets(move, [&](TileId target, std::uint32_t position) { scatter(target, to, sources_[0].data() + position * dealt); });
+    for_targets(move, [&](TileId target, std::uint32_t position) {
+      scatter(target, to, sources_[0].data() + position * dealt);
+    });
   }
   leave(move.from);
   for_targets(move, [&](TileId target, std::uint32_t) {
@@ -358,7 +375,9 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
     case VecOp::silu:
     case VecOp::gelu:
     case VecOp::relu: {
-      const NodeKind kind = vec.op == VecOp::silu ? NodeKind::silu : vec.op == VecOp::gelu ? NodeKind::gelu : NodeKind::relu;
+      const NodeKind kind = vec.op == VecOp::silu   ? NodeKind::silu
+                            : vec.op == VecOp::gelu ? NodeKind::gelu
+                                                    : NodeKind::relu;
       for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.activate(kind, a[e]);
       break;
     }
@@ -378,10 +397,14 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
         result_[1] = arithmetic_.add(result_[1], arithmetic_.multiply(a[e], a[e]));
       }
       break;
-    case VecOp::stat: std::tie(result_[0], result_[1]) = arithmetic_.statistics(config, a[0], a[1]); break;
-    case VecOp::norm:
-      for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.normalise(config, a[e], b[0], b[1], c[e]);
+    case VecOp::stat:
+      std::tie(result_[0], result_[1]) = arithmetic_.statistics(config, a[0], a[1]);
       break;
+    case VecOp::norm: {
+      const Scalar scale = arithmetic_.norm_scale(config, b[1]);
+      for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.normalise(a[e], b[0], scale, c[e]);
+      break;
+    }
   }
   memory_.write(vec.tile, address(vec.dst), result_.data(), static_cast<std::uint32_t>(result_.size()));
   leave(vec.tile);
@@ -413,7 +436,8 @@ void Interpreter<Arithmetic>::execute(const Attend& attend) {
     const Scalar* queries = memory_.read(region.tile, address(attend.a), length, sources_[0].data());
     result_.assign(length, Scalar{});
     for (std::size_t first = 0; first < length; first += size)
-      arithmetic_.attend({queries + first, size}, entries.keys, entries.values, std::span(result_).subspan(first, size));
+      arithmetic_.attend({queries + first, size}, entries.keys, entries.values,
+                         std::span(result_).subspan(first, size));
     memory_.write(region.tile, address(attend.b), result_.data(), length);
   }
   region_bytes_ += (entries.keys.size() - before) * 2 * sizeof(Scalar);
@@ -423,9 +447,10 @@ void Interpreter<Arithmetic>::execute(const Attend& attend) {
 template <typename Arithmetic>
 void Interpreter<Arithmetic>::undefined(TileId tile, std::uint32_t element) {
   if (std::exchange(reported_, true)) return;
-  faults_.add(Error("verify.undefined", Failure::check,
-                    fmt::format("element {} of tile {} is read before anything was written there", element, index(tile)))
-                  .with_hint("check the source address, and that the element was written or moved to this tile before"));
+  faults_.add(
+      Error("verify.undefined", Failure::check,
+            fmt::format("element {} of tile {} is read before anything was written there", element, index(tile)))
+          .with_hint("check the source address, and that the element was written or moved to this tile before"));
 }
 
 template <typename Arithmetic>
@@ -433,15 +458,16 @@ void Interpreter<Arithmetic>::dead(TileId tile, std::uint32_t element) {
   if (reported_ || in_sink(tile, element)) return;
   reported_ = true;
   faults_.add(Error("verify.dead", Failure::check,
-                    fmt::format("element {} of tile {} is written, but {} without having been read", element, index(tile),
-                                finished_ ? "the program ends" : "overwritten or left"))
+                    fmt::format("element {} of tile {} is written, but never read before {}", element, index(tile),
+                                finished_ ? "the program ends" : "this command overwrites it or leaves the tile"))
                   .with_hint("every element that is written has to be read, or be an output or a sink"));
 }
 
 template <typename Arithmetic>
 bool Interpreter<Arithmetic>::in_sink(TileId tile, std::uint32_t element) const {
-  const auto after = std::upper_bound(sinks_.begin(), sinks_.end(), std::pair(tile, element),
-                                      [](const auto& value, const SinkRange& range) { return value < std::pair(range.tile, range.first); });
+  const auto after = std::upper_bound(
+      sinks_.begin(), sinks_.end(), std::pair(tile, element),
+      [](const auto& value, const SinkRange& range) { return value < std::pair(range.tile, range.first); });
   return after != sinks_.begin() && std::prev(after)->tile == tile && element < std::prev(after)->end;
 }
 

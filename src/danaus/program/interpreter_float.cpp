@@ -11,10 +11,14 @@ namespace danaus::program {
 
 double FloatArithmetic::activate(NodeKind kind, Scalar x) const {
   switch (kind) {
-    case NodeKind::silu: return x / (1 + std::exp(-x));
-    case NodeKind::gelu: return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
-    case NodeKind::relu: return std::max(x, 0.0);
-    default: break;
+    case NodeKind::silu:
+      return x / (1 + std::exp(-x));
+    case NodeKind::gelu:
+      return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
+    case NodeKind::relu:
+      return std::max(x, 0.0);
+    default:
+      break;
   }
   ensure(false, "silu, gelu and relu are the activations");
   return x;
@@ -26,18 +30,15 @@ std::pair<double, double> FloatArithmetic::statistics(const Config& config, Scal
   return {mean, 1 / std::sqrt(variance + config.epsilon)};
 }
 
-double FloatArithmetic::normalise(const Config&, Scalar x, Scalar mean, Scalar inverse_sigma, Scalar gain) const {
-  return (x - mean) * inverse_sigma * gain;
-}
-
-std::pair<double, double> FloatArithmetic::rotate(const Config& config, std::uint64_t position, std::uint32_t pair, Scalar a, Scalar b) const {
+std::pair<double, double> FloatArithmetic::rotate(const Config& config, std::uint64_t position, std::uint32_t pair,
+                                                  Scalar a, Scalar b) const {
   const double angle = static_cast<double>(position) * std::pow(config.theta, -2.0 * pair / config.size);
   const double cosine = std::cos(angle), sine = std::sin(angle);
   return {cosine * a - sine * b, sine * a + cosine * b};
 }
 
-void FloatArithmetic::attend(std::span<const Scalar> query, std::span<const Scalar> keys, std::span<const Scalar> values,
-                             std::span<Scalar> context) const {
+void FloatArithmetic::attend(std::span<const Scalar> query, std::span<const Scalar> keys,
+                             std::span<const Scalar> values, std::span<Scalar> context) const {
   const std::size_t size = query.size();
   std::vector<double> weight(keys.size() / size);
   double most = -HUGE_VAL;
@@ -59,10 +60,11 @@ namespace {
 class FloatWeights : public StageWeights<double> {
  public:
   explicit FloatWeights(const FloatSource& source) : source_(source) {}
-  void multiply(NodeId node, std::uint32_t stage, std::uint32_t in_first, std::span<const double> x, std::uint32_t out_first,
-                std::uint32_t out_step, std::span<double> y) override {
+  void multiply(NodeId node, std::uint32_t stage, std::uint32_t in_first, std::span<const double> x,
+                std::uint32_t out_first, std::uint32_t out_step, std::span<double> y) override {
     for (std::uint32_t j = 0; j < y.size(); ++j) {
-      for (std::uint32_t i = 0; i < x.size(); ++i) y[j] += source_.weight(node, stage, in_first + i, out_first + j * out_step) * x[i];
+      for (std::uint32_t i = 0; i < x.size(); ++i)
+        y[j] += source_.weight(node, stage, in_first + i, out_first + j * out_step) * x[i];
     }
   }
 
@@ -104,7 +106,8 @@ class Collector : public ExecutionObserver<double> {
     for (const Location& output : program_.outputs) {
       const std::uint32_t place = output.address.offset + register_value(survey_.repeat, output.address.base, token);
       const std::vector<double> values = interpreter_.look(output.tile, place, output.length);
-      std::copy(values.begin(), values.end(), outputs_[token].begin() + static_cast<std::ptrdiff_t>(first[index(output.node)] + output.first));
+      std::copy(values.begin(), values.end(),
+                outputs_[token].begin() + static_cast<std::ptrdiff_t>(first[index(output.node)] + output.first));
     }
   }
   std::vector<std::vector<double>> take() { return std::move(outputs_); }
@@ -127,7 +130,8 @@ Result<std::vector<std::vector<double>>> execute(const Program& program, const F
   std::uint64_t outputs = 0;
   for (const NodeId output : program.intent.outputs) outputs += program.intent.at(output).size;
   if (surveyed.tokens > kMostOutputs / std::max<std::uint64_t>(outputs, 1))
-    return fail(Error("verify.proof-size", Failure::unsupported, "the program has too many tokens and outputs to be executed"));
+    return fail(
+        Error("verify.proof-size", Failure::unsupported, "the program has too many tokens and outputs to be executed"));
   const FloatArithmetic arithmetic;
   FloatWeights weights(source);
   const FloatData data(source);

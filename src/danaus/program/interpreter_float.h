@@ -25,9 +25,12 @@ class FloatArithmetic {
   Scalar activate(NodeKind kind, Scalar x) const;
   /// (mean, 1/sigma) of config.n elements from their sum and sum of squares; rms has mean 0.
   std::pair<Scalar, Scalar> statistics(const Config& config, Scalar sum, Scalar squares) const;
-  Scalar normalise(const Config& config, Scalar x, Scalar mean, Scalar inverse_sigma, Scalar gain) const;
+  /// What a norm multiplies by, 1/sigma; depends on the configuration so that the proof can tell norms apart.
+  Scalar norm_scale(const Config&, Scalar inverse_sigma) const { return inverse_sigma; }
+  Scalar normalise(Scalar x, Scalar mean, Scalar scale, Scalar gain) const { return (x - mean) * scale * gain; }
   /// Rotates the pair-th pair of a head by position * theta^(-2 pair / size) (Su et al., RoFormer, 2021).
-  std::pair<Scalar, Scalar> rotate(const Config& config, std::uint64_t position, std::uint32_t pair, Scalar a, Scalar b) const;
+  std::pair<Scalar, Scalar> rotate(const Config& config, std::uint64_t position, std::uint32_t pair, Scalar a,
+                                   Scalar b) const;
   /// context = softmax(query . keys / sqrt(size)) . values; keys and values: entries of query.size() elements.
   void attend(std::span<const Scalar> query, std::span<const Scalar> keys, std::span<const Scalar> values,
               std::span<Scalar> context) const;
@@ -44,7 +47,8 @@ struct FloatSource {
 };
 
 /// Executes the whole program, all tokens. One vector per token: the outputs of the graph, one after the other.
-/// Errors: those of verify (static checks, undefined reads, dead data). Neither weights nor values are compared with anything.
+/// Errors: those of verify (static checks, undefined reads, dead data). Neither weights nor values are compared with
+/// anything.
 Result<std::vector<std::vector<double>>> execute(const Program& program, const FloatSource& source);
 
 }  // namespace danaus::program

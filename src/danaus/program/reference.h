@@ -15,9 +15,9 @@ namespace danaus::program {
 
 /// Evaluates an operator graph token by token, straight from its definition: what a program must compute.
 ///
-/// Lazy: a token is evaluated up to the node that is asked for. A value is dropped when all nodes that use it are evaluated, with
-/// two exceptions: outputs, keys and values stay; and with `keep_stage_inputs` the inputs of a linear stage stay until
-/// `used` has been called for all of its weights.
+/// Lazy: a token is evaluated up to the node that is asked for. A value is dropped when all nodes that use it are
+/// evaluated, with two exceptions: outputs, keys and values stay; and with `keep_stage_inputs` the inputs of a linear
+/// stage stay until `used` has been called for all of its weights.
 template <typename Arithmetic>
 class Reference {
  public:
@@ -29,9 +29,14 @@ class Reference {
     bool keep_stage_inputs = false;
   };
 
-  Reference(const Graph& graph, const Arithmetic& arithmetic, StageWeights<Scalar>& weights, const ExecutionData<Scalar>& data,
-            const Options& options)
-      : graph_(graph), arithmetic_(arithmetic), weights_(weights), data_(data), options_(options), tokens_(options.tokens),
+  Reference(const Graph& graph, const Arithmetic& arithmetic, StageWeights<Scalar>& weights,
+            const ExecutionData<Scalar>& data, const Options& options)
+      : graph_(graph),
+        arithmetic_(arithmetic),
+        weights_(weights),
+        data_(data),
+        options_(options),
+        tokens_(options.tokens),
         uses_(graph.nodes.size(), 0) {
     for (const Node& node : graph.nodes) {
       for (const NodeId source : node.sources) ++uses_[index(source)];
@@ -65,25 +70,26 @@ class Reference {
     unused -= std::min(unused, weights);
     if (unused != 0) return;
     if (stage == 1) {
-      state.between[index(node)] = {};
+      state.between[index(node)] = std::vector<Scalar>();
     } else {
-      state.padded[index(node)] = {};
+      state.padded[index(node)] = std::vector<Scalar>();
       release(state, index(graph_.at(node).sources[0]));
     }
   }
 
  private:
   struct Token {
-    std::uint32_t frontier = 0;                  ///< nodes evaluated so far
-    std::vector<std::vector<Scalar>> values;     ///< per node
-    std::vector<std::vector<Scalar>> padded;     ///< per linear node with padded inputs
-    std::vector<std::vector<Scalar>> between;    ///< per linear node of two stages: what the second one reads
-    std::vector<std::uint64_t> unused;           ///< node * 2 + stage: weights not used yet
-    std::vector<std::uint32_t> uses;             ///< per node: uses to come
+    std::uint32_t frontier = 0;                ///< nodes evaluated so far
+    std::vector<std::vector<Scalar>> values;   ///< per node
+    std::vector<std::vector<Scalar>> padded;   ///< per linear node with padded inputs
+    std::vector<std::vector<Scalar>> between;  ///< per linear node of two stages: what the second one reads
+    std::vector<std::uint64_t> unused;         ///< node * 2 + stage: weights not used yet
+    std::vector<std::uint32_t> uses;           ///< per node: uses to come
   };
 
   void advance(std::uint32_t token, std::uint32_t node) {
-    ensure(token < tokens_.size() && node < graph_.nodes.size(), "the reference is asked for a token and node that exist");
+    ensure(token < tokens_.size() && node < graph_.nodes.size(),
+           "the reference is asked for a token and node that exist");
     Token& state = tokens_[token];
     if (state.values.empty()) {
       const std::size_t count = graph_.nodes.size();
@@ -102,17 +108,21 @@ class Reference {
   }
 
   void release(Token& state, std::uint32_t node) {
-    if (--state.uses[node] == 0) state.values[node] = {};
+    if (--state.uses[node] == 0) state.values[node] = std::vector<Scalar>();  // unlike {}, gives the memory back
   }
 
   void evaluate(std::uint32_t token, std::uint32_t number) {
     const Node& node = graph_.nodes[number];
     Token& state = tokens_[token];
     std::vector<Scalar> result(node.size);
-    const auto source = [&](std::size_t s) -> const std::vector<Scalar>& { return state.values[index(node.sources[s])]; };
+    const auto source = [&](std::size_t s) -> const std::vector<Scalar>& {
+      return state.values[index(node.sources[s])];
+    };
     const Config& config = graph_.configs[index(node.configs[0])];
     switch (node.kind) {
-      case NodeKind::input: data_.input(NodeId{number}, token, 0, result); break;
+      case NodeKind::input:
+        data_.input(NodeId{number}, token, 0, result);
+        break;
       case NodeKind::norm: {
         Scalar sum{}, squares{};
         for (const Scalar x : source(0)) {
@@ -121,8 +131,9 @@ class Reference {
         }
         const auto [mean, inverse_sigma] = arithmetic_.statistics(config, sum, squares);
         constant(node.constant, result);
+        const Scalar scale = arithmetic_.norm_scale(config, inverse_sigma);
         for (std::size_t e = 0; e < result.size(); ++e)
-          result[e] = arithmetic_.normalise(config, source(0)[e], mean, inverse_sigma, result[e]);
+          result[e] = arithmetic_.normalise(source(0)[e], mean, scale, result[e]);
         break;
       }
       case NodeKind::bias:
@@ -155,8 +166,12 @@ class Reference {
       case NodeKind::relu:
         for (std::size_t e = 0; e < result.size(); ++e) result[e] = arithmetic_.activate(node.kind, source(0)[e]);
         break;
-      case NodeKind::linear: evaluate_linear(state, number, result); break;
-      case NodeKind::attend: evaluate_attend(token, node, result); break;
+      case NodeKind::linear:
+        evaluate_linear(state, number, result);
+        break;
+      case NodeKind::attend:
+        evaluate_attend(token, node, result);
+        break;
     }
     state.values[number] = std::move(result);
   }
@@ -233,7 +248,8 @@ class Reference {
       }
       for (std::uint32_t query = head * group; query < (head + 1) * group; ++query) {
         const std::size_t first = std::size_t{query} * size;
-        arithmetic_.attend(std::span(queries).subspan(first, size), keys, values, std::span(result).subspan(first, size));
+        arithmetic_.attend(std::span(queries).subspan(first, size), keys, values,
+                           std::span(result).subspan(first, size));
       }
     }
   }

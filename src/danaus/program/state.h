@@ -33,7 +33,8 @@ class SparseTable {
   template <typename Visit>
   void for_each(const Visit& visit) {
     for (std::size_t part = 0; part < parts_.size(); ++part) {
-      for (std::uint32_t n = 0; parts_[part] && n < kPart; ++n) visit(static_cast<std::uint32_t>(part * kPart + n), parts_[part][n]);
+      for (std::uint32_t n = 0; parts_[part] && n < kPart; ++n)
+        visit(static_cast<std::uint32_t>(part * kPart + n), parts_[part][n]);
     }
   }
 
@@ -46,22 +47,13 @@ class SparseTable {
 class Flags {
  public:
   bool test(std::uint32_t n) const { return (words_[n / 64] >> (n % 64) & 1) != 0; }
-  void set(std::uint32_t n) { words_[n / 64] |= std::uint64_t{1} << (n % 64); }
-  void reset(std::uint32_t n) { words_[n / 64] &= ~(std::uint64_t{1} << (n % 64)); }
   void set_range(std::uint32_t first, std::uint32_t length) {
     for_words(first, length, [&](std::size_t word, std::uint64_t mask) { words_[word] |= mask; });
   }
-  void reset_range(std::uint32_t first, std::uint32_t length) {
-    for_words(first, length, [&](std::size_t word, std::uint64_t mask) { words_[word] &= ~mask; });
-  }
   bool all(std::uint32_t first, std::uint32_t length) const {
     bool result = true;
-    for_words(first, length, [&](std::size_t word, std::uint64_t mask) { result = result && (words_[word] & mask) == mask; });
-    return result;
-  }
-  bool any(std::uint32_t first, std::uint32_t length) const {
-    bool result = false;
-    for_words(first, length, [&](std::size_t word, std::uint64_t mask) { result = result || (words_[word] & mask) != 0; });
+    for_words(first, length,
+              [&](std::size_t word, std::uint64_t mask) { result = result && (words_[word] & mask) == mask; });
     return result;
   }
 
@@ -91,20 +83,20 @@ class MemoryEvents {
 
 /// One buffer of elements per tile, lazily allocated, with two flags for every element: defined and read.
 ///
-/// An element that exists is in one of two places. Extents hold up to 256 neighbouring elements of one write; their values are
-/// immutable and shared, so a multicast costs one extent per member and no copies. Pages hold single elements and short or strided
-/// writes, 256 addresses each. An extent is never split: when a part of it is overwritten, the whole of it goes to pages.
+/// An element that exists is in one of two places. Extents hold up to 256 neighbouring elements of one write; their
+/// values are immutable and shared, so a multicast costs one extent per member and no copies. Pages hold single
+/// elements and short or strided writes, 64 addresses each. An extent is never split: when a part of it is overwritten,
+/// the whole of it goes to pages.
 template <typename Scalar>
 class Memory {
+  struct Block;
+
  public:
   /// The values of an extent: immutable once shared, counted references.
   class Values {
    public:
     Values() = default;
-    Values(Memory& memory, std::uint32_t length) : block_(static_cast<Block*>(::operator new(bytes(length)))) {
-      *block_ = {&memory.bytes_, 1, length};
-      memory.bytes_ += bytes(length);
-    }
+    Values(Memory& memory, std::uint32_t length) : block_(memory.allocate(length)) {}
     Values(const Values& other) : block_(other.block_) {
       if (block_) ++block_->references;
     }
@@ -114,22 +106,11 @@ class Memory {
       return *this;
     }
     ~Values() {
-      if (block_ && --block_->references == 0) free(block_);
+      if (block_ && --block_->references == 0) block_->memory->free(block_);
     }
     Scalar* data() { return reinterpret_cast<Scalar*>(block_ + 1); }
 
    private:
-    struct Block {
-      std::uint64_t* ledger;
-      std::uint32_t references;
-      std::uint32_t length;
-    };
-    static_assert(sizeof(Block) % alignof(Scalar) == 0);
-    static std::size_t bytes(std::uint32_t length) { return sizeof(Block) + length * sizeof(Scalar); }
-    [[gnu::noinline]] static void free(Block* block) {
-      *block->ledger -= bytes(block->length);
-      ::operator delete(block);
-    }
     Block* block_ = nullptr;
   };
 
@@ -140,23 +121,31 @@ class Memory {
     std::uint32_t length = 0;
   };
 
+  static constexpr std::uint32_t kLeastExtent = 32;  ///< shorter writes go to pages
+
   explicit Memory(MemoryEvents& events) : events_(events) {}
+  ~Memory() {
+    tiles_ = {};
+    for (Block* block : free_blocks_) ::operator delete(block);
+  }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
   /// Bytes in use, for limits.
   std::uint64_t bytes() const { return bytes_; }
 
-  /// Reads `length` neighbours: a pointer into the memory (good until the next write) or to `scratch`, which has room for them.
+  /// Reads `length` neighbours: a pointer into the memory (good until the next write) or to `scratch`, which has room
+  /// for them.
   const Scalar* read(TileId tile, std::uint32_t first, std::uint32_t length, Scalar* scratch) {
     Tile& buffer = tiles_.at(index(tile));
     if (Extent* extent = extent_at(buffer, first); extent && extent->end() >= first + length) {
       extent->is_read.set_range(first - extent->first, length);
       return extent->data + (first - extent->first);
     }
-    for_pieces(tile, buffer, first, length, [&](const Scalar* data, const Values*, std::uint32_t offset, std::uint32_t count) {
-      std::copy_n(data, count, scratch + offset);
-    });
+    for_pieces(tile, buffer, first, length,
+               [&](const Scalar* data, const Values*, std::uint32_t offset, std::uint32_t count) {
+                 std::copy_n(data, count, scratch + offset);
+               });
     return scratch;
   }
 
@@ -173,9 +162,9 @@ class Memory {
       return;
     }
     clear(tile, buffer, first, length);
-    std::size_t position = insert_extents(buffer, first, (length + kFlags - 1) / kFlags);
+    std::size_t position = insert_extents(buffer, first, (length + kExtent - 1) / kExtent);
     for (std::uint32_t done = 0; done < length; ++position) {
-      const std::uint32_t count = std::min(kFlags, length - done);
+      const std::uint32_t count = std::min(kExtent, length - done);
       Values shared(*this, count);
       std::copy_n(values + done, count, shared.data());
       buffer.extents[position].set(first + done, {shared, shared.data(), count});
@@ -183,20 +172,23 @@ class Memory {
     }
   }
 
-  void write_one(TileId tile, std::uint32_t address, Scalar value) { write_page(tile, tiles_.at(index(tile)), address, value); }
+  void write_one(TileId tile, std::uint32_t address, Scalar value) {
+    write_page(tile, tiles_.at(index(tile)), address, value);
+  }
 
   /// Reads neighbours as pieces that can be put elsewhere without copying.
   void collect(TileId tile, std::uint32_t first, std::uint32_t length, std::vector<Part>& parts) {
     Tile& buffer = tiles_.at(index(tile));
-    for_pieces(tile, buffer, first, length, [&](const Scalar* data, const Values* values, std::uint32_t, std::uint32_t count) {
-      if (values) {
-        parts.push_back({*values, data, count});
-        return;
-      }
-      Values copy(*this, count);
-      std::copy_n(data, count, copy.data());
-      parts.push_back({copy, copy.data(), count});
-    });
+    for_pieces(tile, buffer, first, length,
+               [&](const Scalar* data, const Values* values, std::uint32_t, std::uint32_t count) {
+                 if (values) {
+                   parts.push_back({*values, data, count});
+                   return;
+                 }
+                 Values copy(*this, count);
+                 std::copy_n(data, count, copy.data());
+                 parts.push_back({copy, copy.data(), count});
+               });
   }
 
   /// Writes pieces one after the other from `first` on.
@@ -206,7 +198,8 @@ class Memory {
     for (std::size_t begin = 0; begin < parts.size();) {
       // Neighbouring long parts become extents together, short ones go to pages.
       if (parts[begin].length < kLeastExtent) {
-        for (std::uint32_t n = 0; n < parts[begin].length; ++n) write_page(tile, buffer, address + n, parts[begin].data[n]);
+        for (std::uint32_t n = 0; n < parts[begin].length; ++n)
+          write_page(tile, buffer, address + n, parts[begin].data[n]);
         address += parts[begin++].length;
         continue;
       }
@@ -224,7 +217,8 @@ class Memory {
 
   /// Marks elements as read without using them: what is loaded, and what is looked at from outside.
   void mark_read(TileId tile, std::uint32_t first, std::uint32_t length) {
-    for_pieces(tile, tiles_.at(index(tile)), first, length, [](const Scalar*, const Values*, std::uint32_t, std::uint32_t) {});
+    for_pieces(tile, tiles_.at(index(tile)), first, length,
+               [](const Scalar*, const Values*, std::uint32_t, std::uint32_t) {});
   }
 
   bool any_defined(TileId tile, std::uint32_t first, std::uint32_t length) {
@@ -232,10 +226,11 @@ class Memory {
     const std::size_t after = extent_after(buffer, first);
     if (after > 0 && buffer.extents[after - 1].end() > first) return true;
     if (after < buffer.extents.size() && buffer.extents[after].first < first + length) return true;
-    for (const auto& [number, page] : buffer.pages) {
-      const std::uint32_t begin = std::max(first, number * kFlags);
-      const std::uint32_t end = std::min(first + length, (number + 1) * kFlags);
-      if (begin < end && page->defined.any(begin % kFlags, end - begin)) return true;
+    for (std::uint32_t address = first; address < first + length;) {
+      const std::uint32_t count = std::min(first + length - address, kPage - address % kPage);
+      const Page* page = page_of(buffer, address);
+      if (page && (page->defined & mask(address % kPage, count)) != 0) return true;
+      address += count;
     }
     return false;
   }
@@ -244,8 +239,12 @@ class Memory {
   void finish(TileId tile) {
     Tile& buffer = tiles_.at(index(tile));
     for (const Extent& extent : buffer.extents) check_read(tile, extent, extent.first, extent.length);
-    for (const auto& [number, page] : buffer.pages) check_read(tile, *page, number, 0, kFlags);
-    bytes_ -= buffer.extents.size() * sizeof(Extent) + buffer.pages.size() * sizeof(Page);
+    buffer.pages.for_each([&](std::uint32_t number, std::unique_ptr<Page>& page) {
+      if (!page) return;
+      check_read(tile, *page, number * kPage, ~std::uint64_t{0});
+      bytes_ -= sizeof(Page);
+    });
+    bytes_ -= buffer.extents.size() * sizeof(Extent);
     buffer = Tile();
   }
 
@@ -254,8 +253,40 @@ class Memory {
   }
 
  private:
-  static constexpr std::uint32_t kFlags = 256;       ///< elements of a page, most elements of an extent
-  static constexpr std::uint32_t kLeastExtent = 32;  ///< shorter writes go to pages
+  static constexpr std::uint32_t kExtent = 256;  ///< most elements of an extent
+  static constexpr std::uint32_t kPage = 64;     ///< elements of a page
+  static constexpr std::size_t kFreeBlocks = 1024;
+
+  struct Block {  // the values follow
+    Memory* memory;
+    std::uint32_t references;
+    std::uint32_t length;
+  };
+  static_assert(sizeof(Block) % alignof(Scalar) == 0);
+
+  static std::size_t bytes_of(std::uint32_t length) { return sizeof(Block) + length * sizeof(Scalar); }
+
+  Block* allocate(std::uint32_t length) {
+    Block* block = nullptr;
+    if (length == kExtent && !free_blocks_.empty()) {
+      block = free_blocks_.back();
+      free_blocks_.pop_back();
+    } else {
+      block = static_cast<Block*>(::operator new(bytes_of(length)));
+    }
+    *block = {this, 1, length};
+    bytes_ += bytes_of(length);
+    return block;
+  }
+
+  /// Full blocks are kept for the next write, some of them.
+  [[gnu::noinline]] void free(Block* block) {
+    bytes_ -= bytes_of(block->length);
+    if (block->length == kExtent && free_blocks_.size() < kFreeBlocks)
+      free_blocks_.push_back(block);
+    else
+      ::operator delete(block);
+  }
 
   struct Extent {
     std::uint32_t first = 0;
@@ -273,14 +304,19 @@ class Memory {
     }
   };
   struct Page {
-    Flags defined;
-    Flags is_read;
-    Scalar values[kFlags] = {};
+    std::uint64_t defined = 0;  ///< a bit for every element
+    std::uint64_t is_read = 0;
+    Scalar values[kPage] = {};
   };
   struct Tile {
-    std::vector<Extent> extents;                                    ///< ascending, disjoint
-    std::vector<std::pair<std::uint32_t, std::unique_ptr<Page>>> pages;  ///< (address / 256, page), ascending
+    std::vector<Extent> extents;               ///< ascending, disjoint
+    SparseTable<std::unique_ptr<Page>> pages;  ///< by address / 64
   };
+
+  /// The bits of `count` elements of a page.
+  static std::uint64_t mask(std::uint32_t first, std::uint32_t count) {
+    return ~std::uint64_t{0} >> (kPage - count) << first;
+  }
 
   /// Position of the first extent that begins after `address`.
   static std::size_t extent_after(const Tile& tile, std::uint32_t address) {
@@ -295,25 +331,22 @@ class Memory {
     return &tile.extents[after - 1];
   }
 
-  static auto page_position(Tile& tile, std::uint32_t number) {
-    return std::lower_bound(tile.pages.begin(), tile.pages.end(), number,
-                            [](const auto& entry, std::uint32_t value) { return entry.first < value; });
+  static Page* page_of(const Tile& tile, std::uint32_t address) {
+    const std::unique_ptr<Page>* page = tile.pages.find(address / kPage);
+    return page ? page->get() : nullptr;
   }
 
-  static Page* page_of(Tile& tile, std::uint32_t number) {
-    const auto found = page_position(tile, number);
-    return found != tile.pages.end() && found->first == number ? found->second.get() : nullptr;
+  Page& make_page(Tile& tile, std::uint32_t address) {
+    std::unique_ptr<Page>& page = tile.pages.at(address / kPage);
+    if (!page) {
+      page = std::make_unique<Page>();
+      bytes_ += sizeof(Page);
+    }
+    return *page;
   }
 
-  Page& make_page(Tile& tile, std::uint32_t number) {
-    const auto found = page_position(tile, number);
-    if (found != tile.pages.end() && found->first == number) return *found->second;
-    bytes_ += sizeof(Page);
-    return *tile.pages.emplace(found, number, std::make_unique<Page>())->second;
-  }
-
-  /// visit(data, values, offset, count) over maximal pieces of a range that lie together; marks them as read. `values` is null
-  /// for pieces of pages. Undefined elements are reported once and read as zero.
+  /// visit(data, values, offset, count) over maximal pieces of a range that lie together; marks them as read. `values`
+  /// is null for pieces of pages. Undefined elements are reported once and read as zero.
   template <typename Visit>
   void for_pieces(TileId tile, Tile& buffer, std::uint32_t first, std::uint32_t length, const Visit& visit) {
     const std::uint32_t end = first + length;
@@ -329,19 +362,19 @@ class Memory {
         continue;
       }
       const std::uint32_t border = after < buffer.extents.size() ? std::min(end, buffer.extents[after].first) : end;
-      const std::uint32_t count = std::min(border - address, kFlags - address % kFlags);
-      Page* page = page_of(buffer, address / kFlags);
-      if (page && page->defined.all(address % kFlags, count)) {
-        page->is_read.set_range(address % kFlags, count);
-        visit(page->values + address % kFlags, nullptr, address - first, count);
+      const std::uint32_t count = std::min(border - address, kPage - address % kPage);
+      const std::uint64_t wanted = mask(address % kPage, count);
+      Page* page = page_of(buffer, address);
+      if (page) page->is_read |= page->defined & wanted;
+      if (page && (page->defined & wanted) == wanted) {
+        visit(page->values + address % kPage, nullptr, address - first, count);
         address += count;
         continue;
       }
-      const bool defined = page && page->defined.test(address % kFlags);
-      if (defined) page->is_read.set(address % kFlags);
+      const bool defined = page && (page->defined & mask(address % kPage, 1)) != 0;
       if (!defined && !std::exchange(reported, true)) events_.undefined(tile, address);
       const Scalar zero{};
-      visit(defined ? page->values + address % kFlags : &zero, nullptr, address - first, 1);
+      visit(defined ? page->values + address % kPage : &zero, nullptr, address - first, 1);
       ++address;
     }
   }
@@ -354,10 +387,9 @@ class Memory {
     }
   }
 
-  void check_read(TileId tile, const Page& page, std::uint32_t number, std::uint32_t first, std::uint32_t length) {
-    for (std::uint32_t n = first; n < first + length; ++n) {
-      if (page.defined.test(n) && !page.is_read.test(n)) events_.dead(tile, number * kFlags + n);
-    }
+  void check_read(TileId tile, const Page& page, std::uint32_t address, std::uint64_t wanted) {
+    for (std::uint64_t unread = page.defined & ~page.is_read & wanted; unread != 0; unread &= unread - 1)
+      events_.dead(tile, address + static_cast<std::uint32_t>(std::countr_zero(unread)));
   }
 
   /// Moves an extent to pages.
@@ -367,22 +399,23 @@ class Memory {
     bytes_ -= sizeof(Extent);
     for (std::uint32_t n = 0; n < extent.length; ++n) {
       const std::uint32_t address = extent.first + n;
-      Page& page = make_page(buffer, address / kFlags);
-      page.values[address % kFlags] = extent.data[n];
-      page.defined.set(address % kFlags);
-      if (extent.is_read.test(n)) page.is_read.set(address % kFlags);
+      Page& page = make_page(buffer, address);
+      const std::uint64_t bit = mask(address % kPage, 1);
+      page.values[address % kPage] = extent.data[n];
+      page.defined |= bit;
+      page.is_read = extent.is_read.test(n) ? page.is_read | bit : page.is_read & ~bit;
     }
   }
 
   void write_page(TileId tile, Tile& buffer, std::uint32_t address, Scalar value) {
     const std::size_t after = extent_after(buffer, address);
     if (after > 0 && buffer.extents[after - 1].end() > address) scatter(buffer, after - 1);
-    Page& page = make_page(buffer, address / kFlags);
-    const std::uint32_t n = address % kFlags;
-    if (page.defined.test(n) && !page.is_read.test(n)) events_.dead(tile, address);
-    page.values[n] = value;
-    page.defined.set(n);
-    page.is_read.reset(n);
+    Page& page = make_page(buffer, address);
+    const std::uint64_t bit = mask(address % kPage, 1);
+    if ((page.defined & ~page.is_read & bit) != 0) events_.dead(tile, address);
+    page.values[address % kPage] = value;
+    page.defined |= bit;
+    page.is_read &= ~bit;
   }
 
   /// Makes a range undefined; reports what was not read.
@@ -401,15 +434,16 @@ class Memory {
       ++last;
     }
     bytes_ -= (last - begin) * sizeof(Extent);
-    buffer.extents.erase(buffer.extents.begin() + static_cast<std::ptrdiff_t>(begin), buffer.extents.begin() + static_cast<std::ptrdiff_t>(last));
-    for (auto entry = page_position(buffer, first / kFlags); entry != buffer.pages.end() && entry->first * kFlags < end; ++entry) {
-      const std::uint32_t low = std::max(first, entry->first * kFlags);
-      const std::uint32_t count = std::min(end, (entry->first + 1) * kFlags) - low;
-      Page& page = *entry->second;
-      if (!page.defined.any(low % kFlags, count)) continue;
-      check_read(tile, page, entry->first, low % kFlags, count);
-      page.defined.reset_range(low % kFlags, count);
-      page.is_read.reset_range(low % kFlags, count);
+    buffer.extents.erase(buffer.extents.begin() + static_cast<std::ptrdiff_t>(begin),
+                         buffer.extents.begin() + static_cast<std::ptrdiff_t>(last));
+    for (std::uint32_t address = first; address < end;) {
+      const std::uint32_t count = std::min(end - address, kPage - address % kPage);
+      if (Page* page = page_of(buffer, address)) {
+        const std::uint64_t gone = mask(address % kPage, count);
+        check_read(tile, *page, address - address % kPage, gone);
+        page->defined &= ~gone;
+      }
+      address += count;
     }
   }
 
@@ -423,7 +457,8 @@ class Memory {
 
   MemoryEvents& events_;
   std::uint64_t bytes_ = 0;
-  SparseTable<Tile> tiles_;  // destroyed before bytes_, which it counts down
+  std::vector<Block*> free_blocks_;
+  SparseTable<Tile> tiles_;
 };
 
 }  // namespace danaus::program

@@ -1,11 +1,13 @@
 // verify: the static survey, then the proof run.
 //
-// The proof executes the program over a prime field with random weights and data, next to a reference that evaluates the intent
-// graph. Two polynomials that differ agree at a random point with a chance below degree / 2^61, so equal values mean equal
-// functions. Every driven row is compared with the stage input that its cells expect, every output with the graph's.
+// The proof executes the program over a prime field with random weights and data, next to a reference that evaluates
+// the intent graph. Two polynomials that differ agree at a random point with a chance below degree / 2^61, so equal
+// values mean equal functions. Every driven row is compared with the stage input that its cells expect, every output
+// with the graph's.
 //
-// It runs min(n, slots + 1) tokens: damage to a register shows at the second token, and every slot is used twice. If a pass over the code
-// is very large, fewer, but two. KV regions start with a few random entries whatever the program says, so that positions and
+// It runs min(n, slots + 1) tokens: damage to a register shows at the second token, and every slot is used twice. Small
+// programs run more, up to 64, very large ones fewer, but two; the survey looks for collisions of addresses in the
+// tokens that are left. KV regions start with a few random entries whatever the program says, so that positions and
 // entries differ from token numbers; the room for them is checked by the survey.
 #include "danaus/program/verify.h"
 
@@ -23,16 +25,9 @@
 namespace danaus::program {
 namespace {
 
-constexpr std::uint32_t kMostTokens = 64;
-constexpr std::uint64_t kEnoughWork = std::uint64_t{1} << 34;  ///< elements: beyond it two tokens have to do
-constexpr std::uint64_t kMostValues = std::uint64_t{1} << 27;  ///< elements of all node values and stage inputs of all tokens
+constexpr std::uint64_t kMostValues = std::uint64_t{1}
+                                      << 27;  ///< elements of all node values and stage inputs of all tokens
 constexpr std::uint32_t kProofStart = 3;
-
-std::uint32_t proof_tokens(const Survey& survey) {
-  std::uint32_t tokens = std::min({survey.tokens, survey.slots + 1, kMostTokens});
-  while (tokens > 2 && tokens * survey.work > kEnoughWork) --tokens;
-  return tokens;
-}
 
 /// Elements that the reference holds for a token.
 std::uint64_t values_of(const Graph& graph) {
@@ -47,11 +42,19 @@ std::uint64_t values_of(const Graph& graph) {
 
 class Proof : private ExecutionObserver<std::uint64_t> {
  public:
-  Proof(const Program& program, const Images& images, const Survey& survey, const VerifyOptions& options, std::uint32_t tokens, Faults& faults)
-      : program_(program), survey_(survey), tokens_(tokens), faults_(faults), arithmetic_(options.seed),
-        weights_(program.intent, options.seed, options.full_weights), data_(options.seed),
-        reference_(program.intent, arithmetic_, weights_, data_, {.tokens = tokens, .start = kProofStart, .keep_stage_inputs = true}),
-        interpreter_(program, images, survey, arithmetic_, weights_, data_, {.tokens = tokens, .start = kProofStart}, faults) {}
+  Proof(const Program& program, const Images& images, const Survey& survey, const VerifyOptions& options,
+        std::uint32_t tokens, Faults& faults)
+      : program_(program),
+        survey_(survey),
+        tokens_(tokens),
+        faults_(faults),
+        arithmetic_(options.seed),
+        weights_(program.intent, options.seed, options.full_weights),
+        data_(options.seed),
+        reference_(program.intent, arithmetic_, weights_, data_,
+                   {.tokens = tokens, .start = kProofStart, .keep_stage_inputs = true}),
+        interpreter_(program, images, survey, arithmetic_, weights_, data_, {.tokens = tokens, .start = kProofStart},
+                     faults) {}
 
   std::uint64_t run() {
     interpreter_.run(this);
@@ -71,13 +74,18 @@ class Proof : private ExecutionObserver<std::uint64_t> {
   }
 
   void report(const Piece& piece, std::span<const std::uint64_t> expected, std::span<const std::uint64_t> x) {
-    const auto n = static_cast<std::uint32_t>(std::mismatch(expected.begin(), expected.end(), x.begin()).first - expected.begin());
+    const auto n =
+        static_cast<std::uint32_t>(std::mismatch(expected.begin(), expected.end(), x.begin()).first - expected.begin());
     const Node& node = program_.intent.at(piece.patch->node);
     const bool dense = node.structure.kind == Structure::Kind::dense;
-    faults_.add(Error("verify.row-value", Failure::check,
-                      fmt::format("row {} of array {} does not carry input {} of {}.{}, which its cells expect", piece.row + n,
-                                  index(piece.patch->array), piece.in_first + n, node.name, dense ? 'W' : piece.patch->stage == 0 ? 'R' : 'L'))
-                    .with_hint("a command before this one computed or addressed something wrong, or the source is wrong"));
+    faults_.add(
+        Error("verify.row-value", Failure::check,
+              fmt::format("row {} of array {} does not carry input {} of {}.{}, which its cells expect", piece.row + n,
+                          index(piece.patch->array), piece.in_first + n, node.name,
+                          dense                     ? 'W'
+                          : piece.patch->stage == 0 ? 'R'
+                                                    : 'L'))
+            .with_hint("a command before this one computed or addressed something wrong, or the source is wrong"));
   }
 
   /// A token's outputs, when it is done and, where no later token uses their place, again at the end.
@@ -89,18 +97,22 @@ class Proof : private ExecutionObserver<std::uint64_t> {
   void compare(std::uint32_t token, bool only_unused_places = false) {
     for (const Location& output : program_.outputs) {
       if (faults_.full()) return;
-      const auto place = [&](std::uint32_t t) { return output.address.offset + register_value(survey_.repeat, output.address.base, t); };
+      const auto place = [&](std::uint32_t t) {
+        return output.address.offset + register_value(survey_.repeat, output.address.base, t);
+      };
       bool reused = false;
       for (std::uint32_t later = token + 1; later < tokens_; ++later) reused = reused || place(later) == place(token);
       if (only_unused_places && reused) continue;
       const std::vector<std::uint64_t> found = interpreter_.look(output.tile, place(token), output.length);
-      const std::span<const std::uint64_t> expected = reference_.value(token, output.node).subspan(output.first, output.length);
+      const std::span<const std::uint64_t> expected =
+          reference_.value(token, output.node).subspan(output.first, output.length);
       const auto differs = std::mismatch(found.begin(), found.end(), expected.begin()).first;
       if (differs == found.end()) continue;
       const auto n = static_cast<std::uint32_t>(differs - found.begin());
-      faults_.add(Error("verify.output", Failure::check,
-                        fmt::format("element {} of the output '{}' is wrong for token {} (element {} of tile {})", output.first + n,
-                                    program_.intent.at(output.node).name, token, place(token) + n, index(output.tile))));
+      faults_.add(Error(
+          "verify.output", Failure::check,
+          fmt::format("element {} of the output '{}' is wrong for token {} (element {} of tile {})", output.first + n,
+                      program_.intent.at(output.node).name, token, place(token) + n, index(output.tile))));
     }
   }
 
@@ -124,8 +136,9 @@ VerifyReport verify(const Program& program, const VerifyOptions& options) {
   const Survey surveyed = survey(program, images, faults);
   report.buffer_used = surveyed.buffer_used;
   if (options.proof && surveyed.executable && !faults.full()) {
-    report.proof_tokens = proof_tokens(surveyed);
-    if (surveyed.work > kMostWork / report.proof_tokens || values_of(program.intent) > kMostValues / report.proof_tokens)
+    report.proof_tokens = surveyed.proof_tokens;
+    if (surveyed.work > kMostWork / report.proof_tokens ||
+        values_of(program.intent) > kMostValues / report.proof_tokens)
       faults.add(Error("verify.proof-size", Failure::unsupported, "the program is too large for a proof run"));
     else
       report.commands = Proof(program, images, surveyed, options, report.proof_tokens, faults).run();

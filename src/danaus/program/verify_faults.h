@@ -29,7 +29,6 @@ class Faults {
   /// It makes no sense to go on.
   void stop() { stopped_ = true; }
   bool empty() const { return errors_.empty(); }
-  std::size_t size() const { return errors_.size(); }
   std::vector<Error> take() { return std::move(errors_); }
 
  private:

@@ -1,10 +1,10 @@
 // The static checks, table by table and then command by command.
 //
-// Addresses are affine in (element, run, register) and registers are 0 up to a known maximum, so bounds are interval arithmetic
-// over all iterations. Coverage is a fingerprint: the rectangle of inputs [f, f+n) and outputs [g, g+m) has the value
-// (x^f + ... + x^(f+n-1)) (y^g + ... + y^(g+m-1)) for random x, y of the prime field, and the sum over everything that is read
-// equals the sum over all blocks (up to a chance of 2^-36) only if every weight is read once: a polynomial identity in O(1) per
-// rectangle. Which weight it is, is counted only when the fingerprints differ.
+// Addresses are affine in (element, run, register) and registers are 0 up to a known maximum, so bounds are interval
+// arithmetic over all iterations. Coverage is a fingerprint: the rectangle of inputs [f, f+n) and outputs [g, g+m) has
+// the value (x^f + ... + x^(f+n-1)) (y^g + ... + y^(g+m-1)) for random x, y of the prime field, and the sum over
+// everything that is read equals the sum over all blocks (up to a chance of 2^-36) only if every weight is read once: a
+// polynomial identity in O(1) per rectangle. Which weight it is, is counted only when the fingerprints differ.
 #include "danaus/program/verify_survey.h"
 
 #include <fmt/format.h>
@@ -20,7 +20,8 @@
 namespace danaus::program {
 namespace {
 
-constexpr std::uint32_t kKeep = std::numeric_limits<std::uint32_t>::max();  // a tile that is looked at after the last command
+constexpr std::uint32_t kKeep =
+    std::numeric_limits<std::uint32_t>::max();  // a tile that is looked at after the last command
 
 /// b^f + ... + b^(f+n-1), times (b - 1), for exponents of 25 bits.
 class Powers {
@@ -32,7 +33,9 @@ class Powers {
       base = field::power(base, kDigit);
     }
   }
-  std::uint64_t range(std::uint64_t first, std::uint64_t count) const { return field::subtract(power(first + count), power(first)); }
+  std::uint64_t range(std::uint64_t first, std::uint64_t count) const {
+    return field::subtract(power(first + count), power(first));
+  }
 
  private:
   static constexpr std::size_t kDigit = 512;
@@ -56,10 +59,25 @@ std::uint64_t largest_register(const Repeat& repeat, std::uint8_t base, std::uin
   return modulus - std::gcd(step, modulus);  // every value is a multiple of their common divisor
 }
 
+/// How many tokens the proof executes: see verify.cpp.
+std::uint32_t proof_tokens(const Survey& survey) {
+  constexpr std::uint32_t kMostTokens = 64;
+  constexpr std::uint64_t kLittleWork = std::uint64_t{1} << 22;  // elements: a few milliseconds
+  constexpr std::uint64_t kMuchWork = std::uint64_t{1} << 34;
+  const std::uint32_t most = std::min(survey.tokens, kMostTokens);
+  std::uint32_t tokens = std::min(most, survey.slots + 1);
+  while (tokens > 2 && tokens * survey.work > kMuchWork) --tokens;
+  while (tokens < most && (tokens + 1) * survey.work <= kLittleWork) ++tokens;
+  return tokens;
+}
+
 class Surveyor {
  public:
   Surveyor(const Program& program, const Images& images, Faults& faults)
-      : program_(program), images_(images), faults_(faults), x_powers_(field::reduce(field::hash({0x78}))),
+      : program_(program),
+        images_(images),
+        faults_(faults),
+        x_powers_(field::reduce(field::hash({0x78}))),
         y_powers_(field::reduce(field::hash({0x79}))) {}
 
   Survey run() {
@@ -110,6 +128,13 @@ class Surveyor {
     return true;
   }
 
+  bool undecodable(std::uint32_t command, Error error) {
+    faults_.at_command(command);
+    broken(std::move(error));
+    faults_.at_no_command();
+    return false;
+  }
+
   std::uint64_t tiles() const { return program_.chip.tiles(); }
   bool check_tile(TileId tile) {
     if (index(tile) < tiles()) return true;
@@ -119,12 +144,17 @@ class Surveyor {
   bool check_config(ConfigId config, Config::Kind kind, std::string_view what) {
     const std::vector<Config>& configs = program_.intent.configs;
     if (index(config) < configs.size() && configs[index(config)].kind == kind) return true;
-    broken(Error("verify.config", Failure::check, fmt::format("configuration {} is not one for {}", index(config), what)));
+    broken(
+        Error("verify.config", Failure::check, fmt::format("configuration {} is not one for {}", index(config), what)));
     return false;
   }
   void use(TileId tile) { survey_.last_command.at(index(tile)) = command_ + 1; }
-  void check_range(std::uint64_t offset, std::uint64_t length, std::uint8_t base, std::string_view what);
-  void check_place(const Place& place, std::uint32_t length, std::uint32_t count, std::string_view what);
+  void check_later_tokens();
+  void check_range(TileId tile, std::uint64_t offset, std::uint64_t length, std::uint8_t base, std::string_view what);
+  /// The addresses of a place, without the register, as [first, second); checked.
+  std::pair<std::uint64_t, std::uint64_t> check_place(TileId tile, const Place& place, std::uint32_t length,
+                                                      std::uint32_t count, std::string_view what);
+  void note_addresses(TileId tile, std::uint64_t first, std::uint64_t end, std::uint8_t base);
   void check_distinct(const Place& place, std::uint32_t length, std::uint32_t count);
 
   const Program& program_;
@@ -132,19 +162,40 @@ class Surveyor {
   Faults& faults_;
   Survey survey_;
   std::uint32_t command_ = 0;
-  const Loop* loop_ = nullptr;                     ///< that contains the current command
+  /// The addresses that a tile's commands and locations form with one base register, before it is added.
+  struct Extent {
+    std::uint64_t first = kNever;
+    std::uint64_t end = 0;
+    bool works = false;  ///< also outside inputs and outputs, which are compared one by one
+  };
+  /// Where an input or output of the first token lies.
+  struct TokenPlace {
+    TileId tile{};
+    std::uint8_t base = 0;
+    std::uint64_t first = 0;
+    std::uint64_t end = 0;
+    auto operator<=>(const TokenPlace&) const = default;
+  };
+  static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
+
+  SparseTable<std::array<Extent, 4>> extents_;  ///< by tile; only if there are several tokens
+  std::vector<TokenPlace> places_;              ///< sorted
+  std::array<bool, 4> grows_{};                 ///< registers that some loop counts without a modulus
+  bool in_code_ = false;
+  const Loop* loop_ = nullptr;                       ///< that contains the current command
   std::array<std::uint64_t, 4> largest_register_{};  ///< of the current loop
   Activation activation_;
   Powers x_powers_, y_powers_;
-  std::vector<std::uint64_t> fingerprints_;        ///< node * 2 + stage: of what is read
-  std::vector<std::uint64_t> appended_;            ///< per KV region
+  std::vector<std::uint64_t> fingerprints_;  ///< node * 2 + stage: of what is read
+  std::vector<std::uint64_t> appended_;      ///< per KV region
 };
 
 bool Surveyor::check_tables() {
   const ChipShape& chip = program_.chip;
-  if (chip.rows < 1 || chip.rows > 1024 || chip.cols < 1 || chip.cols > 1024 || chip.arrays_per_tile < 1 || chip.buffer > 1u << 24) {
-    out_of_bounds(fmt::format("a chip of {}x{} arrays, {} in a tile of {} elements is not possible", chip.rows, chip.cols,
-                              chip.arrays_per_tile, chip.buffer));
+  if (chip.rows < 1 || chip.rows > 1024 || chip.cols < 1 || chip.cols > 1024 || chip.arrays_per_tile < 1 ||
+      chip.buffer > 1u << 24) {
+    out_of_bounds(fmt::format("a chip of {}x{} arrays, {} in a tile of {} elements is not possible", chip.rows,
+                              chip.cols, chip.arrays_per_tile, chip.buffer));
     return false;
   }
   if (Result<void> valid = validate(program_.intent); !valid) {
@@ -173,7 +224,8 @@ bool Surveyor::check_tables() {
       const Config& config = program_.intent.configs[index(node.configs[stage])];
       if (config.adc_bits >= 1 && config.adc_bits <= 24 && config.dac_bits >= 1 && config.dac_bits <= 16) continue;
       faults_.add(Error("verify.adc-range", Failure::check,
-                        fmt::format("{} has {} DAC bits and {} ADC bits", stage_name(node, stage), config.dac_bits, config.adc_bits))
+                        fmt::format("{} has {} DAC bits and {} ADC bits", stage_name(node, stage), config.dac_bits,
+                                    config.adc_bits))
                       .with_hint("1 to 16 DAC bits and 1 to 24 ADC bits are possible"));
     }
   }
@@ -191,26 +243,28 @@ bool Surveyor::check_loops() {
   bool open = false;
   bool halted = false;
   for (std::uint32_t command = 0; command < size; ++command) {
-    // Only the opcode is needed of most commands, so look before decoding.
-    const Result<Command> decoded = decode(program_.code[command]);
-    if (!decoded) {
-      faults_.at_command(command);
-      broken(decoded.error());
-      faults_.at_no_command();
-      return false;
-    }
-    if (const Repeat* repeat = std::get_if<Repeat>(&*decoded)) {
-      if (open) return bad(command, "loops do not nest");
-      open = true;
-      survey_.loops.push_back({.begin = command, .end = 0, .repeat = *repeat});
-    } else if (std::holds_alternative<End>(*decoded)) {
-      if (!open) return bad(command, "'end' without 'rep'");
-      open = false;
-      survey_.loops.back().end = command;
-    } else if (std::holds_alternative<Halt>(*decoded)) {
-      if (open) return bad(command, "'halt' inside a loop");
-      if (command + 1 != size) return bad(command, "commands after 'halt'");
-      halted = true;
+    constexpr std::uint64_t kRep = 5, kEnd = 6, kHalt = 7;  // opcodes, see README.md; other commands do not matter here
+    switch (program_.code[command].words[0] & 0xff) {
+      case kRep: {
+        if (open) return bad(command, "loops do not nest");
+        open = true;
+        const Result<Command> decoded = decode(program_.code[command]);
+        if (!decoded) return undecodable(command, decoded.error());
+        survey_.loops.push_back({.begin = command, .end = 0, .repeat = std::get<Repeat>(*decoded)});
+        break;
+      }
+      case kEnd:
+        if (!open) return bad(command, "'end' without 'rep'");
+        open = false;
+        survey_.loops.back().end = command;
+        break;
+      case kHalt:
+        if (open) return bad(command, "'halt' inside a loop");
+        if (command + 1 != size) return bad(command, "commands after 'halt'");
+        halted = true;
+        break;
+      default:
+        break;
     }
   }
   if (!halted) {
@@ -220,11 +274,14 @@ bool Surveyor::check_loops() {
   for (const Loop& loop : survey_.loops) {
     const Repeat& first = survey_.loops.front().repeat;
     if (loop.repeat.n != first.n)
-      return bad(loop.begin, fmt::format("this loop has {} iterations, the first one {}: every loop passes over all tokens", loop.repeat.n, first.n));
+      return bad(loop.begin,
+                 fmt::format("this loop has {} iterations, the first one {}: every loop passes over all tokens",
+                             loop.repeat.n, first.n));
     for (std::uint8_t base = 1; base < 4; ++base) {
       const std::uint64_t step = loop.repeat.step[base - 1], modulus = loop.repeat.modulus[base - 1];
       if (step != 0 && modulus != 0)
-        survey_.slots = std::max<std::uint32_t>(survey_.slots, static_cast<std::uint32_t>(modulus / std::gcd(step, modulus)));
+        survey_.slots =
+            std::max<std::uint32_t>(survey_.slots, static_cast<std::uint32_t>(modulus / std::gcd(step, modulus)));
     }
   }
   if (!survey_.loops.empty()) {
@@ -239,8 +296,11 @@ bool Surveyor::check_loops() {
   for (const Sink& sink : program_.sinks) named[sink.address.base & 3] = true;
   for (const Loop& loop : survey_.loops) {
     for (std::uint8_t base = 1; base < 4; ++base) {
-      if (named[base] && (loop.repeat.step[base - 1] != survey_.repeat.step[base - 1] || loop.repeat.modulus[base - 1] != survey_.repeat.modulus[base - 1]))
-        return bad(loop.begin, fmt::format("register {} says where inputs, outputs or sinks are, but this loop counts it differently from the first", base));
+      if (named[base] && (loop.repeat.step[base - 1] != survey_.repeat.step[base - 1] ||
+                          loop.repeat.modulus[base - 1] != survey_.repeat.modulus[base - 1]))
+        return bad(loop.begin, fmt::format("register {} says where inputs, outputs or sinks are, but this loop counts "
+                                           "it differently from the first",
+                                           base));
     }
   }
   return true;
@@ -251,9 +311,12 @@ void Surveyor::check_images() {
   const auto order = [](const Patch& p) { return std::tuple(p.array, p.row, p.column); };
   for (std::size_t p = 0; p < program_.patches.size() && !faults_.full(); ++p) {
     const Patch& patch = program_.patches[p];
-    const auto where = [&] { return fmt::format("patch {} (array {}, row {}, column {})", p, index(patch.array), patch.row, patch.column); };
+    const auto where = [&] {
+      return fmt::format("patch {} (array {}, row {}, column {})", p, index(patch.array), patch.row, patch.column);
+    };
     if (p > 0 && order(patch) < order(program_.patches[p - 1])) {
-      broken(Error("verify.image", Failure::check, where() + " is out of order: patches are sorted by array, row and column"));
+      broken(Error("verify.image", Failure::check,
+                   where() + " is out of order: patches are sorted by array, row and column"));
       return;
     }
     if (index(patch.array) >= chip.arrays) {
@@ -261,16 +324,20 @@ void Surveyor::check_images() {
       continue;
     }
     if (patch.row + std::uint32_t{patch.rows} > chip.rows || patch.column + std::uint32_t{patch.columns} > chip.cols) {
-      out_of_bounds(fmt::format("{}: {}x{} cells reach beyond an array of {}x{}", where(), patch.rows, patch.columns, chip.rows, chip.cols));
+      out_of_bounds(fmt::format("{}: {}x{} cells reach beyond an array of {}x{}", where(), patch.rows, patch.columns,
+                                chip.rows, chip.cols));
       continue;
     }
-    const bool linear = index(patch.node) < program_.intent.nodes.size() && program_.intent.at(patch.node).kind == NodeKind::linear;
+    const bool linear =
+        index(patch.node) < program_.intent.nodes.size() && program_.intent.at(patch.node).kind == NodeKind::linear;
     if (linear && locate(program_.intent.at(patch.node).structure, patch)) continue;
-    broken(Error("verify.image", Failure::check,
-                 linear ? fmt::format("{}: {}x{} cells from input {} (step {}) to output {} (step {}) do not lie in one block of {}", where(),
-                                      patch.rows, patch.columns, patch.in_first, patch.in_step, patch.out_first, patch.out_step,
-                                      stage_name(program_.intent.at(patch.node), patch.stage))
-                        : where() + " belongs to no linear operator"));
+    broken(Error(
+        "verify.image", Failure::check,
+        linear ? fmt::format(
+                     "{}: {}x{} cells from input {} (step {}) to output {} (step {}) do not lie in one block of {}",
+                     where(), patch.rows, patch.columns, patch.in_first, patch.in_step, patch.out_first, patch.out_step,
+                     stage_name(program_.intent.at(patch.node), patch.stage))
+               : where() + " belongs to no linear operator"));
   }
   if (!survey_.executable) return;
   for (const ArrayId array : images_.arrays()) {
@@ -278,32 +345,38 @@ void Surveyor::check_images() {
     const auto overlap = find_overlap(patches);
     if (!overlap) continue;
     const Patch &a = patches[overlap->first], &b = patches[overlap->second];
-    broken(Error("verify.overlap", Failure::check,
-                 fmt::format("array {}: the patch of {} at row {}, column {} lies on the one of {} at row {}, column {}", index(array),
-                             stage_name(program_.intent.at(b.node), b.stage), b.row, b.column,
-                             stage_name(program_.intent.at(a.node), a.stage), a.row, a.column)));
+    broken(
+        Error("verify.overlap", Failure::check,
+              fmt::format("array {}: the patch of {} at row {}, column {} lies on the one of {} at row {}, column {}",
+                          index(array), stage_name(program_.intent.at(b.node), b.stage), b.row, b.column,
+                          stage_name(program_.intent.at(a.node), a.stage), a.row, a.column)));
     if (faults_.full()) return;
   }
 }
 
-void Surveyor::check_range(std::uint64_t offset, std::uint64_t length, std::uint8_t base, std::string_view what) {
+void Surveyor::check_range(TileId tile, std::uint64_t offset, std::uint64_t length, std::uint8_t base,
+                           std::string_view what) {
   const std::uint64_t end = offset + length + largest_register_[base];
   if (length != 0 && end <= program_.chip.buffer) {
     survey_.buffer_used = std::max(survey_.buffer_used, static_cast<std::uint32_t>(end));
+    note_addresses(tile, offset, offset + length, base);
     return;
   }
-  out_of_bounds(fmt::format("{} reaches element {} of a buffer of {}", what, end == 0 ? 0 : end - 1, program_.chip.buffer));
+  out_of_bounds(
+      fmt::format("{} reaches element {} of a buffer of {}", what, end == 0 ? 0 : end - 1, program_.chip.buffer));
 }
 
 void Surveyor::check_intent() {
   if (!survey_.loops.empty()) {
-    for (std::uint8_t base = 1; base < 4; ++base) largest_register_[base] = largest_register(survey_.repeat, base, survey_.tokens);
+    for (std::uint8_t base = 1; base < 4; ++base)
+      largest_register_[base] = largest_register(survey_.repeat, base, survey_.tokens);
   }
   check_locations(program_.inputs, true);
   check_locations(program_.outputs, false);
   check_constants();
   for (const Sink& sink : program_.sinks) {
-    if (check_tile(sink.tile)) check_range(sink.address.offset, sink.length, sink.address.base & 3, "a sink");
+    if (check_tile(sink.tile))
+      check_range(sink.tile, sink.address.offset, sink.length, sink.address.base & 3, "a sink");
   }
   if (!program_.kv.empty()) survey_.start = program_.kv.front().start;
   std::vector<bool> used(program_.kv.size());
@@ -312,7 +385,8 @@ void Surveyor::check_intent() {
     for (std::uint32_t head = 0; head < node.kv_heads; ++head) {
       const std::uint64_t number = std::uint64_t{index(node.kv_first)} + head;
       const auto bad = [&](std::string_view text) {
-        broken(Error("verify.intent", Failure::check, fmt::format("KV region {} of '{}': {}", number, node.name, text)));
+        broken(
+            Error("verify.intent", Failure::check, fmt::format("KV region {} of '{}': {}", number, node.name, text)));
       };
       if (number >= program_.kv.size()) {
         bad("there is no such region");
@@ -321,7 +395,8 @@ void Surveyor::check_intent() {
       const KvRegion& region = program_.kv[number];
       if (used[number]) bad("it belongs to another head or node already");
       used[number] = true;
-      if (region.size != node.head_size || region.queries != node.query_heads / node.kv_heads) bad("its shape is not that of the heads");
+      if (region.size != node.head_size || region.queries != node.query_heads / node.kv_heads)
+        bad("its shape is not that of the heads");
       if (region.start != survey_.start) bad("it starts at another position than the other regions");
     }
   }
@@ -332,7 +407,9 @@ void Surveyor::check_intent() {
 void Surveyor::check_locations(const std::vector<Location>& locations, bool inputs) {
   const Graph& graph = program_.intent;
   std::vector<Location> sorted = locations;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Location& a, const Location& b) { return std::pair(a.node, a.first) < std::pair(b.node, b.first); });
+  std::stable_sort(sorted.begin(), sorted.end(), [](const Location& a, const Location& b) {
+    return std::pair(a.node, a.first) < std::pair(b.node, b.first);
+  });
   std::vector<bool> wanted(graph.nodes.size());
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) wanted[n] = inputs && graph.nodes[n].kind == NodeKind::input;
   for (const NodeId output : graph.outputs) {
@@ -341,24 +418,29 @@ void Surveyor::check_locations(const std::vector<Location>& locations, bool inpu
   std::vector<std::uint64_t> covered(graph.nodes.size());
   for (const Location& location : sorted) {
     if (index(location.node) >= graph.nodes.size() || !wanted[index(location.node)]) {
-      broken(Error("verify.intent", Failure::check, fmt::format("a location is for node {}, which is no {}", index(location.node), inputs ? "input" : "output")));
+      broken(Error(
+          "verify.intent", Failure::check,
+          fmt::format("a location is for node {}, which is no {}", index(location.node), inputs ? "input" : "output")));
       return;
     }
     const Node& node = graph.at(location.node);
-    const std::string what = fmt::format("elements {} to {} of '{}'", location.first, std::uint64_t{location.first} + location.length - 1, node.name);
+    const std::string what = fmt::format("elements {} to {} of '{}'", location.first,
+                                         std::uint64_t{location.first} + location.length - 1, node.name);
     if (location.first + std::uint64_t{location.length} > node.size || location.length == 0)
       return broken(Error("verify.intent", Failure::check, fmt::format("{}: it has {} elements", what, node.size)));
     if (location.first != covered[index(location.node)])
       return broken(Error("verify.intent", Failure::check,
-                          fmt::format("{} come after element {}: every element has one location", what, covered[index(location.node)])));
+                          fmt::format("{} come after element {}: every element has one location", what,
+                                      covered[index(location.node)])));
     covered[index(location.node)] += location.length;
-    if (check_tile(location.tile)) check_range(location.address.offset, location.length, location.address.base & 3, what);
+    if (check_tile(location.tile))
+      check_range(location.tile, location.address.offset, location.length, location.address.base & 3, what);
   }
   for (std::size_t n = 0; n < wanted.size(); ++n) {
     if (wanted[n] && covered[n] != graph.nodes[n].size)
       return broken(Error("verify.intent", Failure::check,
-                          fmt::format("the {} '{}' has {} elements, {} have a location", inputs ? "input" : "output", graph.nodes[n].name,
-                                      graph.nodes[n].size, covered[n])));
+                          fmt::format("the {} '{}' has {} elements, {} have a location", inputs ? "input" : "output",
+                                      graph.nodes[n].name, graph.nodes[n].size, covered[n])));
   }
 }
 
@@ -367,11 +449,7 @@ void Surveyor::check_constants() {
   std::unordered_map<std::string_view, std::vector<std::pair<std::uint64_t, std::uint64_t>>> ranges;  // looked up only
   for (const Constant& constant : program_.constants) {
     const std::string what = fmt::format("the constant '{}'", constant.name);
-    if (check_tile(constant.tile)) {
-      const std::array<std::uint64_t, 4> registers = std::exchange(largest_register_, {});
-      check_range(constant.offset, constant.length, 0, what);
-      largest_register_ = registers;
-    }
+    if (check_tile(constant.tile)) check_range(constant.tile, constant.offset, constant.length, 0, what);
     ranges[constant.name].emplace_back(constant.first, std::uint64_t{constant.first} + constant.length);
   }
   for (auto& [name, list] : ranges) std::sort(list.begin(), list.end());
@@ -384,12 +462,14 @@ void Surveyor::check_constants() {
       }
     }
     if (covered < node.size)
-      broken(Error("verify.intent", Failure::check, fmt::format("node '{}' needs {} elements of the constant '{}', element {} is nowhere", node.name, node.size, node.constant, covered)));
+      broken(Error("verify.intent", Failure::check,
+                   fmt::format("node '{}' needs {} elements of the constant '{}', element {} is nowhere", node.name,
+                               node.size, node.constant, covered)));
   }
 }
 
-/// Inputs, outputs and constants keep clear of each other for all tokens; only an output may use the place of the same output of
-/// an earlier token.
+/// Inputs, outputs and constants keep clear of each other for all tokens; only an output may use the place of the same
+/// output of an earlier token.
 void Surveyor::check_distances() {
   struct Range {
     TileId tile{};
@@ -401,30 +481,37 @@ void Surveyor::check_distances() {
   };
   constexpr std::size_t kMostRanges = std::size_t{1} << 21;
   const std::size_t lines = program_.inputs.size() + program_.outputs.size();
-  const std::size_t tokens = std::min<std::size_t>(survey_.tokens, std::max<std::size_t>(2, kMostRanges / std::max<std::size_t>(1, lines)));
+  const std::size_t tokens =
+      std::min<std::size_t>(survey_.tokens, std::max<std::size_t>(2, kMostRanges / std::max<std::size_t>(1, lines)));
   std::vector<Range> ranges;
   std::size_t line = 0;
   for (const Constant& constant : program_.constants)
-    ranges.push_back({constant.tile, constant.offset, std::uint64_t{constant.offset} + constant.length, ++line, false, constant.name});
+    ranges.push_back({constant.tile, constant.offset, std::uint64_t{constant.offset} + constant.length, ++line, false,
+                      constant.name});
   for (const auto* list : {&program_.inputs, &program_.outputs}) {
     for (const Location& location : *list) {
       ++line;
       for (std::uint32_t token = 0; token < tokens; ++token) {
-        const std::uint64_t first = std::uint64_t{location.address.offset} + register_value(survey_.repeat, location.address.base & 3, token);
-        ranges.push_back({location.tile, first, first + location.length, line, list == &program_.outputs, program_.intent.at(location.node).name});
+        const std::uint64_t first =
+            std::uint64_t{location.address.offset} + register_value(survey_.repeat, location.address.base & 3, token);
+        ranges.push_back({location.tile, first, first + location.length, line, list == &program_.outputs,
+                          program_.intent.at(location.node).name});
       }
     }
   }
   const auto key = [](const Range& range) { return std::tuple(range.tile, range.first, range.line); };
   std::sort(ranges.begin(), ranges.end(), [&](const Range& a, const Range& b) { return key(a) < key(b); });
-  ranges.erase(std::unique(ranges.begin(), ranges.end(), [&](const Range& a, const Range& b) { return a.output && key(a) == key(b); }), ranges.end());
+  ranges.erase(std::unique(ranges.begin(), ranges.end(),
+                           [&](const Range& a, const Range& b) { return a.output && key(a) == key(b); }),
+               ranges.end());
   for (std::size_t n = 1; n < ranges.size(); ++n) {
     const Range &a = ranges[n - 1], &b = ranges[n];
     if (a.tile != b.tile || a.end <= b.first) continue;
-    return broken(Error("verify.intent", Failure::check,
-                        fmt::format("'{}' at elements {} to {} of tile {} overlaps '{}' at {} to {} (possibly of another token)", b.name,
-                                    b.first, b.end - 1, index(b.tile), a.name, a.first, a.end - 1))
-                      .with_hint("raise the step of the register, or move one of them"));
+    return broken(
+        Error("verify.intent", Failure::check,
+              fmt::format("'{}' at elements {} to {} of tile {} overlaps '{}' at {} to {} (possibly of another token)",
+                          b.name, b.first, b.end - 1, index(b.tile), a.name, a.first, a.end - 1))
+            .with_hint("raise the step of the register, or move one of them"));
   }
 }
 
@@ -432,6 +519,17 @@ void Surveyor::check_distances() {
 // Commands
 
 void Surveyor::check_commands() {
+  for (const auto* list : {&program_.inputs, &program_.outputs}) {
+    for (const Location& location : *list)
+      places_.push_back({location.tile, location.address.base, location.address.offset,
+                         std::uint64_t{location.address.offset} + location.length});
+  }
+  std::sort(places_.begin(), places_.end());
+  for (const Loop& loop : survey_.loops) {
+    for (std::uint8_t base = 1; base < 4; ++base)
+      grows_[base] = grows_[base] || (loop.repeat.step[base - 1] != 0 && loop.repeat.modulus[base - 1] == 0);
+  }
+  in_code_ = true;
   fingerprints_.assign(program_.intent.nodes.size() * 2, 0);
   appended_.assign(program_.kv.size(), 0);
   largest_register_ = {};
@@ -440,28 +538,101 @@ void Surveyor::check_commands() {
   for (command_ = 0; command_ < size && !faults_.full(); ++command_) {
     if (next_loop < survey_.loops.size() && command_ == survey_.loops[next_loop].begin) {
       loop_ = &survey_.loops[next_loop++];
-      for (std::uint8_t base = 1; base < 4; ++base) largest_register_[base] = largest_register(loop_->repeat, base, survey_.tokens);
+      for (std::uint8_t base = 1; base < 4; ++base)
+        largest_register_[base] = largest_register(loop_->repeat, base, survey_.tokens);
     }
     faults_.at_command(command_);
-    std::visit([&](const auto& command) { check(command); }, decode_unchecked(program_.code[command_]));
+    const Result<Command> decoded = decode(program_.code[command_]);
+    if (!decoded) {
+      undecodable(command_, decoded.error());
+      return;
+    }
+    std::visit([&](const auto& command) { check(command); }, *decoded);
     if (loop_ && command_ == loop_->end) {
       loop_ = nullptr;
       largest_register_ = {};
     }
   }
   faults_.at_no_command();
-  if (faults_.full()) return;
+  if (!survey_.executable || faults_.full()) return;
   check_coverage();
   check_kv();
+  survey_.proof_tokens = proof_tokens(survey_);
+  if (survey_.proof_tokens < survey_.tokens) check_later_tokens();
 }
 
-void Surveyor::check_place(const Place& place, std::uint32_t length, std::uint32_t count, std::string_view what) {
+/// The proof runs few tokens. What a register without a modulus reaches in later ones must not be what something else
+/// uses, and tokens far apart must not share addresses. Conservative: whole ranges of addresses are compared, tile by
+/// tile.
+void Surveyor::check_later_tokens() {
+  struct Step {
+    std::uint64_t least = kNever;  ///< over the loops that count without a modulus
+    std::uint64_t most = 0;
+  };
+  std::array<Step, 4> steps;
+  std::array<std::uint64_t, 4> reach{};  // largest value
+  for (const Loop& loop : survey_.loops) {
+    for (std::uint8_t base = 1; base < 4; ++base) {
+      reach[base] = std::max(reach[base], largest_register(loop.repeat, base, survey_.tokens));
+      const std::uint64_t step = loop.repeat.step[base - 1];
+      if (step == 0 || loop.repeat.modulus[base - 1] != 0) continue;
+      steps[base].least = std::min(steps[base].least, step);
+      steps[base].most = std::max(steps[base].most, step);
+    }
+  }
+  const std::uint64_t proved = survey_.proof_tokens;
+  bool reported = false;
+  const auto bad = [&](std::uint32_t tile, std::uint8_t base, std::string_view what) {
+    reported = true;
+    broken(
+        Error("verify.loop", Failure::check,
+              fmt::format("register {} brings later tokens to elements of tile {} that {} use", base, tile, what))
+            .note(
+                fmt::format("{} of {} tokens are executed in the proof, the others must not collide by their addresses",
+                            proved, survey_.tokens))
+            .with_hint("keep the address ranges of the base registers apart, and those of one token within its step"));
+  };
+  extents_.for_each([&](std::uint32_t tile, std::array<Extent, 4>& extents) {
+    for (std::uint8_t base = 1; base < 4 && !reported; ++base) {
+      const Extent& own = extents[base];
+      if (steps[base].most == 0 || own.end == 0) continue;
+      if (own.works && own.end - own.first > steps[base].least * proved) return bad(tile, base, "tokens before them");
+      const std::uint64_t first = own.first + steps[base].least * proved;
+      const std::uint64_t end = own.end + steps[base].most * (survey_.tokens - 1);
+      for (std::uint8_t other = 0; other < 4; ++other) {
+        const Extent& theirs = extents[other];
+        if (other != base && theirs.end != 0 && theirs.first < end && first < theirs.end + reach[other])
+          return bad(tile, base,
+                     other == 0 ? "constants or addresses without register" : "addresses with another register");
+      }
+    }
+  });
+}
+
+std::pair<std::uint64_t, std::uint64_t> Surveyor::check_place(TileId tile, const Place& place, std::uint32_t length,
+                                                              std::uint32_t count, std::string_view what) {
   const std::int64_t inner = std::int64_t{length - 1} * place.element_stride;
   const std::int64_t outer = std::int64_t{count - 1} * place.run_stride;
   const std::int64_t first = place.offset + std::min<std::int64_t>(inner, 0) + std::min<std::int64_t>(outer, 0);
   const std::int64_t last = place.offset + std::max<std::int64_t>(inner, 0) + std::max<std::int64_t>(outer, 0);
-  if (first < 0) return out_of_bounds(fmt::format("the {} begins at element {} of a buffer", what, first));
-  check_range(static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(last - first + 1), place.base, fmt::format("the {}", what));
+  if (first < 0) {
+    out_of_bounds(fmt::format("{} begins at element {} of a buffer", what, first));
+    return {};
+  }
+  check_range(tile, static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(last - first + 1), place.base, what);
+  return {static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(last + 1)};
+}
+
+void Surveyor::note_addresses(TileId tile, std::uint64_t first, std::uint64_t end, std::uint8_t base) {
+  if (survey_.tokens == 1) return;
+  Extent& extent = extents_.at(index(tile))[base];
+  extent.first = std::min(extent.first, first);
+  extent.end = std::max(extent.end, end);
+  if (!grows_[base] || extent.works) return;
+  const auto after = std::upper_bound(places_.begin(), places_.end(), TokenPlace{tile, base, first, kNever});
+  const bool known = after != places_.begin() && std::prev(after)->tile == tile && std::prev(after)->base == base &&
+                     end <= std::prev(after)->end;
+  extent.works = in_code_ && !known;
 }
 
 /// No element is written twice by one command.
@@ -474,19 +645,23 @@ void Surveyor::check_distinct(const Place& place, std::uint32_t length, std::uin
     const std::uint64_t divisor = std::gcd(inner, outer);
     twice = outer / divisor < length && inner / divisor < count;
   }
-  if (twice) broken(Error("verify.dead", Failure::check, "the destination has an element twice: one of the two is lost"));
+  if (twice)
+    broken(Error("verify.dead", Failure::check, "the destination has an element twice: one of the two is lost"));
 }
 
 void Surveyor::check(const Mvm& mvm) {
   const ChipShape& chip = program_.chip;
   if (index(mvm.array) >= chip.arrays)
     return out_of_bounds(fmt::format("there is no array {}, the program has {}", index(mvm.array), chip.arrays));
-  if (mvm.rows.first >= chip.rows || mvm.rows.stride >= chip.rows || mvm.columns.first >= chip.cols || mvm.columns.stride >= chip.cols)
-    return out_of_bounds(fmt::format("a window begins (or has a stride) beyond the edge of a {}x{} array", chip.rows, chip.cols));
-  check_place(mvm.src, mvm.rows.length, mvm.rows.count, "source");
-  check_place(mvm.dst, mvm.columns.length, mvm.columns.count, "destination");
+  if (mvm.rows.first >= chip.rows || mvm.rows.stride >= chip.rows || mvm.columns.first >= chip.cols ||
+      mvm.columns.stride >= chip.cols)
+    return out_of_bounds(
+        fmt::format("a window begins (or has a stride) beyond the edge of a {}x{} array", chip.rows, chip.cols));
+  const TileId tile = program_.tile_of(mvm.array);
+  check_place(tile, mvm.src, mvm.rows.length, mvm.rows.count, "the source");
+  check_place(tile, mvm.dst, mvm.columns.length, mvm.columns.count, "the destination");
   check_distinct(mvm.dst, mvm.columns.length, mvm.columns.count);
-  use(program_.tile_of(mvm.array));
+  use(tile);
   const std::span<const Patch> patches = images_.of(mvm.array);
   survey_.work += mvm.rows.cells() + mvm.columns.cells() + patches.size() * mvm.rows.count * mvm.columns.count;
   if (too_large()) return;
@@ -500,18 +675,20 @@ void Surveyor::check_isolation(const Mvm& mvm) {
     switch (fault->kind) {
       case IsolationFault::Kind::mixed_column:
         faults_.add(Error("verify.isolation", Failure::check,
-                          fmt::format("column {} of array {} mixes an output of {} with one of {}", fault->cell, index(mvm.array),
-                                      stage_name(graph.at(fault->first->node), fault->first->stage),
+                          fmt::format("column {} of array {} mixes an output of {} with one of {}", fault->cell,
+                                      index(mvm.array), stage_name(graph.at(fault->first->node), fault->first->stage),
                                       stage_name(graph.at(fault->second->node), fault->second->stage)))
                         .with_hint("programmed cells on driven rows of a read column have to belong to one output"));
         break;
       case IsolationFault::Kind::idle_row:
         faults_.add(Error("verify.idle-row", Failure::check,
-                          fmt::format("row {} of array {} is driven, but no column that is read has a weight on it", fault->cell, index(mvm.array))));
+                          fmt::format("row {} of array {} is driven, but no column that is read has a weight on it",
+                                      fault->cell, index(mvm.array))));
         break;
       case IsolationFault::Kind::idle_column:
         faults_.add(Error("verify.idle-column", Failure::check,
-                          fmt::format("column {} of array {} is read, but has no weight on a driven row", fault->cell, index(mvm.array))));
+                          fmt::format("column {} of array {} is read, but has no weight on a driven row", fault->cell,
+                                      index(mvm.array))));
         break;
     }
   }
@@ -520,37 +697,48 @@ void Surveyor::check_isolation(const Mvm& mvm) {
     const std::uint32_t stage = piece.patch->stage;
     if (node.configs[stage] != mvm.config) {
       faults_.add(Error("verify.config", Failure::check,
-                        fmt::format("{} has configuration {}, the command says {}", stage_name(node, stage), index(node.configs[stage]), index(mvm.config))));
+                        fmt::format("{} has configuration {}, the command says {}", stage_name(node, stage),
+                                    index(node.configs[stage]), index(mvm.config))));
       break;
     }
     const BlockPart part = *locate(node.structure, *piece.patch);  // exists: the images are checked
-    const std::uint64_t output = std::uint64_t{part.block} * node.structure.block(stage, 0).out_count + part.first_output + (piece.column - piece.patch->column);
+    const std::uint64_t output = std::uint64_t{part.block} * node.structure.block(stage, 0).out_count +
+                                 part.first_output + (piece.column - piece.patch->column);
     std::uint64_t& fingerprint = fingerprints_[std::size_t{index(piece.patch->node)} * 2 + stage];
-    fingerprint = field::add(fingerprint, field::multiply(x_powers_.range(piece.in_first, piece.rows), y_powers_.range(output, piece.columns)));
+    fingerprint = field::add(fingerprint, field::multiply(x_powers_.range(piece.in_first, piece.rows),
+                                                          y_powers_.range(output, piece.columns)));
   }
 }
 
 void Surveyor::check(const Move& move) {
-  check_tile(move.from);
+  if (!check_tile(move.from)) return;
   if (index(move.config) != 0) check_config(move.config, Config::Kind::move, "moves");
   std::uint64_t targets = 1;
   if (!move.to_group) {
-    check_tile(TileId{move.to});
+    if (!check_tile(TileId{move.to})) return;
   } else if (move.to >= program_.groups.size()) {
     return out_of_bounds(fmt::format("there is no group {}, the program has {}", move.to, program_.groups.size()));
   } else {
     targets = program_.groups[move.to].members.size();
-    if (move.deal && targets != move.count) return out_of_bounds(fmt::format("{} runs are dealt to {} members", move.count, targets));
+    if (targets == 0) return out_of_bounds(fmt::format("group {} has no members", move.to));
+    if (move.deal && targets != move.count)
+      return out_of_bounds(fmt::format("{} runs are dealt to {} members", move.count, targets));
   }
-  check_place(move.src, move.length, move.count, "source");
-  check_place(move.dst, move.length, move.deal ? 1 : move.count, "destination");
+  check_place(move.from, move.src, move.length, move.count, "the source");
+  const TileId one{move.to};
+  const std::span<const TileId> members =
+      move.to_group ? std::span<const TileId>(program_.groups[move.to].members) : std::span(&one, 1);
+  const auto [first, end] =
+      check_place(members.front(), move.dst, move.length, move.deal ? 1 : move.count, "the destination");
   check_distinct(move.dst, move.length, move.deal ? 1 : move.count);
   if (!survey_.executable) return;
   survey_.work += std::uint64_t{move.length} * move.count * (move.deal ? 1 : targets);
   if (too_large()) return;
   use(move.from);
-  if (!move.to_group) return use(TileId{move.to});
-  for (const TileId member : program_.groups[move.to].members) use(member);
+  for (const TileId member : members) {
+    use(member);
+    note_addresses(member, first, end, move.dst.base);
+  }
 }
 
 void Surveyor::check(const Vec& vec) {
@@ -559,11 +747,12 @@ void Surveyor::check(const Vec& vec) {
   if (vec.op == VecOp::rope && check_config(vec.config, Config::Kind::rope, "rope")) {
     const std::uint32_t size = program_.intent.configs[index(vec.config)].size;
     if (vec.length != size)
-      broken(Error("verify.config", Failure::check, fmt::format("rope of {} elements with a configuration for {}", vec.length, size)));
+      broken(Error("verify.config", Failure::check,
+                   fmt::format("rope of {} elements with a configuration for {}", vec.length, size)));
   }
   for (std::uint32_t s = 0; s < source_count(vec.op); ++s)
-    check_range(vec.src[s].offset, source_length(vec.op, s, vec.length), vec.src[s].base, "a source");
-  check_range(vec.dst.offset, result_length(vec.op, vec.length), vec.dst.base, "the destination");
+    check_range(vec.tile, vec.src[s].offset, source_length(vec.op, s, vec.length), vec.src[s].base, "a source");
+  check_range(vec.tile, vec.dst.offset, result_length(vec.op, vec.length), vec.dst.base, "the destination");
   survey_.work += vec.length;
   use(vec.tile);
 }
@@ -578,14 +767,15 @@ void Surveyor::check(const Attend& attend) {
   if (too_large()) return;
   std::uint64_t previous = program_.kv.size();
   for (std::uint32_t token = 0; token < (moves ? iterations : 1); ++token) {
-    const std::uint64_t number = index(attend.region) + (moves ? register_value(loop_->repeat, attend.region_base, token) : 0);
+    const std::uint64_t number =
+        index(attend.region) + (moves ? register_value(loop_->repeat, attend.region_base, token) : 0);
     if (attend.append) appended_[number] += moves ? 1 : iterations;
     if (number == previous) continue;
     previous = number;
     const KvRegion& region = program_.kv[number];
     const std::uint64_t length = attend.append ? region.size : std::uint64_t{region.size} * region.queries;
-    check_range(attend.a.offset, length, attend.a.base, attend.append ? "the key" : "the queries");
-    check_range(attend.b.offset, length, attend.b.base, attend.append ? "the value" : "the destination");
+    check_range(region.tile, attend.a.offset, length, attend.a.base, attend.append ? "the key" : "the queries");
+    check_range(region.tile, attend.b.offset, length, attend.b.base, attend.append ? "the value" : "the destination");
     survey_.work += length;
     use(region.tile);
     if (!survey_.executable) return;
@@ -597,7 +787,8 @@ void Surveyor::check_kv() {
     const KvRegion& region = program_.kv[number];
     if (region.start + appended_[number] <= region.capacity) continue;
     broken(Error("verify.capacity", Failure::check,
-                 fmt::format("KV region {} holds {} entries, but starts with {} and gets {} more", number, region.capacity, region.start, appended_[number])));
+                 fmt::format("KV region {} holds {} entries, but starts with {} and gets {} more", number,
+                             region.capacity, region.start, appended_[number])));
   }
 }
 
@@ -624,7 +815,8 @@ void Surveyor::explain_coverage(std::size_t stage_number) {
   const auto stage = static_cast<std::uint32_t>(stage_number % 2);
   const Node& node = program_.intent.nodes[node_number];
   const Structure& structure = node.structure;
-  Error error("verify.coverage", Failure::check, fmt::format("not every weight of {} is read exactly once", stage_name(node, stage)));
+  Error error("verify.coverage", Failure::check,
+              fmt::format("not every weight of {} is read exactly once", stage_name(node, stage)));
   error.hint = "a weight may be missing from the images, or an activation is missing or doubled";
   constexpr std::uint64_t kMostCounts = std::uint64_t{1} << 24;
   std::vector<std::uint64_t> first_weight;  // per block
@@ -659,8 +851,9 @@ void Surveyor::explain_coverage(std::size_t stage_number) {
       for (std::uint64_t w = 0; w < size; ++w) {
         const std::uint32_t count = counts[first_weight[b] + w];
         if (count == 1) continue;
-        error.message = fmt::format("the weight of {} from input {} to output {} is read {} times for a token", stage_name(node, stage),
-                                    block.in_first + w / block.out_count, block.out_first + w % block.out_count * block.out_step, count);
+        error.message = fmt::format("the weight of {} from input {} to output {} is read {} times for a token",
+                                    stage_name(node, stage), block.in_first + w / block.out_count,
+                                    block.out_first + w % block.out_count * block.out_step, count);
         return faults_.add(std::move(error));
       }
     }
@@ -670,6 +863,8 @@ void Surveyor::explain_coverage(std::size_t stage_number) {
 
 }  // namespace
 
-Survey survey(const Program& program, const Images& images, Faults& faults) { return Surveyor(program, images, faults).run(); }
+Survey survey(const Program& program, const Images& images, Faults& faults) {
+  return Surveyor(program, images, faults).run();
+}
 
 }  // namespace danaus::program

@@ -28,15 +28,16 @@ inline std::uint32_t register_value(const Repeat& repeat, std::uint8_t base, std
 }
 
 struct Survey {
-  std::vector<Loop> loops;           ///< in order; all with the same number of iterations
-  Repeat repeat;                     ///< the registers for `at` and `sink` lines: those of the loops
-  std::uint32_t tokens = 1;          ///< iterations of every loop
-  std::uint32_t slots = 1;           ///< most different values that a register with a modulus takes
-  std::uint32_t start = 0;           ///< of every KV region
-  std::uint32_t buffer_used = 0;     ///< highest element address used + 1
-  std::uint64_t work = 0;            ///< elements touched in one pass over the code
+  std::vector<Loop> loops;                  ///< in order; all with the same number of iterations
+  Repeat repeat;                            ///< the registers for `at` and `sink` lines: those of the loops
+  std::uint32_t tokens = 1;                 ///< iterations of every loop
+  std::uint32_t slots = 1;                  ///< most different values that a register with a modulus takes
+  std::uint32_t start = 0;                  ///< of every KV region
+  std::uint32_t buffer_used = 0;            ///< highest element address used + 1
+  std::uint32_t proof_tokens = 1;           ///< iterations that the proof executes
+  std::uint64_t work = 0;                   ///< elements touched in one pass over the code
   SparseTable<std::uint32_t> last_command;  ///< by tile: the last command that uses it, + 1
-  bool executable = true;            ///< safe to execute (errors such as a missing activation do not matter)
+  bool executable = true;                   ///< safe to execute (errors such as a missing activation do not matter)
 };
 
 /// Elements that one pass over a program may touch: what can be verified in minutes.

@@ -1,5 +1,5 @@
-// Results -> JSON. Keys keep the order of the documents. Totals of time and energy are the sum, left to right, of the parts
-// that are printed, so that adding the parts of a document gives its total to the last bit.
+// Results -> JSON. Keys keep the order of the documents. Totals of time and energy are the sum, left to right, of the
+// parts that are printed, so that adding the parts of a document gives its total to the last bit.
 
 #include <nlohmann/json.hpp>
 
@@ -33,24 +33,33 @@ double sum(const Json& parts) {
 
 Json breakdown_ns(const machine::Breakdown& path) {
   const auto ns = [](chip::Picoseconds time) { return static_cast<double>(time) / 1000; };
-  return {{"input", ns(path.input)},     {"settle", ns(path.settle)},   {"adc", ns(path.adc)}, {"network", ns(path.network)},
-          {"digital", ns(path.digital)}, {"attention", ns(path.attention)}, {"wait", ns(path.wait)}};
+  return {{"input", ns(path.input)},     {"settle", ns(path.settle)},   {"adc", ns(path.adc)},
+          {"network", ns(path.network)}, {"digital", ns(path.digital)}, {"attention", ns(path.attention)},
+          {"wait", ns(path.wait)}};
 }
 
 Json breakdown_active_nj(const machine::Energy& energy) {
-  return {{"rows", energy.rows / 1000},       {"cells", energy.cells / 1000},     {"adc", energy.adc / 1000},
-          {"network", energy.network / 1000}, {"digital", energy.digital / 1000}, {"attention", energy.attention / 1000},
+  return {{"rows", energy.rows / 1000},       {"cells", energy.cells / 1000},
+          {"adc", energy.adc / 1000},         {"network", energy.network / 1000},
+          {"digital", energy.digital / 1000}, {"attention", energy.attention / 1000},
           {"buffer", energy.buffer / 1000}};
 }
 
 Json counts_json(const machine::Counts& counts) {
-  return {{"commands", counts.commands},         {"activations", counts.activations},
-          {"conversions", counts.conversions},   {"adc_rounds", counts.adc_rounds},
-          {"driven_rows", counts.driven_rows},   {"active_cells", counts.active_cells},
-          {"messages", counts.messages},         {"message_bits", counts.message_bits},
-          {"bit_hops", counts.bit_hops},         {"vector_ops", counts.vector_ops},
-          {"vector_elements", counts.vector_elements}, {"attention_macs", counts.attention_macs},
-          {"kv_bytes", counts.kv_bytes},         {"buffer_bytes", counts.buffer_bytes}};
+  return {{"commands", counts.commands},
+          {"activations", counts.activations},
+          {"conversions", counts.conversions},
+          {"adc_rounds", counts.adc_rounds},
+          {"driven_rows", counts.driven_rows},
+          {"active_cells", counts.active_cells},
+          {"messages", counts.messages},
+          {"message_bits", counts.message_bits},
+          {"bit_hops", counts.bit_hops},
+          {"vector_ops", counts.vector_ops},
+          {"vector_elements", counts.vector_elements},
+          {"attention_macs", counts.attention_macs},
+          {"kv_bytes", counts.kv_bytes},
+          {"buffer_bytes", counts.buffer_bytes}};
 }
 
 /// Latency, energy and their parts of a simulation.
@@ -108,8 +117,13 @@ Json to_json(const Error& error) {
 }
 
 Json layer_json(std::string_view name, const Structure& structure) {
-  return {{"name", name},         {"out", structure.out}, {"in", structure.in}, {"k", structure.k}, {"l", structure.l},
-          {"r", structure.r}, {"parameters", structure.parameters()}};
+  return {{"name", name},
+          {"out", structure.out},
+          {"in", structure.in},
+          {"k", structure.k},
+          {"l", structure.l},
+          {"r", structure.r},
+          {"parameters", structure.parameters()}};
 }
 
 }  // namespace
@@ -193,7 +207,8 @@ std::string error_json(const Error& error) {
 
 std::string progress_json(std::string_view event, std::string_view step, std::uint64_t done, std::uint64_t total,
                           std::optional<double> eta_s) {
-  const Json json = {{"event", event}, {"step", step}, {"done", done}, {"total", total}, {"eta_s", optional_number(eta_s)}};
+  const Json json = {
+      {"event", event}, {"step", step}, {"done", done}, {"total", total}, {"eta_s", optional_number(eta_s)}};
   return line(json);
 }
 

@@ -11,8 +11,9 @@
 #include "danaus/core/error.h"
 #include "danaus/pipeline/run.h"
 
-/// Results as text for people and as JSON for programs. Every JSON document ends with a newline and holds whatever varies
-/// from run to run (time, host, threads, command line) under "provenance" and nowhere else. docs/formats.md lists the keys.
+/// Results as text for people and as JSON for programs. Every JSON document ends with a newline and holds whatever
+/// varies from run to run (time, host, threads, command line) under "provenance" and nowhere else. docs/formats.md
+/// lists the keys.
 namespace danaus::report {
 
 /// How a result came about.
@@ -21,8 +22,8 @@ struct Provenance {
   std::vector<std::string> command;  ///< the command line
   std::uint64_t seed = 1;
   int threads = 0;
-  std::string host;                  ///< system and machine
-  std::string time;                  ///< UTC, ISO 8601
+  std::string host;  ///< system and machine
+  std::string time;  ///< UTC, ISO 8601
   double wall_s = 0;
 };
 

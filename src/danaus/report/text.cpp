@@ -1,4 +1,5 @@
-// Results -> text. The `run` table has one row per figure and two columns per map: the value and its ratio to the first map.
+// Results -> text. The `run` table has one row per figure and two columns per map: the value and its ratio to the first
+// map.
 
 #include <fmt/format.h>
 
@@ -66,15 +67,19 @@ std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
 
 std::string adc_rule(const chip::Chip& chip) {
   switch (chip.adc.rule) {
-    case chip::AdcRule::fixed: return fmt::format("{} bits", chip.adc.bits);
-    case chip::AdcRule::rows: return "bits by rows summed";
-    case chip::AdcRule::lossless: return "bits for lossless sums";
+    case chip::AdcRule::fixed:
+      return fmt::format("{} bits", chip.adc.bits);
+    case chip::AdcRule::rows:
+      return "bits by rows summed";
+    case chip::AdcRule::lossless:
+      return "bits for lossless sums";
   }
   return "";
 }
 
 std::string chip_line(const chip::Chip& chip) {
-  return fmt::format("{} x {} arrays, {} ADCs each, {}", chip.array.rows, chip.array.cols, chip.adc.per_array, adc_rule(chip));
+  return fmt::format("{} x {} arrays, {} ADCs each, {}", chip.array.rows, chip.array.cols, chip.adc.per_array,
+                     adc_rule(chip));
 }
 
 std::string mode_line(const pipeline::RunResult& result) {
@@ -88,42 +93,42 @@ struct TimePart {
   std::string_view name;
   chip::Picoseconds machine::Breakdown::*value;
 };
-constexpr TimePart kTimeParts[] = {{"input", &machine::Breakdown::input},
-                                   {"settle", &machine::Breakdown::settle},
-                                   {"adc", &machine::Breakdown::adc},
-                                   {"network", &machine::Breakdown::network},
-                                   {"digital", &machine::Breakdown::digital},
-                                   {"attention", &machine::Breakdown::attention},
-                                   {"wait", &machine::Breakdown::wait}};
+constexpr TimePart kTimeParts[] = {
+    {"input", &machine::Breakdown::input},     {"settle", &machine::Breakdown::settle},
+    {"adc", &machine::Breakdown::adc},         {"network", &machine::Breakdown::network},
+    {"digital", &machine::Breakdown::digital}, {"attention", &machine::Breakdown::attention},
+    {"wait", &machine::Breakdown::wait}};
 
 struct EnergyPart {
   std::string_view name;
   double machine::Energy::*value;
 };
-constexpr EnergyPart kEnergyParts[] = {{"rows", &machine::Energy::rows},
-                                       {"cells", &machine::Energy::cells},
-                                       {"adc", &machine::Energy::adc},
-                                       {"network", &machine::Energy::network},
-                                       {"digital", &machine::Energy::digital},
-                                       {"attention", &machine::Energy::attention},
-                                       {"buffer", &machine::Energy::buffer},
-                                       {"passive", &machine::Energy::passive}};
+constexpr EnergyPart kEnergyParts[] = {
+    {"rows", &machine::Energy::rows},       {"cells", &machine::Energy::cells},
+    {"adc", &machine::Energy::adc},         {"network", &machine::Energy::network},
+    {"digital", &machine::Energy::digital}, {"attention", &machine::Energy::attention},
+    {"buffer", &machine::Energy::buffer},   {"passive", &machine::Energy::passive}};
 
 /// Where time and energy go, only the parts that are not zero everywhere.
 void add_breakdown(MapTable& table, const std::vector<MapResult>& results) {
-  const auto anywhere = [&](const auto& value) { return std::any_of(results.begin(), results.end(), value); };
-  table.gap();
+  const auto add = [&](std::string_view label, std::string (*format)(double),
+                       const std::function<double(const MapResult&)>& value, bool& first) {
+    if (std::none_of(results.begin(), results.end(), [&](const MapResult& result) { return value(result) != 0; }))
+      return;
+    if (first) table.gap();
+    first = false;
+    table.figure<double>(std::string(label), format, value);
+  };
+  bool first_time = true, first_energy = true;
   for (const TimePart& part : kTimeParts) {
-    if (!anywhere([&](const MapResult& result) { return result.timing.critical_path.*part.value != 0; })) continue;
-    table.figure<double>(fmt::format("time in {}", part.name), format_time, [&part](const MapResult& result) {
+    const auto value = [&part](const MapResult& result) {
       return nanoseconds(result.timing.critical_path.*part.value);
-    });
+    };
+    add(fmt::format("time in {}", part.name), format_time, value, first_time);
   }
-  table.gap();
   for (const EnergyPart& part : kEnergyParts) {
-    if (!anywhere([&](const MapResult& result) { return result.timing.energy.*part.value != 0; })) continue;
-    table.figure<double>(fmt::format("energy of {}", part.name), format_energy,
-                         [&part](const MapResult& result) { return result.timing.energy.*part.value / 1000; });
+    const auto value = [&part](const MapResult& result) { return result.timing.energy.*part.value / 1000; };
+    add(fmt::format("energy of {}", part.name), format_energy, value, first_energy);
   }
 }
 
@@ -157,29 +162,38 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   table.figure<std::uint64_t>("conversions/token", format_count, [](const MapResult& map) { return map.conversions; });
   table.figure<double>("linear latency", format_time, [](const MapResult& map) { return map.linear_latency_ns; });
   table.figure<double>("latency", format_time, [](const MapResult& map) { return map.latency_ns; });
-  table.figure<double>("throughput (tokens)", format_rate, [](const MapResult& map) { return map.throughput_tokens_per_s; });
+  table.figure<double>("throughput (tokens)", format_rate,
+                       [](const MapResult& map) { return map.throughput_tokens_per_s; });
   table.figure<double>("energy", format_energy, [](const MapResult& map) { return map.timing.energy.total() / 1000; });
-  table.figure<double>("  active", format_energy, [](const MapResult& map) { return map.timing.energy.active() / 1000; });
-  table.figure<double>("  passive", format_energy, [](const MapResult& map) { return map.timing.energy.passive / 1000; });
+  table.figure<double>("  active", format_energy,
+                       [](const MapResult& map) { return map.timing.energy.active() / 1000; });
+  table.figure<double>("  passive", format_energy,
+                       [](const MapResult& map) { return map.timing.energy.passive / 1000; });
   table.figure<double>("area", format_area, [](const MapResult& map) { return map.area.total_mm2(); });
-  const bool errors = std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.relative_error; });
+  const bool errors =
+      std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.relative_error; });
   if (errors) {
-    table.text("relative error",
-               [](const MapResult& map) { return map.relative_error ? fmt::format("{:.3f}", *map.relative_error) : "-"; });
+    table.text("relative error", [](const MapResult& map) {
+      return map.relative_error ? fmt::format("{:.3f}", *map.relative_error) : "-";
+    });
   }
   if (breakdown) add_breakdown(table, results);
   text += "\n" + table.to_string() + "\n" + proof_line(results);
-  if (errors) text += "The relative error is that of projection alone: without training it is a starting point, not a result.\n";
+  if (errors)
+    text += "The relative error is that of projection alone: without training it is a starting point, not a result.\n";
   if (result.chip.adc.energy_pj < 0)
-    text += fmt::format("ADC energy and area come from a published regression times {:g}: a best case. Sources: danaus show chips {}\n",
-                        result.chip.adc.calibration, result.chip.name);
+    text += fmt::format(
+        "ADC energy and area come from a published regression times {:g}: a best case. Sources: danaus show chips {}\n",
+        result.chip.adc.calibration, result.chip.name);
   return text;
 }
 
 std::string project_table(const Projection& projection) {
   Table table({Align::left, Align::right, Align::left, Align::right, Align::right, Align::right});
   table.add({"layer", "shape", "structure", "parameters", "", "relative error"});
-  const auto error_cell = [](const std::optional<double>& error) { return error ? fmt::format("{:.4f}", *error) : "-"; };
+  const auto error_cell = [](const std::optional<double>& error) {
+    return error ? fmt::format("{:.4f}", *error) : "-";
+  };
   std::uint64_t parameters = 0, dense_parameters = 0;
   for (const Projection::Layer& layer : projection.layers) {
     const std::uint64_t own = layer.structure.parameters(), dense = layer.structure.dense_parameters();
@@ -215,14 +229,16 @@ std::string simulation_table(const Simulation& simulation) {
   table.add({"energy", format_energy(timing.energy.total() / 1000)});
   for (const EnergyPart& part : kEnergyParts) {
     const double own = timing.energy.*part.value / 1000;
-    if (own > 0) table.add({fmt::format("  {}", part.name), format_energy(own), share(own, timing.energy.total() / 1000)});
+    if (own > 0)
+      table.add({fmt::format("  {}", part.name), format_energy(own), share(own, timing.energy.total() / 1000)});
   }
   return table.to_string();
 }
 
 std::string verify_text(std::string_view file, const program::VerifyReport& report) {
-  return fmt::format("{}: verified; the proof executed {} commands over {} {}; {} buffer elements per tile are used\n", file,
-                     report.commands, report.proof_tokens, report.proof_tokens == 1 ? "token" : "tokens", report.buffer_used);
+  return fmt::format("{}: verified; the proof executed {} commands over {} {}; {} buffer elements per tile are used\n",
+                     file, report.commands, report.proof_tokens, report.proof_tokens == 1 ? "token" : "tokens",
+                     report.buffer_used);
 }
 
 std::string listing_table(const Listing& listing) {

@@ -52,6 +52,8 @@ std::string format_energy(double nanojoules) {
 
 std::string format_area(double square_millimetres) {
   static constexpr Step kSteps[] = {{1, "mm2"}, {1e-6, "um2"}};
+  // A step of a million would leave six digits before the point; people read 0.512 mm2.
+  if (std::fabs(square_millimetres) >= 0.01) return four_digits(square_millimetres) + " mm2";
   return scaled(square_millimetres, kSteps);
 }
 

@@ -55,7 +55,6 @@ TEST_CASE("presets parse, carry their name and round-trip") {
 
 TEST_CASE("every number of pcm-14nm has a comment on its line") {
   const std::string_view text = chip::preset_text("pcm-14nm");
-  std::string_view section_comment;
   std::size_t begin = 0;
   while (begin < text.size()) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
@@ -179,11 +178,11 @@ TEST_CASE("errors say what, where and what to do") {
     CHECK(bad(kSmall, {{"adc.per_array", ""}}).id == "chip.type");
   }
   SUBCASE("range") {
-    for (const std::string text : {"[array]\nrows = 0\n", "[array]\nrows = 1025\n", "[array]\nrows = -1\n",
-                             "[array]\nsettle_ns = -1\n", "[array]\nsettle_ns = inf\n", "[array]\nsettle_ns = nan\n",
-                             "[array]\nsettle_ns = 1e300\n", "[adc]\nkind = \"sra\"\n", "[adc]\nper_array = 0\n",
-                             "[network]\nlink_bits = 0\n", "[network]\narrays_per_tile = 0\n", "name = \"\"\n",
-                             "name = \"a\\\"b\"\n", "[input]\nbits = 17\n"}) {
+    for (const std::string text :
+         {"[array]\nrows = 0\n", "[array]\nrows = 1025\n", "[array]\nrows = -1\n", "[array]\nsettle_ns = -1\n",
+          "[array]\nsettle_ns = inf\n", "[array]\nsettle_ns = nan\n", "[array]\nsettle_ns = 1e300\n",
+          "[adc]\nkind = \"sra\"\n", "[adc]\nper_array = 0\n", "[network]\nlink_bits = 0\n",
+          "[network]\narrays_per_tile = 0\n", "name = \"\"\n", "name = \"a\\\"b\"\n", "[input]\nbits = 17\n"}) {
       CAPTURE(text);
       const Error error = bad(text);
       CHECK(error.id == "chip.range");
@@ -205,7 +204,8 @@ TEST_CASE("errors say what, where and what to do") {
     CHECK(bad(kSmall, {{"adc.per_array", "257"}}).failure == Failure::usage);
   }
   SUBCASE("legal but not supported") {
-    for (const std::string text : {"[adc]\nrule = \"calibrated\"\n", "[adc]\nwiring = \"blocked\"\n", "[chip]\ntiers = 2\n"}) {
+    for (const std::string text :
+         {"[adc]\nrule = \"calibrated\"\n", "[adc]\nwiring = \"blocked\"\n", "[chip]\ntiers = 2\n"}) {
       CAPTURE(text);
       const Error error = bad(text);
       CHECK(error.id == "chip.unsupported");

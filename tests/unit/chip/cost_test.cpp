@@ -203,10 +203,10 @@ TEST_CASE("messages on the mesh") {
   chip.network.link_bits = 64;
   chip.network.header_bits = 32;
   chip.network.energy_pj_per_bit_hop = 0.5;
-  CHECK(message_time(chip, 4, 8, 1) == 2'000 + 1'000);    // 64 bits in one transfer
-  CHECK(message_time(chip, 5, 8, 1) == 2'000 + 2'000);    // 72 bits
-  CHECK(message_time(chip, 12, 8, 3) == 6'000 + 2'000);   // 128 bits
-  CHECK(message_time(chip, 12, 8, 0) == 0);               // within the tile
+  CHECK(message_time(chip, 4, 8, 1) == 2'000 + 1'000);   // 64 bits in one transfer
+  CHECK(message_time(chip, 5, 8, 1) == 2'000 + 2'000);   // 72 bits
+  CHECK(message_time(chip, 12, 8, 3) == 6'000 + 2'000);  // 128 bits
+  CHECK(message_time(chip, 12, 8, 0) == 0);              // within the tile
   CHECK(message_port_time(chip, 12, 8) == 2'000);
   CHECK(message_energy_pj(chip, 12, 8, 3) == 128 * 3 * 0.5);
 
@@ -216,7 +216,7 @@ TEST_CASE("messages on the mesh") {
   CHECK(mesh_side(4294967295u) == 65536);
   CHECK(mesh_hops(0, 8, 9) == 4);
   CHECK(mesh_hops(8, 0, 9) == 4);
-  CHECK(mesh_hops(2, 3, 9) == 3);   // end of a row to the start of the next
+  CHECK(mesh_hops(2, 3, 9) == 3);  // end of a row to the start of the next
   CHECK(mesh_hops(3, 4, 10) == 4);
   CHECK(mesh_hops(5, 5, 10) == 0);
 }
@@ -253,17 +253,18 @@ TEST_CASE("area: sum of its parts") {
 
 TEST_CASE("programming: rows in series, arrays in parallel") {
   const Chip chip = load_good("pcm-14nm");
-  CHECK(programming_time_us(chip) == doctest::Approx(256 * 20 * 0.330));              // 1.7 ms
+  CHECK(programming_time_us(chip) == doctest::Approx(256 * 20 * 0.330));                 // 1.7 ms
   CHECK(programming_energy_uj(chip, 65536) == doctest::Approx(65536 * 4 * 20 * 20e-6));  // 105 uJ per array
 }
 
-// HERMES (JSSC 2022) is measured silicon: one converter per column, integrating during the input window, 256x256, 8 bits:
-// 130 ns, 12.5 nJ and 0.634 mm2 per matrix-vector product. pcm-14nm is a sum of components from other sources; set up like
-// HERMES it must come out near where the components say what they cover, and visibly short where they do not.
+// HERMES (JSSC 2022) is measured silicon: one converter per column, integrating during the input window, 256x256, 8
+// bits: 130 ns, 12.5 nJ and 0.634 mm2 per matrix-vector product. pcm-14nm is a sum of components from other sources;
+// set up like HERMES it must come out near where the components say what they cover, and visibly short where they do
+// not.
 TEST_CASE("pcm-14nm against the HERMES core") {
-  const Chip integrating =
-      load_good("pcm-14nm", {{"adc.per_array", "256"}, {"adc.kind", "ramp"}, {"adc.sample_hold", "false"},
-                             {"adc.calibration", "120"}});
+  const Chip integrating = load_good(
+      "pcm-14nm",
+      {{"adc.per_array", "256"}, {"adc.kind", "ramp"}, {"adc.sample_hold", "false"}, {"adc.calibration", "120"}});
   const Chip sar = load_good("pcm-14nm", {{"adc.per_array", "256"}, {"adc.calibration", "120"}});
   const double energy_nj = activation_energy_pj(integrating, 256, 256, 8, 8).value() / 1000;
   const double time_ns = static_cast<double>(activation_time(integrating, 8, 8, 1)) / 1000;

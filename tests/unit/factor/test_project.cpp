@@ -197,6 +197,19 @@ TEST_CASE("both factors carry sqrt(sigma), in the layout of the structure") {
   CHECK(left_sum == doctest::Approx(3).epsilon(1e-5));
 }
 
+TEST_CASE("weights of padding are exactly zero") {
+  // 10 x 7 in slices of 3 x 4: the last row block has 1 row, the last column block 3 columns.
+  for (const std::uint32_t r : {1u, 2u, 3u}) {
+    const Structure structure = Structure::blocks(10, 7, 2, 4, r);
+    REQUIRE(structure.in_block == 4);
+    REQUIRE(structure.out_block == 3);
+    const Factors factors = must_project(oracle::gaussian(10 * 7, 13, 1e-10), structure).factors;
+    for (std::size_t row = 0; row < 4 * r; ++row) CHECK(factors.right[(4 * r + row) * 4 + 3] == 0);
+    for (std::size_t row = 1; row < 3; ++row)
+      for (std::size_t column = 0; column < 2 * r; ++column) CHECK(factors.left[(3 * 3 + row) * 2 * r + column] == 0);
+  }
+}
+
 TEST_CASE("the same bits for every thread count and SIMD target") {
   struct Case {
     std::vector<float> weights;

@@ -1,5 +1,5 @@
-// The decoder layer of tests/data/example-dense.txt: golden times, schedule, counts and energies, worked out by an independent
-// prototype (times) or re-derived here command by command (counts).
+// The decoder layer of tests/data/example-dense.txt: golden times, schedule, counts and energies, worked out by an
+// independent prototype (times) or re-derived here command by command (counts).
 
 #include <algorithm>
 #include <type_traits>
@@ -102,7 +102,8 @@ TEST_CASE("example: golden schedule") {
     for (const Event& event : events_of(program, small_chip())) {
       const program::Command command = program::decode_unchecked(program.code[event.command]);
       const program::Mvm* mvm = std::get_if<program::Mvm>(&command);
-      if (mvm != nullptr && index(mvm->array) == array && event.iteration == iteration) result.push_back(event.start / kNs);
+      if (mvm != nullptr && index(mvm->array) == array && event.iteration == iteration)
+        result.push_back(event.start / kNs);
     }
     return result;
   };
@@ -174,7 +175,7 @@ TEST_CASE("example: counts are those of the commands") {
       const std::uint64_t columns = mvm->columns.length;
       expected.activations += kTokens;
       expected.conversions += kTokens * columns;
-      expected.adc_rounds += kTokens * (columns + 1) / 2;
+      expected.adc_rounds += kTokens * ((columns + 1) / 2);
       expected.driven_rows += kTokens * rows;
       expected.active_cells += kTokens * rows * columns;
       expected.buffer_bytes += kTokens * (rows + columns);
@@ -216,14 +217,7 @@ TEST_CASE("example: counts are those of the commands") {
   CHECK(expected.activations == 22 * kTokens);
   expected.commands *= kTokens;
   const Counts counts = simulate_good(program, chip).counts;
-  CHECK(counts.commands == expected.commands);
-  CHECK(counts.conversions == expected.conversions);
   CHECK(counts.adc_rounds == expected.adc_rounds);
-  CHECK(counts.active_cells == expected.active_cells);
-  CHECK(counts.bit_hops == expected.bit_hops);
-  CHECK(counts.vector_elements == expected.vector_elements);
-  CHECK(counts.attention_macs == expected.attention_macs);
-  CHECK(counts.kv_bytes == expected.kv_bytes);
   CHECK(counts.buffer_bytes == expected.buffer_bytes);
   CHECK(counts == expected);
 }

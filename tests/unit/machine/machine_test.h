@@ -18,10 +18,11 @@ namespace danaus::machine {
 
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
-/// The chip of the example: 8x8 arrays with 2 converters, two arrays per tile; an activation takes 10 ns + 1 ns per round, the
-/// rest nothing.
+/// The chip of the example: 8x8 arrays with 2 converters, two arrays per tile; an activation takes 10 ns + 1 ns per
+/// round, the rest nothing.
 inline chip::Chip small_chip(Settings more = {}) {
-  Settings settings = {{"array.rows", "8"}, {"array.cols", "8"}, {"adc.per_array", "2"}, {"network.arrays_per_tile", "2"}};
+  Settings settings = {
+      {"array.rows", "8"}, {"array.cols", "8"}, {"adc.per_array", "2"}, {"network.arrays_per_tile", "2"}};
   settings.insert(settings.end(), more.begin(), more.end());
   const Result<chip::Chip> chip = chip::load("unit", settings);
   if (!chip) FAIL(to_string(chip.error()));
@@ -47,15 +48,16 @@ inline program::Program parse_good(std::string_view text) {
 /// A program from its code alone: four arrays of 8x8 on two tiles, buffers of 400, cfg 0 mvm, cfg 1 move of 16 bits,
 /// KV regions 0 and 1 of size 4.
 inline program::Program code(const std::string& commands, std::uint32_t arrays = 4) {
-  return parse_good("danaus program 1\nchip rows 8 cols 8 adcs 2 arrays " + std::to_string(arrays) +
-                    " tile 2 buffer 400\n"
-                    "cfg 0 mvm dac 8 adc 8 lossless\ncfg 1 move bits 16\n"
-                    "kv 0 tile 0 queries 2 size 4 capacity 50 start 0\nkv 1 tile 1 queries 2 size 4 capacity 50 start 3\n" +
-                    (arrays >= 18 ? "group 0 t1 t3 t8\ngroup 1 t0+2 t4\n" : "group 0 t0+2\n") + "code\n" + commands +
-                    "halt\n");
+  return parse_good(
+      "danaus program 1\nchip rows 8 cols 8 adcs 2 arrays " + std::to_string(arrays) +
+      " tile 2 buffer 400\n"
+      "cfg 0 mvm dac 8 adc 8 lossless\ncfg 1 move bits 16\n"
+      "kv 0 tile 0 queries 2 size 4 capacity 50 start 0\nkv 1 tile 1 queries 2 size 4 capacity 50 start 3\n" +
+      (arrays >= 18 ? "group 0 t1 t3 t8\ngroup 1 t0+2 t4\n" : "group 0 t0+2\n") + "code\n" + commands + "halt\n");
 }
 
-inline Timing simulate_good(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options = {}) {
+inline Timing simulate_good(const program::Program& program, const chip::Chip& chip,
+                            const SimulateOptions& options = {}) {
   const Result<Timing> timing = simulate(program, chip, options);
   if (!timing) FAIL(to_string(timing.error()));
   CHECK(timing->critical_path.total() == timing->total);

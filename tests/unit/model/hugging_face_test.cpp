@@ -22,7 +22,8 @@ const std::string kBertConfig =
 "layer_norm_eps":1e-12,"max_position_embeddings":16,"num_attention_heads":2,"num_hidden_layers":1,"vocab_size":5})";
 const std::string kLlamaConfig =
     R"({"architectures":["LlamaForCausalLM"],"hidden_act":"silu","hidden_size":8,"intermediate_size":12,
-"rms_norm_eps":1e-6,"max_position_embeddings":16,"num_attention_heads":4,"num_key_value_heads":2,"num_hidden_layers":1,"vocab_size":5,
+"rms_norm_eps":1e-6,"max_position_embeddings":16,"num_attention_heads":4,
+"num_key_value_heads":2,"num_hidden_layers":1,"vocab_size":5,
 "rope_theta":500})";
 
 Tensors bert_tensors(const std::string& prefix, const std::string& gain = "weight",

@@ -10,7 +10,8 @@
 #include "danaus/program/program.h"
 #include "danaus/program/verify.h"
 
-/// Systematic damage to a program: every number of every command one up and one down, every command deleted, every one doubled.
+/// Systematic damage to a program: every number of every command one up and one down, every command deleted, every one
+/// doubled.
 namespace danaus::program {
 
 /// A damaged program, named by what was done to it.
@@ -115,7 +116,8 @@ bool shift(T& value, int delta) {
 
 }  // namespace mutation
 
-/// Calls visit(name, record) for every damaged form of a command that the encoding accepts; returns how many it refuses.
+/// Calls visit(name, record) for every damaged form of a command that the encoding accepts; returns how many it
+/// refuses.
 template <typename Visit>
 std::uint64_t for_damaged_records(const Record& record, const Visit& visit) {
   std::uint64_t refused = 0;
@@ -149,8 +151,8 @@ std::uint64_t for_damaged_records(const Record& record, const Visit& visit) {
 
 struct MutationCounts {
   std::uint64_t total = 0;
-  std::uint64_t refused = 0;            ///< by the encoding
-  std::uint64_t found = 0;              ///< by the verifier
+  std::uint64_t refused = 0;  ///< by the encoding
+  std::uint64_t found = 0;    ///< by the verifier
   std::vector<Mutant> survivors;
 };
 
@@ -161,7 +163,9 @@ inline MutationCounts mutate(const Program& program, std::size_t every = 1) {
   const auto judge = [&](std::string name, std::size_t command) {
     ++counts.total;
     if (verify(damaged, {.most_errors = 1}).ok())
-      counts.survivors.push_back({"command " + std::to_string(command) + " '" + to_text(decode_unchecked(program.code[command])) + "': " + name, damaged});
+      counts.survivors.push_back({"command " + std::to_string(command) + " '" +
+                                      to_text(decode_unchecked(program.code[command])) + "': " + name,
+                                  damaged});
     else
       ++counts.found;
   };

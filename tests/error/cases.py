@@ -1,0 +1,210 @@
+"""One case per error that a user can cause from the command line: files, a command line, the exit code and the id.
+
+The text of each is golden (golden/<name>.txt). Damage inside binary formats is tested in tests/unit, where the bytes are made;
+test_repo.py checks that every id of docs/errors.md is in one of both places or in NOT_REACHABLE.
+"""
+
+import json
+import pathlib
+import re
+import struct
+from typing import NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = (ROOT / "tests/golden/tiny.toml").read_text()
+PROGRAM = (ROOT / "tests/data/example-dense.txt").read_text()
+
+# Errors that no input causes, and why.
+NOT_REACHABLE = {
+    "cli.internal": "a broken invariant",
+    "cli.memory": "depends on the machine",
+    "cli.interrupted": "tests/golden/test_behaviour.py sends the signal",
+    "cli.stdout": "tests/golden/test_behaviour.py fills the device",
+    "file.unreadable": "root, who runs continuous integration, may read everything",
+    "machine.invalid": "simulate proves the program first",
+    "machine.too-large": "takes a gigabyte: danaus run llama-70b --map dense",
+    "verify.proof-size": "takes a program of gigabytes",
+    "model.duplicate-tensor": "every importer finds it earlier",
+    "pipeline.proof": "a mistake of the compiler",
+    "emit.kv": "the command line refuses a KV length of 0",
+    "emit.tokens": "the command line refuses 0 tokens",
+    "graph.order": "both forms of a program refuse it earlier",
+    "graph.sources": "both forms of a program refuse it earlier",
+    "graph.name": "both forms of a program refuse it earlier",
+    "graph.output": "both forms of a program refuse it earlier",
+}
+
+
+class Case(NamedTuple):
+    id: str
+    code: int
+    arguments: str                 # split at blanks
+    files: dict = {}               # name -> text or bytes, written before
+    name: str = ""                 # when an id has several cases
+    needs_compile: str = ""        # a command line that makes a file first
+
+    @property
+    def label(self):
+        return f"{self.id}.{self.name}" if self.name else self.id
+
+
+def tiny(**changes):
+    """tiny.toml with lines replaced, added, or (None) removed."""
+    lines = TINY.splitlines()
+    for key, value in changes.items():
+        lines = [line for line in lines if not line.startswith(f"{key} =")]
+        if value is not None:
+            lines.append(f"{key} = {value}")
+    return {"m.toml": "\n".join(lines) + "\n"}
+
+
+def program(pattern, replacement):
+    """The example program with one line changed."""
+    changed, count = re.subn(pattern, replacement, PROGRAM, count=1, flags=re.M)
+    assert count == 1, pattern
+    return {"p.txt": changed}
+
+
+def chip(text):
+    return {"c.toml": text}
+
+
+def gguf(metadata=b"", tensors=0, entries=0, magic=b"GGUF", version=3):
+    return magic + struct.pack("<IQQ", version, tensors, entries) + metadata
+
+
+def safetensors(header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def f32(name, shape, values=None):
+    count = shape[0] * shape[1]
+    values = values or [1.0] * count
+    return safetensors({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * count]}}, struct.pack(f"<{count}f", *values))
+
+
+SMALL = "--chip unit --set array.rows=16 --set array.cols=16 --set adc.per_array=4"
+COMPILE = f"compile m.toml --blocks 4 {SMALL} --placement p.json -o p.dnx -q"
+
+
+def placement(**changes):
+    """A placement of the tiny model with the fields of its first patch changed."""
+    return ("placement", changes)
+
+
+CASES = [
+    # The command line.
+    Case("cli.no-subcommand", 2, ""),
+    Case("cli.unknown-subcommand", 2, "rnu bert-large"),
+    Case("cli.unknown-subcommand", 2, "frobnicate", name="far"),
+    Case("cli.unknown-option", 2, "run bert-large --blcoks 32"),
+    Case("cli.unknown-option", 2, "--chip unit run bert-large", name="before"),
+    Case("cli.unknown-option", 2, "run bert-large --blcoks 32 --json", name="json"),
+    Case("cli.arguments", 2, "run", name="missing"),
+    Case("cli.arguments", 2, "run bert-large gpt2", name="superfluous"),
+    Case("cli.arguments", 2, "run bert-large --mode decoed", name="choice"),
+    Case("cli.arguments", 2, "run bert-large --mode prefill --tokens 0", name="range"),
+    Case("cli.arguments", 2, "run bert-large --threads many", name="number"),
+    Case("cli.arguments", 2, "run bert-large --compression 0.5", name="compression"),
+    Case("cli.arguments", 2, "run bert-large --blocks 32 --compression 8", name="exclusive"),
+    Case("cli.arguments", 2, "run bert-large --set adc.per_array", name="setting"),
+    Case("cli.arguments", 2, "compile bert-large", name="output"),
+    Case("cli.arguments", 2, "compile bert-large --map linear,dense -o p.dnx", name="one-map"),
+    Case("cli.tokens", 2, "run bert-large --tokens 5"),
+    Case("cli.tokens", 2, "run bert-large --mode encode --kv 5", name="kv"),
+    Case("cli.no-chip", 2, "simulate p.txt", files={"p.txt": PROGRAM}),
+    Case("cli.no-operator", 2, "project m.toml --only blk.0.atn_q", files=tiny()),
+    Case("cli.no-weights", 2, "project m.toml -o f.safetensors", files=tiny()),
+    Case("cli.unknown-topic", 2, "show model"),
+    Case("cli.unknown-topic", 2, "explain gguf.truncatd", name="explain"),
+    Case("cli.unknown-topic", 2, "explain cost adcs", name="cost"),
+
+    # Files.
+    Case("file.missing", 6, "run nowhere.toml"),
+    Case("file.not-regular", 6, "verify ."),
+    Case("file.not-writable", 6, "compile m.toml -o nowhere/p.dnx", files=tiny()),
+    Case("file.too-large", 3, "run m.toml --chip c.toml", files={**tiny(), **chip("#" * (2 << 20))}),
+
+    # Models.
+    Case("model.unknown", 2, "run bert-lrage"),
+    Case("model.unsupported-format", 4, "run model.bin", files={"model.bin": b""}),
+    Case("model.no-matrices", 3, "project m.safetensors", files={"m.safetensors": safetensors({})}),
+    Case("model.dimensions", 3, "project m.safetensors", files={
+        "m.safetensors": safetensors({"w": {"dtype": "F32", "shape": [20000000, 0], "data_offsets": [0, 0]}})}),
+    Case("shape.too-large", 3, "run m.toml", files={"m.toml": "#" * (2 << 20)}),
+    Case("shape.syntax", 3, "run m.toml", files={"m.toml": "name = \n"}),
+    Case("shape.unknown-key", 3, "run m.toml", files=tiny(hiden=3)),
+    Case("shape.missing-key", 3, "run m.toml", files=tiny(ffn=None)),
+    Case("shape.type", 3, "run m.toml", files=tiny(layers='"two"')),
+    Case("shape.range", 3, "run m.toml", files=tiny(heads=3)),
+    Case("shape.name", 3, "run m.toml", files=tiny(name='"a b"')),
+    Case("shape.family", 3, "run m.toml", files=tiny(family='"lama"')),
+    Case("shape.activation", 3, "run m.toml", files=tiny(activation='"silo"')),
+    Case("shape.rope-pairs", 3, "run m.toml", files=tiny(rope_pairs='"hlaf"')),
+    Case("gguf.magic", 3, "run m.gguf", files={"m.gguf": gguf(magic=b"GGML")}),
+    Case("gguf.truncated", 3, "run m.gguf", files={"m.gguf": b"GGUF\x03\x00"}),
+    Case("gguf.unsupported-version", 4, "run m.gguf", files={"m.gguf": gguf(version=9)}),
+    Case("gguf.count", 3, "run m.gguf", files={"m.gguf": gguf(tensors=1 << 60)}),
+    Case("gguf.missing-key", 3, "run m.gguf", files={"m.gguf": gguf()}),
+    Case("safetensors.truncated", 3, "project m.safetensors", files={"m.safetensors": b"\x10"}),
+    Case("safetensors.json", 3, "project m.safetensors", files={"m.safetensors": safetensors(b"{'w'}")}),
+    Case("hf.config-missing", 3, "run folder", files={"folder/readme": "nothing here"}),
+    Case("hf.json", 3, "run folder", files={"folder/config.json": "{", "folder/model.safetensors": safetensors({})}),
+
+    # Structures.
+    Case("factor.blocks", 2, "project m.toml --blocks 4x", files=tiny()),
+    Case("factor.policy-conflict", 2, "project m.toml --pad square --structure dense", files=tiny()),
+    Case("factor.policy-syntax", 3, "project m.toml --policy p.toml", files={**tiny(), "p.toml": "[[layer]\n"}),
+    Case("factor.policy-key", 3, "project m.toml --policy p.toml", files={**tiny(), "p.toml": '[[layer]]\nmatch = "*"\nblcoks = "4"\n'}),
+    Case("factor.policy-match", 3, "project m.toml --policy p.toml", files={**tiny(), "p.toml": '[[layer]]\nmatch = "*query*"\nblocks = "4"\n'}),
+    Case("factor.policy-value", 3, "project m.toml --policy p.toml", files={**tiny(), "p.toml": '[[layer]]\nmatch = "*"\nstructure = 4\n'}),
+    Case("factor.non-finite", 3, "project m.safetensors --blocks 2",
+         files={"m.safetensors": f32("w", [4, 4], [float("nan")] + [1.0] * 15)}),
+
+    # Chips.
+    Case("chip.unknown-preset", 2, "run m.toml --chip pcm-14", files=tiny()),
+    Case("chip.syntax", 3, "run m.toml --chip c.toml", files={**tiny(), **chip("[array\n")}),
+    Case("chip.unknown-key", 3, "run m.toml --chip c.toml", files={**tiny(), **chip('base = "unit"\n[adc]\nper_aray = 8\n')}),
+    Case("chip.unknown-key", 2, "run m.toml --chip unit --set adc.per_aray=8", files=tiny(), name="set"),
+    Case("chip.type", 3, "run m.toml --chip c.toml", files={**tiny(), **chip('base = "unit"\n[adc]\nper_array = "8"\n')}),
+    Case("chip.range", 2, "run m.toml --chip unit --set adc.per_array=0", files=tiny()),
+    Case("chip.unsupported", 4, "run m.toml --chip unit --set chip.tiers=2", files=tiny()),
+    Case("chip.adc-bits", 4, "run m.toml --chip pcm-14nm --set adc.rule=fixed --set adc.bits=3", files=tiny()),
+
+    # Mapping and compiling.
+    Case("place.unknown-map", 2, "run m.toml --map linear,dence", files=tiny()),
+    Case("place.capacity", 5, "run m.toml --chip unit --set chip.arrays=1 --set array.rows=16 --set array.cols=16 "
+         "--set adc.per_array=4", files=tiny()),
+    Case("emit.mode", 4, "run m.toml --mode encode", files=tiny()),
+    Case("emit.mode", 4, "run bert-base --mode prefill", name="encoder"),
+    Case("emit.buffer", 5, "run m.toml --chip unit --set buffer.bytes_per_tile=64", files=tiny()),
+    Case("emit.address-range", 5, "compile m.toml --mode prefill --tokens 1000000 -o p.dnx", files=tiny()),
+    Case("emit.encoding", 4, f"compile m.toml --map sparse --blocks 3000x4 {SMALL} -o p.dnx", files=tiny()),
+    Case("placement.syntax", 3, "compile m.toml --blocks 4 --from-placement p.json -o p.dnx", files={**tiny(), "p.json": "{"}),
+    Case("placement.patch", 3, f"compile m.toml --blocks 4 {SMALL} --from-placement p.json -o p.dnx",
+         files={**tiny(), "change": {"row": "first"}}, needs_compile=COMPILE),
+    Case("emit.placement", 3, f"compile m.toml --blocks 4 {SMALL} --from-placement p.json -o p.dnx",
+         files={**tiny(), "change": {"array": 9999}}, needs_compile=COMPILE),
+
+    Case("emit.overlap", 3, f"compile m.toml --blocks 4 {SMALL} --from-placement p.json -o p.dnx",
+         files={**tiny(), "change": {"row": 1}}, needs_compile=COMPILE),
+
+    # Programs.
+    Case("program.magic", 3, "verify p.txt", files={"p.txt": "hello\n"}),
+    Case("program.version", 4, "verify p.txt", files={"p.txt": "danaus program 9\n"}),
+    Case("program.syntax", 3, "verify p.txt", files=program(r"^cfg 1 norm rms n 8", "cfg 1 norm rms n")),
+    Case("program.name", 3, "asm p.txt -o p.dnx", files=program(r"^node qr rope q ", "node qr rope qq ")),
+    Case("program.duplicate", 3, "asm p.txt -o p.dnx", files=program(r"^node k linear", "node q linear")),
+    Case("program.range", 3, "asm p.txt -o p.dnx", files=program(r"^chip rows 8 ", "chip rows 99999999 ")),
+    Case("program.crc", 3, "disasm p.dnx", files={**tiny(), "flip": 40}, needs_compile=COMPILE),
+    Case("program.truncated", 3, "disasm p.dnx", files={**tiny(), "cut": 100}, needs_compile=COMPILE),
+    Case("verify.overlap", 1, "verify p.txt", files=program(r"^patch a0 0,2 4x2 k", "patch a0 0,1 4x2 k")),
+    Case("verify.coverage", 1, "verify p.txt", files=program(r"^mvm .*\n", "")),
+    Case("verify.model", 1, "verify p.txt --model m.toml", files={**tiny(), "p.txt": PROGRAM}),
+
+    # Simulation.
+    Case("machine.too-long", 4, "run m.safetensors --chip unit --blocks 2 --map sparse --mode prefill --tokens 150000 --no-error "
+         "--set array.settle_ns=1e9", files={"m.safetensors": f32("w", [4, 4])}),
+    Case("machine.shape", 3, "simulate p.txt --chip unit", files={"p.txt": PROGRAM}),
+]

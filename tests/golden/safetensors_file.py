@@ -1,0 +1,27 @@
+"""Just enough safetensors (F32) for the tests."""
+
+import json
+import struct
+
+import numpy
+
+
+def pack(tensors):
+    header, data = {}, b""
+    for name, values in tensors.items():
+        raw = numpy.ascontiguousarray(values, dtype="<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def unpack(content):
+    length, = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8:8 + length])
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        first, last = (8 + length + offset for offset in entry["data_offsets"])
+        tensors[name] = numpy.frombuffer(content[first:last], dtype="<f4").reshape(entry["shape"])
+    return tensors

@@ -1,0 +1,337 @@
+// Random programs against a scheduler written from the rules alone: elements one by one, all pairs of commands, every
+// instant a scan over everything. It shares no code with the machine but the commands' own types and the cost functions
+// of `chip`.
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+
+#include "danaus/chip/cost.h"
+#include "machine_test.h"
+
+namespace danaus::machine {
+namespace {
+
+using Element = std::pair<std::uint32_t, std::int64_t>;  // tile, address
+
+struct Executed {
+  std::uint32_t command = 0, iteration = 0;
+  std::set<Element> reads, writes;
+  bool add = false;
+  int context_of = -1, append_to = -1;
+  std::string resource;  // empty: none
+  Picoseconds duration = 0;
+  std::vector<std::size_t> start_after, end_after;
+  std::size_t opened = 0;  // number of its iteration, counted over all loops
+  Picoseconds start = -1, work_end = -1, end = -1;
+};
+
+class Reference {
+ public:
+  static constexpr std::size_t kWindow = 64;  // iterations open at a time
+  Reference(const program::Program& program, const chip::Chip& chip) : program_(program), chip_(chip) {
+    unroll();
+    find_dependences();
+    schedule();
+  }
+  std::vector<Executed> executed;
+
+ private:
+  std::int64_t at(std::uint32_t base) const { return static_cast<std::int64_t>(registers_[base]); }
+
+  void place(std::set<Element>& set, std::uint32_t tile, const program::Place& p, std::uint32_t length,
+             std::uint32_t count) {
+    for (std::int64_t q = 0; q < count; ++q) {
+      for (std::int64_t e = 0; e < length; ++e)
+        set.insert({tile, p.offset + at(p.base) + e * p.element_stride + q * p.run_stride});
+    }
+  }
+  void vector(std::set<Element>& set, std::uint32_t tile, const program::Address& a, std::uint32_t length) {
+    for (std::int64_t e = 0; e < length; ++e) set.insert({tile, a.offset + at(a.base) + e});
+  }
+
+  void unroll() {
+    std::vector<program::Command> commands;
+    for (const program::Record& record : program_.code) commands.push_back(program::decode_unchecked(record));
+    std::vector<std::uint32_t> entries;
+    for (const program::KvRegion& region : program_.kv) entries.push_back(region.start);
+    for (std::size_t position = 0; position < commands.size(); ++position) {
+      const program::Repeat* loop = std::get_if<program::Repeat>(&commands[position]);
+      std::size_t end = position + 1;
+      if (loop != nullptr) {
+        while (!std::holds_alternative<program::End>(commands[end])) ++end;
+      }
+      for (std::uint32_t iteration = 0; iteration < (loop != nullptr ? loop->n : 1); ++iteration) {
+        const bool waits = loop != nullptr && loop->serial && iteration > 0;
+        if (waits) serial_.emplace_back(iteration_first_, executed.size());
+        iteration_first_ = executed.size();
+        for (std::size_t b = 0; b < 3; ++b) {
+          registers_[b + 1] = loop != nullptr ? std::uint64_t{iteration} * loop->step[b] : 0;
+          if (loop != nullptr && loop->modulus[b] != 0) registers_[b + 1] %= loop->modulus[b];
+        }
+        for (std::size_t p = loop != nullptr ? position + 1 : position; p < end; ++p) {
+          Executed one = execute(commands[p], entries);
+          one.command = static_cast<std::uint32_t>(p);
+          one.iteration = iteration;
+          one.opened = opened_;
+          if (one.duration >= 0) executed.push_back(one);
+        }
+        if (executed.size() > iteration_first_) ++opened_;
+      }
+      position = loop != nullptr ? end : position;
+    }
+  }
+
+  Executed execute(const program::Command& command, std::vector<std::uint32_t>& entries) {
+    Executed one;
+    one.duration = -1;
+    if (const program::Mvm* mvm = std::get_if<program::Mvm>(&command)) {
+      const std::uint32_t tile = index(mvm->array) / program_.chip.arrays_per_tile;
+      place(one.reads, tile, mvm->src, mvm->rows.length, mvm->rows.count);
+      place(one.writes, tile, mvm->dst, mvm->columns.length, mvm->columns.count);
+      one.add = mvm->add;
+      one.resource = "array " + std::to_string(index(mvm->array));
+      std::map<std::uint32_t, std::uint32_t> read;
+      std::uint32_t rounds = 0;
+      for (std::uint32_t q = 0; q < mvm->columns.count; ++q) {
+        for (std::uint32_t e = 0; e < mvm->columns.length; ++e)
+          rounds = std::max(
+              rounds,
+              ++read[(mvm->columns.first + q * mvm->columns.stride + e) % program_.chip.cols % program_.chip.adcs]);
+      }
+      one.duration = chip::activation_time(chip_, 8, 8, rounds);
+    } else if (const program::Move* move = std::get_if<program::Move>(&command)) {
+      place(one.reads, index(move->from), move->src, move->length, move->count);
+      std::vector<std::uint32_t> targets = {move->to};
+      if (move->to_group) {
+        targets.clear();
+        for (const TileId member : program_.groups[move->to].members) targets.push_back(index(member));
+      }
+      std::uint32_t farthest = 0;
+      for (const std::uint32_t target : targets) {
+        place(one.writes, target, move->dst, move->length, move->count);
+        farthest = std::max(farthest, chip::mesh_hops(index(move->from), target, program_.chip.tiles()));
+      }
+      one.duration = chip::message_time(chip_, std::uint64_t{move->length} * move->count, 8, farthest);
+      if (one.duration > 0) one.resource = "port " + std::to_string(index(move->from));
+    } else if (const program::Vec* vec = std::get_if<program::Vec>(&command)) {
+      for (std::uint32_t s = 0; s < program::source_count(vec->op); ++s)
+        vector(one.reads, index(vec->tile), vec->src[s], program::source_length(vec->op, s, vec->length));
+      vector(one.writes, index(vec->tile), vec->dst, program::result_length(vec->op, vec->length));
+      one.resource = "digital " + std::to_string(index(vec->tile));
+      one.duration = vec->op == program::VecOp::relu ? 0 : chip::to_picoseconds(chip_.digital.add_ns);
+    } else if (const program::Attend* attend = std::get_if<program::Attend>(&command)) {
+      const std::uint32_t number = index(attend->region);
+      const program::KvRegion& region = program_.kv[number];
+      const std::uint32_t tile = index(region.tile);
+      one.resource = "attention " + std::to_string(number);
+      if (attend->append) {
+        vector(one.reads, tile, attend->a, region.size);
+        vector(one.reads, tile, attend->b, region.size);
+        one.append_to = static_cast<int>(number);
+        one.duration = chip::to_picoseconds(chip_.attention.append_ns);
+        ++entries[number];
+      } else {
+        vector(one.reads, tile, attend->a, region.size * region.queries);
+        vector(one.writes, tile, attend->b, region.size * region.queries);
+        one.context_of = static_cast<int>(number);
+        one.duration =
+            chip::to_picoseconds(2.0 * region.size * region.queries * entries[number] / chip_.attention.macs_per_ns +
+                                 chip_.attention.softmax_ns);
+      }
+    }
+    return one;
+  }
+
+  static bool overlap(const std::set<Element>& a, const std::set<Element>& b) {
+    return std::any_of(a.begin(), a.end(), [&](const Element& element) { return b.contains(element); });
+  }
+
+  // All earlier commands, not only the last ones: more edges, the same order.
+  void find_dependences() {
+    for (std::size_t later = 0; later < executed.size(); ++later) {
+      Executed& now = executed[later];
+      for (std::size_t earlier = 0; earlier < later; ++earlier) {
+        const Executed& before = executed[earlier];
+        const bool kv = now.context_of >= 0 && before.append_to == now.context_of;
+        // Iterations open in order: what comes after a serial iteration waits for the one before it, too.
+        const bool window = before.opened + kWindow <= now.opened;
+        const bool barrier =
+            std::any_of(serial_.begin(), serial_.end(), [&](const std::pair<std::size_t, std::size_t>& one) {
+              return later >= one.second && earlier >= one.first && earlier < one.second;
+            });
+        const bool on_destination = overlap(now.writes, before.reads) || overlap(now.writes, before.writes);
+        if (overlap(now.reads, before.writes) || kv || barrier || window || (!now.add && on_destination)) {
+          now.start_after.push_back(earlier);
+        } else if (on_destination) {
+          now.end_after.push_back(earlier);
+        }
+      }
+    }
+  }
+
+  void schedule() {
+    Picoseconds now = 0;
+    const auto ended = [&](std::size_t number) { return executed[number].end >= 0; };
+    const auto busy = [&](const std::string& resource) {
+      return !resource.empty() && std::any_of(executed.begin(), executed.end(), [&](const Executed& one) {
+        return one.resource == resource && one.start >= 0 && one.start < now && one.work_end > now;
+      });
+    };
+    while (true) {
+      std::set<std::string> taken;
+      for (int phase = 0; phase < 2; ++phase) {  // zero length to a fixed point, then the rest
+        bool changed = true;
+        while (changed) {
+          changed = false;
+          for (Executed& one : executed) {
+            if (one.end < 0 && one.start >= 0 && one.work_end <= now &&
+                std::all_of(one.end_after.begin(), one.end_after.end(), ended)) {
+              one.end = now;
+              changed = true;
+            }
+          }
+          if (changed) continue;
+          for (Executed& one : executed) {
+            if (one.start >= 0 || (one.duration > 0) != (phase == 1)) continue;
+            if (!std::all_of(one.start_after.begin(), one.start_after.end(), ended)) continue;
+            if (busy(one.resource) || taken.contains(one.resource)) continue;
+            one.start = now;
+            one.work_end = now + one.duration;
+            if (one.duration > 0 && !one.resource.empty()) taken.insert(one.resource);
+            changed = true;
+            break;
+          }
+        }
+      }
+      Picoseconds next = -1;
+      for (const Executed& one : executed) {
+        if (one.start >= 0 && one.work_end > now && (next < 0 || one.work_end < next)) next = one.work_end;
+      }
+      if (next < 0) break;
+      now = next;
+    }
+  }
+
+  const program::Program& program_;
+  const chip::Chip& chip_;
+  std::array<std::uint64_t, 4> registers_{};
+  std::size_t iteration_first_ = 0, opened_ = 0;
+  std::vector<std::pair<std::size_t, std::size_t>>
+      serial_;  // [first, last) of an iteration that must end before the next opens
+};
+
+// A random program on 9 tiles; a small part of the buffer, so that commands collide.
+std::string random_code(std::mt19937& random, std::uint32_t most_iterations) {
+  const auto number = [&](std::uint32_t least, std::uint32_t most) {
+    return std::uniform_int_distribution<std::uint32_t>(least, most)(random);
+  };
+  const auto text = [](std::uint32_t n) { return std::to_string(n); };
+  // Addresses around the edge of a page of the machine's history, 1024, with and without a register.
+  const auto address = [&] { return text(1000 + number(0, 50)) + (number(0, 2) == 0 ? "@1" : ""); };
+  std::string result;
+  const std::uint32_t segments = number(1, 3);
+  for (std::uint32_t segment = 0; segment < segments; ++segment) {
+    const bool loop = number(0, 2) > 0;
+    if (loop) {
+      result += "rep " + text(number(1, most_iterations)) + (number(0, 3) == 0 ? " serial" : "") + " b1+" +
+                text(number(0, 20)) + "%" + text(number(20, 60)) + "\n";
+    }
+    const std::uint32_t commands = number(1, 9);
+    for (std::uint32_t command = 0; command < commands; ++command) {
+      switch (number(0, 7)) {
+        case 0: {
+          const std::uint32_t stride = number(2, 9);
+          result += "mvm a" + text(number(0, 5)) + " r0+3 c0+4 " + text(1000 + number(0, 30)) + "*" + text(stride) +
+                    " -> " + text(1000 + number(0, 30)) + "*" + text(number(2, 5)) + " set k0\n";
+          break;
+        }
+        case 1:
+        case 2:
+          result += "mvm a" + text(number(0, 5)) + " r0+" + text(number(2, 8)) + " c0+" + text(number(2, 8)) + " " +
+                    address() + " -> " + address() + (number(0, 1) == 0 ? " add" : " set") + " k0\n";
+          break;
+        case 3: {
+          std::string from = text(1000 + number(0, 50)) + "+" + text(number(2, 20));
+          if (number(0, 1) == 0) from += "x2^" + text(number(0, 30));
+          result += "move t" + text(number(0, 2)) + " " + from + " -> t" + text(number(0, 2)) + " " +
+                    text(1000 + number(0, 50)) +
+                    (from.find('x') != std::string::npos ? "^" + text(number(1, 40)) : "") + "\n";
+          break;
+        }
+        case 4:
+          result += "move t" + text(number(0, 2)) + " " + text(1000 + number(0, 50)) + "+" + text(number(2, 30)) +
+                    " -> g" + text(number(0, 1)) + " " + text(1000 + number(0, 50)) + "\n";
+          break;
+        case 5:
+          result += "vec t" + text(number(0, 2)) + (number(0, 1) == 0 ? " relu n" : " silu n") + text(number(2, 20)) +
+                    " " + address() + " -> " + address() + " k0\n";
+          break;
+        case 6:
+          result += "attend kv" + text(number(0, 1)) + " append " + address() + " " + address() + "\n";
+          break;
+        default:
+          result += "attend kv" + text(number(0, 1)) + " context " + address() + " -> " + address() + "\n";
+          break;
+      }
+    }
+    if (loop) result += "end\n";
+  }
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("random programs against a reference scheduler") {
+  struct Kind {
+    int programs;
+    std::uint32_t most_iterations;
+  };
+  for (const Kind& kind : {Kind{400, 5}, Kind{8, 150}}) {  // the second beyond the sequencer's window
+    const chip::Chip chip = moves_chip({{"digital.relu_ns", "0"},
+                                        {"attention.append_ns", "1"},
+                                        {"attention.macs_per_ns", "4"},
+                                        {"array.settle_ns", "3"}});
+    std::mt19937 random(20260731 + kind.most_iterations);
+    for (int round = 0; round < kind.programs; ++round) {
+      const std::string commands = random_code(random, kind.most_iterations);
+      program::Program program = code(commands, 18);
+      program.chip.buffer = 2000;
+      for (program::KvRegion& region : program.kv) region.capacity = 10000;
+      CAPTURE(commands);
+      const Reference reference(program, chip);
+      const std::vector<Event> events = events_of(program, chip);
+      REQUIRE(events.size() == reference.executed.size());
+      // Segments come one after the other and tokens restart: look up by (command, iteration).
+      std::map<std::pair<std::uint32_t, std::uint32_t>, Event> simulated;
+      for (const Event& event : events) simulated[{event.command, event.iteration}] = event;
+      for (const Executed& one : reference.executed) {
+        CAPTURE(one.command);
+        CAPTURE(one.iteration);
+        const Event& event = simulated.at({one.command, one.iteration});
+        REQUIRE(event.start == one.start);
+        REQUIRE(event.end == one.end);
+      }
+    }
+  }
+}
+
+TEST_CASE("a page that falls into many runs keeps its histories") {
+  // Strided writes cut a page into one run per element; every element keeps its own last writer and readers.
+  std::string commands;
+  for (std::uint32_t q = 0; q < 8; ++q) {
+    commands += "mvm a0 r0+2 c0+8 " + std::to_string(10 + q) + " -> " + std::to_string(100 + q) + "*8 set k0\n";
+    commands += "mvm a1 r0+8 c0+2 " + std::to_string(100 + q) + "*8 -> " + std::to_string(200 + 2 * q) + " set k0\n";
+  }
+  commands += "move t0 100+64 -> t1 0\n";
+  const program::Program program = code(commands);
+  const Reference reference(program, small_chip());
+  const std::vector<Event> events = events_of(program, small_chip());
+  for (std::size_t number = 0; number < events.size(); ++number) {
+    CHECK(events[number].start == reference.executed[number].start);
+    CHECK(events[number].end == reference.executed[number].end);
+  }
+}
+
+}  // namespace danaus::machine
