@@ -44,10 +44,12 @@ models:
 	@scripts/fetch-models.sh
 
 bench:
-	@scripts/install-dependencies.sh build develop
+	@scripts/install-dependencies.sh build test develop
 	@cmake --preset bench -Wno-dev >/dev/null
 	@cmake --build --preset bench
-	@for benchmark in build/bench/bench_*; do "$$benchmark" || exit 1; done
+	@build/bench/bench_project
+	@/usr/bin/python3 bench/compare_d2s.py build/bench/bench_d2s
+	@/usr/bin/python3 bench/run_models.py build/bench/danaus
 
 asan tsan:
 	@scripts/install-dependencies.sh build test

@@ -10,7 +10,7 @@ build=(g++ cmake ninja-build make pkg-config python3 python3-pip
   libexpected-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
   libtbb-dev libhwy-dev librandom123-dev libxxhash-dev)
 test=(doctest-dev librapidcheck-dev python3-numpy python3-pytest)
-develop=(clang-16 clang-tidy-16 clang-format-16 libclang-rt-16-dev libbenchmark-dev ccache)
+develop=(libopenblas0 clang-16 clang-tidy-16 clang-format-16 libclang-rt-16-dev libbenchmark-dev ccache)
 
 [ $# -gt 0 ] || set -- build
 wanted=()

@@ -25,8 +25,9 @@
 namespace danaus::program {
 namespace {
 
-constexpr std::uint64_t kMostValues = std::uint64_t{1}
-                                      << 27;  ///< elements of all node values and stage inputs of all tokens
+/// Elements of all node values and stage inputs of all tokens: a gigabyte.
+constexpr std::uint64_t kMostValues = std::uint64_t{1} << 27;
+/// Entries in every KV region before the first token.
 constexpr std::uint32_t kProofStart = 3;
 
 /// Elements that the reference holds for a token.
