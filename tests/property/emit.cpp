@@ -5,6 +5,8 @@
 #include <cmath>
 #include <functional>
 
+#include "../unit/compile/example_graph.h"
+#include "danaus/machine/timing.h"
 #include "danaus/program/interpreter_float.h"
 #include "danaus/program/verify.h"
 #include "random_program.h"
@@ -208,6 +210,33 @@ TEST_CASE("text and binary forms of random programs read back the same") {
     REQUIRE(from_binary.has_value());
     CHECK(*from_binary == program);
   }
+}
+
+TEST_CASE("the example layer: arrays, activations and latency by hand") {
+  // hidden 8, 2 query heads on 1 kv head of 4, feed-forward 12, all operators (2, 2, 1), on 8x8 arrays with 2 ADCs, 10 ns to settle
+  // and 1 ns a round. SparseMap, stage by stage (rounds of the widest array): qkv.R 4 columns 2, qkv.L 8 columns 4, o.R 2, o.L 4,
+  // gu.R 2, gu.L 6 columns 3, d.R 2 columns 1, d.L 4: eight times 10 plus 22.
+  const Result<chip::Chip> chip = chip::load("unit", {{"array.rows", "8"}, {"array.cols", "8"}, {"adc.per_array", "2"}, {"network.arrays_per_tile", "2"}});
+  REQUIRE(chip.has_value());
+  const Graph graph = test::decoder_layer(8, 2, 1, 12, 2, 2, 1);
+  const compile::PlaceOptions options{.rows = 8, .cols = 8, .arrays_per_tile = 2};
+  const auto timing_of = [&](const char* strategy, std::uint32_t arrays) {
+    Result<compile::Placement> placement = (*compile::find_strategy(strategy))->place(graph, options);
+    REQUIRE(placement.has_value());
+    CHECK(placement->arrays == arrays);
+    const Result<program::Program> program = compile::emit(graph, std::move(*placement), *chip, {.kv = 1, .model_name = {}, .model_digest = {}});
+    REQUIRE(program.has_value());
+    CHECK(program::verify(*program).ok());
+    const Result<machine::Timing> timing = machine::simulate(*program, *chip);
+    REQUIRE(timing.has_value());
+    return *timing;
+  };
+  const machine::Timing sparse = timing_of("sparse", 17);
+  CHECK(sparse.counts.activations == 17);
+  CHECK(sparse.total == 102'000);
+  const machine::Timing dense = timing_of("dense", 4);  // 232 weights, 64 cells an array: 4 is the bound
+  CHECK(dense.counts.conversions == sparse.counts.conversions);
+  CHECK(dense.total > sparse.total);
 }
 
 TEST_CASE("compiling twice gives the same program") {
