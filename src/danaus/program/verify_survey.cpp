@@ -20,10 +20,10 @@
 namespace danaus::program {
 namespace {
 
-constexpr std::uint32_t kKeep =
-    std::numeric_limits<std::uint32_t>::max();  // a tile that is looked at after the last command
+/// The last command of a tile that is looked at after all commands.
+constexpr std::uint32_t kKeep = std::numeric_limits<std::uint32_t>::max();
 
-/// b^f + ... + b^(f+n-1), times (b - 1), for exponents of 25 bits.
+/// b^f + ... + b^(f+n-1), times (b - 1), for exponents below 2^27.
 class Powers {
  public:
   explicit Powers(std::uint64_t base) {
