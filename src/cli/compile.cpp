@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "cli/commands.h"
 #include "danaus/core/files.h"
 #include "danaus/program/verify.h"
@@ -30,7 +32,7 @@ Result<int> compile_command(const Arguments& arguments, Console& console) {
     console.talk(fmt::format("wrote {}: {} patches on {} arrays", arguments.placement_out, placement.patches.size(),
                              placement.arrays));
   }
-  DANAUS_TRY(program, pipeline::emit_program(graph, placement, model, chip, options));
+  DANAUS_TRY(program, pipeline::emit_program(graph, std::move(placement), model, chip, options));
   if (!arguments.placement_in.empty()) {
     // The strategies' placements are proved by tests and by `run`; this one comes from outside.
     const program::VerifyReport report = program::verify(program, {.seed = arguments.seed});

@@ -70,11 +70,10 @@ class Merger {
         destination = static_cast<std::uint32_t>(static_cast<std::int64_t>(address.destination) + std::int64_t{j} * address.destination_step);
       }
     }
-    if (!isolated(members)) return std::nullopt;
     const std::optional<WindowAndPlace> row_window = window_of(row_source_);
     if (!row_window) return std::nullopt;
     const std::optional<WindowAndPlace> column_window = window_of(column_destination_);
-    if (!column_window) return std::nullopt;
+    if (!column_window || !isolated(members)) return std::nullopt;
     program::Mvm command;
     command.array = candidates_[members[0]]->array;
     command.rows = row_window->window;

@@ -907,6 +907,7 @@ Result<program::Program> Emitter::run() {
   program_.kv.resize(regions);
   constants_used_.resize(program_.chip.tiles());
   DANAUS_CHECK(index_patches());
+  program_.code.reserve(placement_.patches.size() + placement_.patches.size() / 4);
 
   for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
     if (graph_.nodes[n].kind == NodeKind::input) emit_input(NodeId{static_cast<std::uint32_t>(n)});

@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "danaus/core/internal_error.h"
+#include "danaus/core/parallel.h"
 
 namespace danaus::pipeline {
 namespace {
@@ -128,26 +130,36 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
                           const RunOptions& options, Progress& progress) {
   DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
   MapProgress map_progress(progress, map);
+  // The proof and the timing read the same program and nothing of each other. The timing, which takes longer, reports.
+  Result<program::VerifyReport> proof;
+  Result<machine::Timing> full, linear;
+  parallel_for(2, 1, [&](std::size_t first, std::size_t last) {
+    for (std::size_t task = first; task < last; ++task) {
+      if (task == 0) {
+        proof = prove(program, map, options);
+        continue;
+      }
+      full = machine::simulate(program, chip, {}, map_progress);
+      if (full) linear = machine::simulate(program, chip, {.linear_only = true, .trace = {}}, map_progress);
+    }
+  });
+  if (!proof) return fail(proof.error());
+  if (!full) return fail(full.error());
+  if (!linear) return fail(linear.error());
   MapResult result;
   result.map = map;
-  {
-    Step step(map_progress, "prove");
-    DANAUS_TRY(report, prove(program, map, options));
-    result.proof_tokens = report.proof_tokens;
-    const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
-    result.buffer_bytes = static_cast<std::uint32_t>((report.buffer_used * bits + 7) / 8);
-  }
-  DANAUS_TRY(full, machine::simulate(program, chip, {}, map_progress));
-  DANAUS_TRY(linear, machine::simulate(program, chip, {.linear_only = true, .trace = {}}, map_progress));
+  result.proof_tokens = proof->proof_tokens;
+  const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
+  result.buffer_bytes = static_cast<std::uint32_t>((proof->buffer_used * bits + 7) / 8);
   const std::uint64_t tokens = std::max(1u, options.emit.tokens);
-  result.activations = full.counts.activations / tokens;
-  result.conversions = full.counts.conversions / tokens;
-  result.adc_rounds = linear.critical_rounds / tokens;
+  result.activations = full->counts.activations / tokens;
+  result.conversions = full->counts.conversions / tokens;
+  result.adc_rounds = linear->critical_rounds / tokens;
   // Decode is one token; prefill and encode are from the first to the last command.
-  result.linear_latency_ns = nanoseconds(linear.total);
-  result.latency_ns = nanoseconds(full.total);
-  if (full.total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
-  result.timing = std::move(full);
+  result.linear_latency_ns = nanoseconds(linear->total);
+  result.latency_ns = nanoseconds(full->total);
+  if (full->total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
+  result.timing = std::move(*full);
   for_each_structure(program.intent, [&](const Structure& structure) { result.parameters += structure.parameters(); });
   result.macs = result.parameters;
   result.structure = common(program.intent, family_of);
@@ -184,13 +196,13 @@ Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, con
                                  .array_limit = chip.system.arrays});
 }
 
-Result<program::Program> emit_program(const Graph& graph, const compile::Placement& placement,
+Result<program::Program> emit_program(const Graph& graph, compile::Placement placement,
                                       const model::Model& model, const chip::Chip& chip, const RunOptions& options) {
   compile::EmitOptions emit_options = options.emit;
   emit_options.model_name = model.name;
   emit_options.model_digest = model.digest;
   if (emit_options.mode == compile::Mode::decode) emit_options.kv = kv_length(model, options);
-  return compile::emit(graph, placement, chip, emit_options);
+  return compile::emit(graph, std::move(placement), chip, emit_options);
 }
 
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
@@ -199,7 +211,7 @@ Result<program::Program> compile_model(const model::Model& model, const chip::Ch
   Step step(map_progress, "compile");
   DANAUS_TRY(graph, structured_graph(model, chip, map, options));
   DANAUS_TRY(placement, place(graph, chip, map));
-  return emit_program(graph, placement, model, chip, options);
+  return emit_program(graph, std::move(placement), model, chip, options);
 }
 
 double total_relative_error(const std::vector<factor::LayerReport>& layers) {
