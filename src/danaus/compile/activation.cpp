@@ -87,21 +87,29 @@ class Merger {
   /// No patch outside the set has a programmed cell on a driven row and a read column.
   bool isolated(std::span<const std::uint32_t> members) {
     if (others_.size() == members.size()) return true;  // nothing else is programmed
-    const auto count_used = [](const std::vector<std::uint32_t>& table, std::vector<std::uint32_t>& before) {
-      before.assign(1, 0);
-      for (const std::uint32_t value : table) before.push_back(before.back() + (value != kNone));
-    };
-    count_used(row_source_, driven_before_);
-    count_used(column_destination_, read_before_);
-    is_member_.assign(others_.size(), false);
-    for (const std::uint32_t member : members) is_member_[static_cast<std::size_t>(candidates_[member] - others_.data())] = true;
-    for (std::size_t o = 0; o < others_.size(); ++o) {
-      const Patch& other = others_[o];
-      const bool drives = driven_before_[other.row + other.rows] > driven_before_[other.row];
-      const bool reads = read_before_[other.column + other.columns] > read_before_[other.column];
-      if (DANAUS_BUG(7, !is_member_[o], false) && drives && reads) return false;
+    if (patches_on_row_.empty()) {
+      patches_on_row_.resize(row_source_.size());
+      for (std::uint32_t o = 0; o < others_.size(); ++o) {
+        for (std::uint32_t i = 0; i < others_[o].rows; ++i) patches_on_row_[others_[o].row + i].push_back(o);
+      }
+      is_member_.assign(others_.size(), false);
     }
-    return true;
+    read_before_.assign(1, 0);
+    for (const std::uint32_t destination : column_destination_) read_before_.push_back(read_before_.back() + (destination != kNone));
+    const auto mark = [&](bool value) {
+      for (const std::uint32_t member : members) is_member_[static_cast<std::size_t>(candidates_[member] - others_.data())] = value;
+    };
+    mark(true);
+    bool clear = true;
+    for (std::size_t row = 0; row < row_source_.size() && clear; ++row) {
+      if (row_source_[row] == kNone) continue;
+      clear = std::none_of(patches_on_row_[row].begin(), patches_on_row_[row].end(), [&](std::uint32_t o) {
+        const Patch& other = others_[o];
+        return DANAUS_BUG(7, !is_member_[o], false) && read_before_[other.column + other.columns] > read_before_[other.column];
+      });
+    }
+    mark(false);
+    return clear;
   }
 
   std::optional<WindowAndPlace> window_of(const std::vector<std::uint32_t>& table) {
@@ -121,7 +129,8 @@ class Merger {
   std::vector<std::uint32_t> row_source_;          ///< per row: the address it carries, or kNone
   std::vector<std::uint32_t> column_destination_;  ///< per column: the address it is read into, or kNone
   std::vector<std::uint32_t> cells_, cell_addresses_;
-  std::vector<std::uint32_t> driven_before_, read_before_;  ///< driven rows (read columns) before each
+  std::vector<std::vector<std::uint32_t>> patches_on_row_;  ///< made when first needed
+  std::vector<std::uint32_t> read_before_;                  ///< read columns before each column
   std::vector<bool> is_member_;
 };
 
