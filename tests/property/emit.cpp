@@ -29,7 +29,9 @@ double weight(const Graph& graph, NodeId node, std::uint32_t stage, std::uint32_
 double constant(std::string_view name, std::uint32_t element) {
   return name == "zero" ? 0 : 1 + 0.1 * number_for(1000, digest_of(name).low, element, 0);
 }
-double input(NodeId node, std::uint32_t token, std::uint32_t element) { return number_for(1001, index(node), token, element); }
+double input(NodeId node, std::uint32_t token, std::uint32_t element) {
+  return number_for(1001, index(node), token, element);
+}
 double prior(KvId region, bool is_value, std::uint32_t entry, std::uint32_t element) {
   return number_for(is_value ? 1002 : 1003, index(region), entry, element);
 }
@@ -58,7 +60,8 @@ Vector linear(const Graph& graph, NodeId id, const Vector& x) {
   return y;
 }
 
-Vector softmax_context(const Node& node, std::uint32_t head, const Vector& query, const std::vector<Vector>& keys, const std::vector<Vector>& values) {
+Vector softmax_context(const Node& node, std::uint32_t head, const Vector& query, const std::vector<Vector>& keys,
+                       const std::vector<Vector>& values) {
   std::vector<double> scores;
   double largest = -INFINITY, sum = 0;
   for (const Vector& key : keys) {
@@ -75,7 +78,8 @@ Vector softmax_context(const Node& node, std::uint32_t head, const Vector& query
   return context;
 }
 
-/// The graph evaluated straight from its definition, node by node over all tokens. `start`: prior entries of every region.
+/// The graph evaluated straight from its definition, node by node over all tokens. `start`: prior entries of every
+/// region.
 std::vector<Vector> evaluate(const Graph& graph, std::uint32_t tokens, std::uint32_t start) {
   std::vector<std::vector<Vector>> values;  // node, token
   for (std::uint32_t n = 0; n < graph.nodes.size(); ++n) {
@@ -90,7 +94,9 @@ std::vector<Vector> evaluate(const Graph& graph, std::uint32_t tokens, std::uint
         case NodeKind::input:
           for (std::uint32_t e = 0; e < node.size; ++e) y[e] = input(id, token, e);
           break;
-        case NodeKind::linear: y = linear(graph, id, source(0)); break;
+        case NodeKind::linear:
+          y = linear(graph, id, source(0));
+          break;
         case NodeKind::norm: {
           double mean = 0, square = 0;
           for (const double x : source(0)) mean += x / node.size;
@@ -142,11 +148,20 @@ std::vector<Vector> evaluate(const Graph& graph, std::uint32_t tokens, std::uint
           for (std::uint32_t e = 0; e < node.size; ++e) {
             const double a = source(0)[e];
             switch (node.kind) {
-              case NodeKind::add: y[e] = a + source(1)[e]; break;
-              case NodeKind::mul: y[e] = a * source(1)[e]; break;
-              case NodeKind::silu: y[e] = a / (1 + std::exp(-a)); break;
-              case NodeKind::gelu: y[e] = a * 0.5 * std::erfc(-a / std::sqrt(2.0)); break;
-              default: y[e] = std::max(a, 0.0);
+              case NodeKind::add:
+                y[e] = a + source(1)[e];
+                break;
+              case NodeKind::mul:
+                y[e] = a * source(1)[e];
+                break;
+              case NodeKind::silu:
+                y[e] = a / (1 + std::exp(-a));
+                break;
+              case NodeKind::gelu:
+                y[e] = a * 0.5 * std::erfc(-a / std::sqrt(2.0));
+                break;
+              default:
+                y[e] = std::max(a, 0.0);
             }
           }
       }
@@ -156,7 +171,9 @@ std::vector<Vector> evaluate(const Graph& graph, std::uint32_t tokens, std::uint
   }
   std::vector<Vector> outputs(tokens);
   for (std::uint32_t token = 0; token < tokens; ++token) {
-    for (const NodeId output : graph.outputs) outputs[token].insert(outputs[token].end(), values[index(output)][token].begin(), values[index(output)][token].end());
+    for (const NodeId output : graph.outputs)
+      outputs[token].insert(outputs[token].end(), values[index(output)][token].begin(),
+                            values[index(output)][token].end());
   }
   return outputs;
 }
@@ -169,11 +186,15 @@ TEST_CASE("in floating point, programs compute the graph up to rounding") {
     const program::Program program = test::compile_case(random);
     const Graph& graph = program.intent;
     const program::FloatSource source = {
-        .weight = [&](NodeId node, std::uint32_t stage, std::uint32_t in, std::uint32_t out) { return weight(graph, node, stage, in, out); },
-        .constant = constant, .input = input, .prior = prior};
+        .weight = [&](NodeId node, std::uint32_t stage, std::uint32_t in,
+                      std::uint32_t out) { return weight(graph, node, stage, in, out); },
+        .constant = constant,
+        .input = input,
+        .prior = prior};
     const Result<std::vector<Vector>> outputs = program::execute(program, source);
     REQUIRE_MESSAGE(outputs.has_value(), (outputs ? "" : to_string(outputs.error())));
-    const std::vector<Vector> expected = evaluate(graph, random.emit.tokens, program.kv.empty() ? 0 : program.kv[0].start);
+    const std::vector<Vector> expected =
+        evaluate(graph, random.emit.tokens, program.kv.empty() ? 0 : program.kv[0].start);
     REQUIRE(outputs->size() == expected.size());
     for (std::size_t token = 0; token < expected.size(); ++token) {
       REQUIRE((*outputs)[token].size() == expected[token].size());
@@ -213,10 +234,11 @@ TEST_CASE("text and binary forms of random programs read back the same") {
 }
 
 TEST_CASE("the example layer: arrays, activations and latency by hand") {
-  // hidden 8, 2 query heads on 1 kv head of 4, feed-forward 12, all operators (2, 2, 1), on 8x8 arrays with 2 ADCs, 10 ns to settle
-  // and 1 ns a round. SparseMap, stage by stage (rounds of the widest array): qkv.R 4 columns 2, qkv.L 8 columns 4, o.R 2, o.L 4,
-  // gu.R 2, gu.L 6 columns 3, d.R 2 columns 1, d.L 4: eight times 10 plus 22.
-  const Result<chip::Chip> chip = chip::load("unit", {{"array.rows", "8"}, {"array.cols", "8"}, {"adc.per_array", "2"}, {"network.arrays_per_tile", "2"}});
+  // hidden 8, 2 query heads on 1 kv head of 4, feed-forward 12, all operators (2, 2, 1), on 8x8 arrays with 2 ADCs, 10
+  // ns to settle and 1 ns a round. SparseMap, stage by stage (rounds of the widest array): qkv.R 4 columns 2, qkv.L 8
+  // columns 4, o.R 2, o.L 4, gu.R 2, gu.L 6 columns 3, d.R 2 columns 1, d.L 4: eight times 10 plus 22.
+  const Result<chip::Chip> chip = chip::load(
+      "unit", {{"array.rows", "8"}, {"array.cols", "8"}, {"adc.per_array", "2"}, {"network.arrays_per_tile", "2"}});
   REQUIRE(chip.has_value());
   const Graph graph = test::decoder_layer(8, 2, 1, 12, 2, 2, 1);
   const compile::PlaceOptions options{.rows = 8, .cols = 8, .arrays_per_tile = 2};
@@ -224,7 +246,8 @@ TEST_CASE("the example layer: arrays, activations and latency by hand") {
     Result<compile::Placement> placement = (*compile::find_strategy(strategy))->place(graph, options);
     REQUIRE(placement.has_value());
     CHECK(placement->arrays == arrays);
-    const Result<program::Program> program = compile::emit(graph, std::move(*placement), *chip, {.kv = 1, .model_name = {}, .model_digest = {}});
+    const Result<program::Program> program =
+        compile::emit(graph, std::move(*placement), *chip, {.kv = 1, .model_name = {}, .model_digest = {}});
     REQUIRE(program.has_value());
     CHECK(program::verify(*program).ok());
     const Result<machine::Timing> timing = machine::simulate(*program, *chip);
@@ -241,7 +264,8 @@ TEST_CASE("the example layer: arrays, activations and latency by hand") {
 
 TEST_CASE("compiling twice gives the same program") {
   for (std::uint64_t number = 0; number < kCases; number += 20)
-    CHECK(digest_of(test::compile_case(test::random_case(number))) == digest_of(test::compile_case(test::random_case(number))));
+    CHECK(digest_of(test::compile_case(test::random_case(number))) ==
+          digest_of(test::compile_case(test::random_case(number))));
 }
 
 }  // namespace

@@ -57,7 +57,8 @@ inline model::Model random_model(Dice& dice) {
   d.vocab = 11;
   d.context = 64;
   shape.gated = shape.family == model::Family::llama && dice.roll(0, 3) != 0;
-  shape.activation = shape.family == model::Family::llama ? NodeKind::silu : dice.pick(std::vector{NodeKind::gelu, NodeKind::relu});
+  shape.activation =
+      shape.family == model::Family::llama ? NodeKind::silu : dice.pick(std::vector{NodeKind::gelu, NodeKind::relu});
   shape.pairs = dice.coin() ? Config::Pairs::half : Config::Pairs::adjacent;
   const std::optional<model::ShapeProblem> problem = model::complete(shape);
   REQUIRE_MESSAGE(!problem.has_value(), (problem ? problem->message : ""));
@@ -71,12 +72,18 @@ inline model::Model random_model(Dice& dice) {
 inline Structure random_structure(Dice& dice, std::uint32_t out, std::uint32_t in) {
   const auto blocks = [&] { return Structure::blocks(out, in, dice.roll(1, 9), dice.roll(1, 9), dice.roll(1, 3)); };
   switch (dice.roll(0, 6)) {
-    case 0: return Structure::dense(out, in);
-    case 1: return Structure::blocks(out, in, 1, 1, dice.roll(1, 8));
-    case 2: return Structure::padded_square(out, in);
-    case 3: return Structure::padded_square(out, in).trim();
-    case 4: return blocks().trim();
-    default: return blocks();
+    case 0:
+      return Structure::dense(out, in);
+    case 1:
+      return Structure::blocks(out, in, 1, 1, dice.roll(1, 8));
+    case 2:
+      return Structure::padded_square(out, in);
+    case 3:
+      return Structure::padded_square(out, in).trim();
+    case 4:
+      return blocks().trim();
+    default:
+      return blocks();
   }
 }
 
@@ -94,14 +101,18 @@ inline Case random_case(std::uint64_t number) {
     if (result.strategy == "linear")
       structures.push_back(Structure::dense(op.out, op.in));
     else
-      structures.push_back(mixed || structures.empty() ? random_structure(dice, op.out, op.in)
-                                                       : Structure::blocks(op.out, op.in, structures[0].k, structures[0].l, structures[0].r));
+      structures.push_back(mixed || structures.empty()
+                               ? random_structure(dice, op.out, op.in)
+                               : Structure::blocks(op.out, op.in, structures[0].k, structures[0].l, structures[0].r));
   }
   result.graph = compile::with_structures(result.model.graph, structures, result.chip);
-  result.place = {.rows = result.chip.array.rows, .cols = result.chip.array.cols, .arrays_per_tile = result.chip.network.arrays_per_tile};
+  result.place = {.rows = result.chip.array.rows,
+                  .cols = result.chip.array.cols,
+                  .arrays_per_tile = result.chip.network.arrays_per_tile};
   const bool decodes = dice.coin();
-  result.emit.mode = decodes ? compile::Mode::decode
-                     : result.model.family == model::Family::bert ? compile::Mode::encode : compile::Mode::prefill;
+  result.emit.mode = decodes                                      ? compile::Mode::decode
+                     : result.model.family == model::Family::bert ? compile::Mode::encode
+                                                                  : compile::Mode::prefill;
   result.emit.tokens = dice.roll(1, 4);
   result.emit.kv = result.emit.tokens + dice.roll(0, 5);
   result.emit.slots = dice.roll(0, 3);

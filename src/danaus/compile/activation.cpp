@@ -13,13 +13,16 @@ namespace danaus::compile {
 
 using program::Patch;
 
-std::optional<WindowAndPlace> factor_window(std::span<const std::uint32_t> cells, std::span<const std::uint32_t> addresses) {
+std::optional<WindowAndPlace> factor_window(std::span<const std::uint32_t> cells,
+                                            std::span<const std::uint32_t> addresses) {
   const auto count = static_cast<std::uint32_t>(cells.size());
   const auto address_step = [&](std::uint32_t from, std::uint32_t to) {
     return static_cast<std::int64_t>(addresses[to]) - static_cast<std::int64_t>(addresses[from]);
   };
   std::uint32_t longest = 1;
-  while (longest < count && cells[longest] == cells[longest - 1] + 1 && address_step(longest - 1, longest) == address_step(0, 1)) ++longest;
+  while (longest < count && cells[longest] == cells[longest - 1] + 1 &&
+         address_step(longest - 1, longest) == address_step(0, 1))
+    ++longest;
   for (std::uint32_t length = longest; length >= 1; --length) {
     if (count % length != 0) continue;
     const std::uint32_t runs = count / length;
@@ -34,10 +37,13 @@ std::optional<WindowAndPlace> factor_window(std::span<const std::uint32_t> cells
     }
     if (!fits) continue;
     const auto narrow = [](std::uint32_t value) { return static_cast<std::uint16_t>(value); };
-    return WindowAndPlace{
-        .window = {.first = narrow(cells[0]), .length = narrow(length), .count = narrow(runs), .stride = narrow(stride)},
-        .place = {.offset = addresses[0], .element_stride = static_cast<std::int32_t>(element_stride),
-                  .run_stride = static_cast<std::int32_t>(run_stride)}};
+    return WindowAndPlace{.window = {.first = narrow(cells[0]),
+                                     .length = narrow(length),
+                                     .count = narrow(runs),
+                                     .stride = narrow(stride)},
+                          .place = {.offset = addresses[0],
+                                    .element_stride = static_cast<std::int32_t>(element_stride),
+                                    .run_stride = static_cast<std::int32_t>(run_stride)}};
   }
   return std::nullopt;
 }
@@ -49,9 +55,13 @@ constexpr std::uint32_t kNone = 0xffffffff;
 /// Tries sets of candidates of one array. Keeps its tables between tries.
 class Merger {
  public:
-  Merger(std::span<const Patch> others, std::span<const Patch* const> candidates, std::span<const PatchAddresses> addresses,
-         std::uint32_t rows, std::uint32_t columns)
-      : others_(others), candidates_(candidates), addresses_(addresses), row_source_(rows), column_destination_(columns) {}
+  Merger(std::span<const Patch> others, std::span<const Patch* const> candidates,
+         std::span<const PatchAddresses> addresses, std::uint32_t rows, std::uint32_t columns)
+      : others_(others),
+        candidates_(candidates),
+        addresses_(addresses),
+        row_source_(rows),
+        column_destination_(columns) {}
 
   std::optional<program::Mvm> try_together(std::span<const std::uint32_t> members) {
     std::fill(row_source_.begin(), row_source_.end(), kNone);
@@ -67,7 +77,8 @@ class Merger {
       for (std::uint32_t j = 0; j < patch.columns; ++j) {
         std::uint32_t& destination = column_destination_[patch.column + j];
         if (DANAUS_BUG(9, destination != kNone, false)) return std::nullopt;
-        destination = static_cast<std::uint32_t>(static_cast<std::int64_t>(address.destination) + std::int64_t{j} * address.destination_step);
+        destination = static_cast<std::uint32_t>(static_cast<std::int64_t>(address.destination) +
+                                                 std::int64_t{j} * address.destination_step);
       }
     }
     const std::optional<WindowAndPlace> row_window = window_of(row_source_);
@@ -95,9 +106,11 @@ class Merger {
       is_member_.assign(others_.size(), false);
     }
     read_before_.assign(1, 0);
-    for (const std::uint32_t destination : column_destination_) read_before_.push_back(read_before_.back() + (destination != kNone));
+    for (const std::uint32_t destination : column_destination_)
+      read_before_.push_back(read_before_.back() + (destination != kNone));
     const auto mark = [&](bool value) {
-      for (const std::uint32_t member : members) is_member_[static_cast<std::size_t>(candidates_[member] - others_.data())] = value;
+      for (const std::uint32_t member : members)
+        is_member_[static_cast<std::size_t>(candidates_[member] - others_.data())] = value;
     };
     mark(true);
     bool clear = true;
@@ -105,7 +118,8 @@ class Merger {
       if (row_source_[row] == kNone) continue;
       clear = std::none_of(patches_on_row_[row].begin(), patches_on_row_[row].end(), [&](std::uint32_t o) {
         const Patch& other = others_[o];
-        return DANAUS_BUG(7, !is_member_[o], false) && read_before_[other.column + other.columns] > read_before_[other.column];
+        return DANAUS_BUG(7, !is_member_[o], false) &&
+               read_before_[other.column + other.columns] > read_before_[other.column];
       });
     }
     mark(false);
@@ -177,7 +191,8 @@ std::vector<Activation> find_activations(std::span<const Patch> others, std::spa
       activation.patches.pop_back();
     }
     if (!merged)
-      activations.push_back({.patches = {candidate}, .command = alone_command(*candidates[candidate], addresses[candidate])});
+      activations.push_back(
+          {.patches = {candidate}, .command = alone_command(*candidates[candidate], addresses[candidate])});
   }
   return activations;
 }

@@ -27,7 +27,8 @@ struct Activation {
 /// Merges the candidates, all in one array, greedily into activations. `others`: every patch of that array, candidates
 /// included; a patch that is not read must have no programmed cell on a driven row and a read column.
 /// Patches with `alone[i]` are not merged with others. Candidates point into `others`.
-std::vector<Activation> find_activations(std::span<const program::Patch> others, std::span<const program::Patch* const> candidates,
+std::vector<Activation> find_activations(std::span<const program::Patch> others,
+                                         std::span<const program::Patch* const> candidates,
                                          std::span<const PatchAddresses> addresses, const std::vector<bool>& alone,
                                          std::uint32_t rows, std::uint32_t columns);
 
@@ -37,6 +38,7 @@ struct WindowAndPlace {
   program::Window window;
   program::Place place;
 };
-std::optional<WindowAndPlace> factor_window(std::span<const std::uint32_t> cells, std::span<const std::uint32_t> addresses);
+std::optional<WindowAndPlace> factor_window(std::span<const std::uint32_t> cells,
+                                            std::span<const std::uint32_t> addresses);
 
 }  // namespace danaus::compile

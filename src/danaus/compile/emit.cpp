@@ -1,13 +1,13 @@
 // Graph + placement -> program.
 //
-// Every value has one offset that is the same in all tiles (its element n lies at offset + n wherever it is present), so
-// that moves keep offsets, multicast is one record, and a mapping's permutations and rotations are nothing but the order of
-// addresses. A value has a home: for every element the tile where its producer put it. Before a consumer runs, the
-// elements it needs are moved from their homes to its tiles; what is at home there needs no move.
+// Every value has one offset that is the same in all tiles (its element n lies at offset + n wherever it is present),
+// so that moves keep offsets, multicast is one record, and a mapping's permutations and rotations are nothing but the
+// order of addresses. A value has a home: for every element the tile where its producer put it. Before a consumer runs,
+// the elements it needs are moved from their homes to its tiles; what is at home there needs no move.
 //
 // Three address regions, told apart by the base register until the last step (relocate): constants (no register), the
-// slots of tokens in flight (register 1) and the token stream (register 2: inputs, outputs and, for encoders, what waits for the next
-// loop). Inside a region an offset is free again after the last use of its value.
+// slots of tokens in flight (register 1) and the token stream (register 2: inputs, outputs and, for encoders, what
+// waits for the next loop). Inside a region an offset is free again after the last use of its value.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -32,8 +32,9 @@ constexpr std::uint8_t kConstants = 0;  // base registers double as regions
 constexpr std::uint8_t kSlot = 1;
 constexpr std::uint8_t kStream = 2;
 constexpr std::uint32_t kOffsets = 1u << 24;
+constexpr std::uint32_t kLongestRun = 1u << 16;  // what a vec or a run of a move can span
 
-/// Elements first .. first+length-1 have their home on this tile.
+/// Elements first .. first+length-1 have their home on this tile; at most kLongestRun, so that one command spans them.
 struct Segment {
   std::uint32_t first = 0;
   std::uint32_t length = 0;
@@ -64,7 +65,9 @@ Layout joined(Layout layout) {
   std::sort(layout.begin(), layout.end(), [](const Segment& a, const Segment& b) { return a.first < b.first; });
   Layout result;
   for (const Segment& segment : layout) {
-    if (!result.empty() && result.back().tile == segment.tile && result.back().first + result.back().length == segment.first)
+    if (!result.empty() && result.back().tile == segment.tile &&
+        result.back().first + result.back().length == segment.first &&
+        result.back().length + segment.length <= kLongestRun)
       result.back().length += segment.length;
     else
       result.push_back(segment);
@@ -76,7 +79,7 @@ Layout joined(Layout layout) {
 Layout runs_of(const std::vector<TileId>& homes) {
   Layout layout;
   for (std::uint32_t element = 0; element < homes.size(); ++element) {
-    if (!layout.empty() && layout.back().tile == homes[element])
+    if (!layout.empty() && layout.back().tile == homes[element] && layout.back().length < kLongestRun)
       ++layout.back().length;
     else
       layout.push_back({element, 1, homes[element]});
@@ -92,8 +95,9 @@ std::uint32_t block_number(const Structure& structure, const Patch& patch) {
 
 /// The tile that holds an element of a layout.
 TileId tile_at(const Layout& layout, std::uint32_t element) {
-  const auto after = std::upper_bound(layout.begin(), layout.end(), element,
-                                      [](std::uint32_t value, const Segment& segment) { return value < segment.first; });
+  const auto after =
+      std::upper_bound(layout.begin(), layout.end(), element,
+                       [](std::uint32_t value, const Segment& segment) { return value < segment.first; });
   ensure(after != layout.begin(), "a layout covers its value");
   return std::prev(after)->tile;
 }
@@ -126,15 +130,16 @@ class Emitter {
   void deliver(const Value& value, std::vector<Need> needs, ConfigId config);
   void fill_padding(const Value& value, const Need& need);
   Address constant_at(const std::string& name, std::uint32_t first, std::uint32_t length, TileId tile);
-  void vec(program::VecOp op, TileId tile, std::uint32_t length, std::array<Address, 3> sources, Address destination, ConfigId config = {});
+  void vec(program::VecOp op, TileId tile, std::uint32_t length, std::array<Address, 3> sources, Address destination,
+           ConfigId config = {});
 
   // Nodes
   void emit_input(NodeId id);
   Result<void> emit_linear_group(std::size_t first, std::size_t last);
   struct StageOperator;
   Result<void> emit_stage(std::vector<StageOperator>& operators, std::uint32_t stage);
-  void emit_activations(const std::vector<StageOperator>& operators, const StageOperator& op, const Activation& activation,
-                        std::span<const std::uint32_t> members);
+  void emit_activations(const std::vector<StageOperator>& operators, const StageOperator& op,
+                        const Activation& activation, std::span<const std::uint32_t> members);
   /// Collects the partial sums of every output on one tile, its home.
   void reduce(StageOperator& op, std::vector<TileId>& homes);
   void emit_elementwise(NodeId id);
@@ -154,22 +159,23 @@ class Emitter {
 
   program::Program program_;
   std::uint32_t slots_ = 1;
-  std::vector<Value> values_;               ///< per node
-  std::vector<std::uint32_t> phase_;        ///< per node: which token loop executes it
-  std::vector<std::uint32_t> last_use_;     ///< per node: last node that reads it
-  std::vector<bool> streams_;               ///< per node: lives in the stream region
-  std::vector<std::uint32_t> capacity_;     ///< per node: size with the padding of its consumers
-  std::vector<std::uint32_t> attend_of_;    ///< per rope node: the attend node that reads it
-  std::vector<std::size_t> array_begin_;    ///< first patch of every array
+  std::vector<Value> values_;                              ///< per node
+  std::vector<std::uint32_t> phase_;                       ///< per node: which token loop executes it
+  std::vector<std::uint32_t> last_use_;                    ///< per node: last node that reads it
+  std::vector<bool> streams_;                              ///< per node: lives in the stream region
+  std::vector<std::uint32_t> capacity_;                    ///< per node: size with the padding of its consumers
+  std::vector<std::uint32_t> attend_of_;                   ///< per rope node: the attend node that reads it
+  std::vector<std::size_t> array_begin_;                   ///< first patch of every array
   std::vector<std::vector<std::uint32_t>> stage_patches_;  ///< node*2 + stage -> patches
   Arena slot_arena_, stream_arena_;
-  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::uint32_t>> pool_;  ///< (size, capacity) -> free offsets
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::uint32_t>>
+      pool_;                                   ///< (size, capacity) -> free offsets
   std::vector<std::uint32_t> constants_used_;  ///< per tile
   std::map<TileId, Address> zeros_;            ///< per tile: the zero constant
   std::uint32_t most_padding_ = 0;
   std::map<std::vector<TileId>, GroupId> groups_;
-  std::vector<std::size_t> relocations_;       ///< commands with an address outside the slots
-  std::vector<std::size_t> loops_;             ///< positions of rep commands
+  std::vector<std::size_t> relocations_;  ///< commands with an address outside the slots
+  std::vector<std::size_t> loops_;        ///< positions of rep commands
   std::optional<Error> encoding_error_;
 };
 
@@ -184,15 +190,17 @@ Result<void> Emitter::prepare() {
     has_attend = has_attend || node.kind == NodeKind::attend;
   }
   if (encodes && has_rope)
-    return fail(Error("emit.mode", Failure::unsupported, "this model is a decoder: its attention sees earlier tokens only")
-                    .with_hint("use --mode prefill or --mode decode"));
+    return fail(
+        Error("emit.mode", Failure::unsupported, "this model is a decoder: its attention sees earlier tokens only")
+            .with_hint("use --mode prefill or --mode decode"));
   if (options_.mode == Mode::prefill && has_attend && !has_rope)
     return fail(Error("emit.mode", Failure::unsupported, "this model is an encoder: its attention sees all tokens")
                     .with_hint("use --mode encode or --mode decode"));
   if (options_.tokens == 0) return fail(Error("emit.tokens", Failure::usage, "there must be at least one token"));
   if (options_.mode == Mode::decode && options_.kv < options_.tokens)
     return fail(Error("emit.kv", Failure::usage,
-                      fmt::format("a KV length of {} cannot hold the {} token(s) that are decoded", options_.kv, options_.tokens))
+                      fmt::format("a KV length of {} cannot hold the {} token(s) that are decoded", options_.kv,
+                                  options_.tokens))
                     .with_hint("the KV length includes the new tokens: raise --kv"));
 
   const std::size_t count = graph_.nodes.size();
@@ -214,7 +222,8 @@ Result<void> Emitter::prepare() {
       const std::size_t source = index(node.sources[0]);
       capacity_[source] = std::max(capacity_[source], structure.stage_inputs(0));
       capacity_[n] = std::max(capacity_[n], structure.stage_outputs(structure.stages() - 1));
-      if (structure.stage_inputs(0) > structure.in) most_padding_ = std::max(most_padding_, structure.stage_inputs(0) - structure.in);
+      if (structure.stage_inputs(0) > structure.in)
+        most_padding_ = std::max(most_padding_, structure.stage_inputs(0) - structure.in);
     }
     for (std::size_t s = 0; s < node.sources.size(); ++s) {
       const std::size_t source = index(node.sources[s]);
@@ -242,14 +251,18 @@ Result<void> Emitter::index_patches() {
   for (std::size_t p = 0; p < placement_.patches.size(); ++p) {
     const Patch& patch = placement_.patches[p];
     const auto bad = [&](std::string_view what) {
-      return fail(Error("emit.placement", Failure::bad_input, fmt::format("patch {} of the placement (array {}, row {}, column {}): {}", p, index(patch.array), patch.row, patch.column, what)));
+      return fail(Error("emit.placement", Failure::bad_input,
+                        fmt::format("patch {} of the placement (array {}, row {}, column {}): {}", p,
+                                    index(patch.array), patch.row, patch.column, what)));
     };
     if (index(patch.array) >= placement_.arrays) return bad(fmt::format("there are only {} arrays", placement_.arrays));
-    if (patch.rows == 0 || patch.columns == 0 || patch.row + patch.rows > chip_.array.rows || patch.column + patch.columns > chip_.array.cols)
+    if (patch.rows == 0 || patch.columns == 0 || patch.row + patch.rows > chip_.array.rows ||
+        patch.column + patch.columns > chip_.array.cols)
       return bad(fmt::format("{}x{} cells are empty or reach beyond the array", patch.rows, patch.columns));
     const Node& node = graph_.at(patch.node);
     const Structure& structure = node.structure;
-    if (node.kind != NodeKind::linear || patch.stage >= structure.stages()) return bad("it belongs to no stage of a linear operator");
+    if (node.kind != NodeKind::linear || patch.stage >= structure.stages())
+      return bad("it belongs to no stage of a linear operator");
     if (patch.in_first >= structure.stage_inputs(patch.stage)) return bad("its inputs are not inputs of the stage");
     const Block block = structure.block(patch.stage, block_number(structure, patch));
     const std::uint32_t step = patch.columns > 1 ? patch.out_step : block.out_step;
@@ -262,8 +275,11 @@ Result<void> Emitter::index_patches() {
       const Patch& next = placement_.patches[q];
       if (next.array != patch.array || next.row >= patch.row + patch.rows) break;
       if (next.column < patch.column + patch.columns && patch.column < next.column + next.columns)
-        return fail(Error("emit.overlap", Failure::bad_input, fmt::format("array {}: patches of the placement lie on top of each other", index(patch.array)))
-                        .note(fmt::format("patches {} and {} share the cell at row {}, column {}", p, q, next.row, std::max(patch.column, next.column))));
+        return fail(
+            Error("emit.overlap", Failure::bad_input,
+                  fmt::format("array {}: patches of the placement lie on top of each other", index(patch.array)))
+                .note(fmt::format("patches {} and {} share the cell at row {}, column {}", p, q, next.row,
+                                  std::max(patch.column, next.column))));
     }
   }
   array_begin_.assign(std::size_t{placement_.arrays} + 1, 0);
@@ -306,7 +322,8 @@ void Emitter::release_after(std::size_t node) {
     Value& value = value_of(source);
     if (DANAUS_BUG(22, last_use_[index(source)] != node, false) || value.capacity == 0) continue;
     if (!(value.pooled && value.region == kStream)) release(value);
-    if (DANAUS_BUG(22, true, last_use_[index(source)] == node)) value = Value{};  // a second source of the same node must not release it again
+    if (DANAUS_BUG(22, true, last_use_[index(source)] == node))
+      value = Value{};  // a second source of the same node must not release it again
   }
 }
 
@@ -314,7 +331,8 @@ Value& Emitter::define(NodeId id) {
   const Node& node = graph_.at(id);
   const std::uint32_t capacity = capacity_[index(id)];
   // Padded outputs are written to a sink behind the value; nothing else may ever lie there.
-  const bool pads = node.kind == NodeKind::linear && node.structure.stage_outputs(node.structure.stages() - 1) > node.size;
+  const bool pads =
+      node.kind == NodeKind::linear && node.structure.stage_outputs(node.structure.stages() - 1) > node.size;
   value_of(id) = allocate(node.size, capacity, streams_[index(id)] ? kStream : kSlot, pads);
   return value_of(id);
 }
@@ -360,7 +378,8 @@ ConfigId Emitter::move_config(std::uint32_t bits) {
 }
 
 GroupId Emitter::group_of(std::vector<TileId> members) {
-  const auto [entry, is_new] = groups_.try_emplace(std::move(members), GroupId{static_cast<std::uint32_t>(groups_.size())});
+  const auto [entry, is_new] =
+      groups_.try_emplace(std::move(members), GroupId{static_cast<std::uint32_t>(groups_.size())});
   if (is_new) program_.groups.push_back({entry->first});
   return entry->second;
 }
@@ -372,24 +391,26 @@ Address Emitter::constant_at(const std::string& name, std::uint32_t first, std::
   return {.offset = used - length, .base = kConstants};
 }
 
-void Emitter::vec(program::VecOp op, TileId tile, std::uint32_t length, std::array<Address, 3> sources, Address destination, ConfigId config) {
+void Emitter::vec(program::VecOp op, TileId tile, std::uint32_t length, std::array<Address, 3> sources,
+                  Address destination, ConfigId config) {
   push(program::Vec{.op = op, .tile = tile, .length = length, .src = sources, .dst = destination, .config = config});
 }
 
 void Emitter::fill_padding(const Value& value, const Need& need) {
   const auto [entry, is_new] = zeros_.try_emplace(need.tile);
   if (is_new) entry->second = constant_at("zero", 0, most_padding_, need.tile);
-  const std::uint32_t first = std::max(need.first, value.size);
-  push(program::Move{.from = need.tile,
-                     .src = {.offset = entry->second.offset, .base = kConstants},
-                     .length = need.last - first,
-                     .to = index(need.tile),
-                     .dst = {.offset = value.offset + first, .base = value.region}});
+  for (std::uint32_t first = std::max(need.first, value.size); first < need.last; first += kLongestRun)
+    push(program::Move{.from = need.tile,
+                       .src = {.offset = entry->second.offset, .base = kConstants},
+                       .length = std::min(need.last - first, kLongestRun),
+                       .to = index(need.tile),
+                       .dst = {.offset = value.offset + first, .base = value.region}});
 }
 
 void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId config) {
   // Per tile: ascending, disjoint ranges.
-  std::sort(needs.begin(), needs.end(), [](const Need& a, const Need& b) { return std::pair(a.tile, a.first) < std::pair(b.tile, b.first); });
+  std::sort(needs.begin(), needs.end(),
+            [](const Need& a, const Need& b) { return std::pair(a.tile, a.first) < std::pair(b.tile, b.first); });
   std::vector<Need> merged;
   for (const Need& need : needs) {
     if (!merged.empty() && merged.back().tile == need.tile && need.first <= merged.back().last)
@@ -413,7 +434,8 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
   std::vector<std::vector<TileId>> members(borders.size());
   for (const Need& need : merged) {
     if (need.first >= need.last) continue;
-    auto border = static_cast<std::size_t>(std::lower_bound(borders.begin(), borders.end(), need.first) - borders.begin());
+    auto border =
+        static_cast<std::size_t>(std::lower_bound(borders.begin(), borders.end(), need.first) - borders.begin());
     for (; borders[border] < need.last; ++border) members[border].push_back(need.tile);
   }
 
@@ -435,7 +457,8 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
     }
     for (const auto& [from, runs] : sources) {
       std::vector<TileId> targets;
-      std::copy_if(tiles.begin(), tiles.end(), std::back_inserter(targets), [source = from](TileId tile) { return tile != source; });
+      std::copy_if(tiles.begin(), tiles.end(), std::back_inserter(targets),
+                   [source = from](TileId tile) { return tile != source; });
       if (DANAUS_BUG(12, false, targets.size() > 1)) targets.pop_back();
       if (targets.empty()) continue;
       program::Move move;
@@ -447,10 +470,14 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
         // As many runs of one length and distance as there are, one command.
         std::size_t next = run + 1;
         const std::uint32_t stride = next < runs.size() ? runs[next].first - runs[run].first : 0;
-        while (next < runs.size() && runs[next].length == runs[run].length && runs[next].first - runs[next - 1].first == stride) ++next;
+        while (next < runs.size() && runs[next].length == runs[run].length &&
+               runs[next].first - runs[next - 1].first == stride)
+          ++next;
         move.length = runs[run].length - DANAUS_BUG(11, 0u, runs[run].length > 1 ? 1u : 0u);
         move.count = static_cast<std::uint32_t>(next - run);
-        move.src = {.offset = value.offset + runs[run].first, .run_stride = move.count > 1 ? static_cast<std::int32_t>(stride) : 0, .base = value.region};
+        move.src = {.offset = value.offset + runs[run].first,
+                    .run_stride = move.count > 1 ? static_cast<std::int32_t>(stride) : 0,
+                    .base = value.region};
         move.dst = move.src;
         push(move);
         run = next;
@@ -489,8 +516,13 @@ Result<void> Emitter::emit_linear_group(std::size_t first, std::size_t last) {
   std::vector<StageOperator> operators;
   for (std::size_t n = first; n < last; ++n) {
     const Node& node = graph_.nodes[n];
-    operators.push_back({.node = NodeId{static_cast<std::uint32_t>(n)}, .structure = &node.structure, .config = {},
-                         .in = value_of(node.sources[0]), .out = {}, .sum = {}, .partial_sums = {}});
+    operators.push_back({.node = NodeId{static_cast<std::uint32_t>(n)},
+                         .structure = &node.structure,
+                         .config = {},
+                         .in = value_of(node.sources[0]),
+                         .out = {},
+                         .sum = {},
+                         .partial_sums = {}});
   }
   for (std::uint32_t stage = 0; stage < 2; ++stage) {
     std::vector<StageOperator> active;
@@ -529,7 +561,8 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
   for (std::size_t o = 0; o < operators.size(); ++o) {
     StageOperator& op = operators[o];
     if (patches_of(op).empty())
-      return fail(Error("emit.placement", Failure::bad_input, fmt::format("the placement has no arrays for stage {} of {}", stage, graph_.at(op.node).name)));
+      return fail(Error("emit.placement", Failure::bad_input,
+                        fmt::format("the placement has no arrays for stage {} of {}", stage, graph_.at(op.node).name)));
     for (const std::uint32_t p : patches_of(op)) {
       const Patch& patch = patches[p];
       op.rows_cut = op.rows_cut || patch.rows < op.block_of(patch).in_count;
@@ -558,7 +591,8 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
     const ArrayId array = patches[order[begin].first].array;
     std::size_t end = begin;
     while (end < order.size() && patches[order[end].first].array == array) ++end;
-    const std::span<const Patch> in_array(patches.data() + array_begin_[index(array)], array_begin_[index(array) + 1] - array_begin_[index(array)]);
+    const std::span<const Patch> in_array(patches.data() + array_begin_[index(array)],
+                                          array_begin_[index(array) + 1] - array_begin_[index(array)]);
     for (std::uint32_t o = 0; o < operators.size(); ++o) {
       candidates.clear(), addresses.clear(), alone.clear(), owners.clear();
       for (std::size_t n = begin; n < end; ++n) {
@@ -567,13 +601,15 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
         const StageOperator& op = operators[owner];
         const Patch& patch = patches[p];
         candidates.push_back(&patch);
-        addresses.push_back({.source = op.in.offset + patch.in_first, .destination = op.sum.offset + op.sum_position(patch),
+        addresses.push_back({.source = op.in.offset + patch.in_first,
+                             .destination = op.sum.offset + op.sum_position(patch),
                              .destination_step = op.sum_step(patch)});
         alone.push_back(op.rows_cut);
         owners.push_back(owner);
       }
       if (candidates.empty()) continue;
-      const std::vector<Activation> activations = find_activations(in_array, candidates, addresses, alone, chip_.array.rows, chip_.array.cols);
+      const std::vector<Activation> activations =
+          find_activations(in_array, candidates, addresses, alone, chip_.array.rows, chip_.array.cols);
       for (const Activation& activation : activations) {
         StageOperator& op = operators[owners[activation.patches.front()]];
         program::Mvm command = activation.command;
@@ -584,7 +620,8 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
           const Patch& patch = *candidates[activation.patches.front()];
           auto& tiles = op.partial_sums[{patch.out_first, patch.columns}];
           const TileId tile = program_.tile_of(array);
-          const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto& entry) { return entry.first == tile; });
+          const auto known =
+              std::find_if(tiles.begin(), tiles.end(), [&](const auto& entry) { return entry.first == tile; });
           command.add = DANAUS_BUG(13, DANAUS_BUG(14, known != tiles.end(), true), false);
           if (known != tiles.end())
             ++known->second;
@@ -608,10 +645,14 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
       const TileId tile = program_.tile_of(patch.array);
       if (DANAUS_BUG(24, is_last && patch.out_first + patch.columns > size, false)) {
         const std::uint32_t first = std::max(patch.out_first, size);
-        const program::Sink sink{.tile = tile, .address = op.out.at(first), .length = patch.out_first + patch.columns - first};
-        if (std::find(program_.sinks.begin(), program_.sinks.end(), sink) == program_.sinks.end()) program_.sinks.push_back(sink);
+        const program::Sink sink{
+            .tile = tile, .address = op.out.at(first), .length = patch.out_first + patch.columns - first};
+        if (std::find(program_.sinks.begin(), program_.sinks.end(), sink) == program_.sinks.end())
+          program_.sinks.push_back(sink);
       }
-      for (std::uint32_t j = 0, element = patch.out_first; j < patch.columns && element < size; ++j, element += patch.out_step) homes[element] = tile;
+      for (std::uint32_t j = 0, element = patch.out_first; j < patch.columns && element < size;
+           ++j, element += patch.out_step)
+        homes[element] = tile;
     }
     if (op.rows_cut) reduce(op, homes);
     op.out.layout = runs_of(homes);
@@ -643,17 +684,25 @@ void Emitter::reduce(StageOperator& op, std::vector<TileId>& homes) {
       if (tile == home || DANAUS_BUG(15, false, tile == tiles.back().first)) continue;
       arrived.push_back(allocate(length, length, kSlot));
       const Address destination = arrived.back().at(0);
-      push(program::Move{.from = tile, .src = {.offset = op.sum.offset + position, .base = op.sum.region}, .length = length,
-                         .to = index(home), .dst = {.offset = destination.offset, .base = destination.base}, .config = config});
+      push(program::Move{.from = tile,
+                         .src = {.offset = op.sum.offset + position, .base = op.sum.region},
+                         .length = length,
+                         .to = index(home),
+                         .dst = {.offset = destination.offset, .base = destination.base},
+                         .config = config});
     }
     for (const Value& part : arrived)
       vec(program::VecOp::add, home, length, {op.sum.at(position), part.at(0), {}}, op.sum.at(position));
     for (const Value& part : arrived) release(part);
     if (op.gathers) {
       // From block order to the stage's order: a local copy, addresses only.
-      push(program::Move{.from = home, .src = {.offset = op.sum.offset + position, .base = op.sum.region}, .length = length,
+      push(program::Move{.from = home,
+                         .src = {.offset = op.sum.offset + position, .base = op.sum.region},
+                         .length = length,
                          .to = index(home),
-                         .dst = {.offset = op.out.offset + out_first, .element_stride = length > 1 ? static_cast<std::int32_t>(DANAUS_BUG(28, step, 1u)) : 1, .base = op.out.region}});
+                         .dst = {.offset = op.out.offset + out_first,
+                                 .element_stride = length > 1 ? static_cast<std::int32_t>(DANAUS_BUG(28, step, 1u)) : 1,
+                                 .base = op.out.region}});
     }
     for (std::uint32_t j = 0; j < length; ++j) homes[out_first + j * step] = home;
   }
@@ -681,7 +730,11 @@ void Emitter::emit_input(NodeId id) {
   }
   value.layout = joined(std::move(value.layout));
   for (const Segment& segment : value.layout)
-    program_.inputs.push_back({.node = id, .first = segment.first, .length = segment.length, .tile = segment.tile, .address = value.at(segment.first)});
+    program_.inputs.push_back({.node = id,
+                               .first = segment.first,
+                               .length = segment.length,
+                               .tile = segment.tile,
+                               .address = value.at(segment.first)});
 }
 
 void Emitter::emit_elementwise(NodeId id) {
@@ -692,7 +745,8 @@ void Emitter::emit_elementwise(NodeId id) {
   for (const NodeId source : node.sources) {
     if (source == owner) continue;
     std::vector<Need> needs;
-    for (const Segment& segment : layout) needs.push_back({segment.tile, segment.first, segment.first + segment.length});
+    for (const Segment& segment : layout)
+      needs.push_back({segment.tile, segment.first, segment.first + segment.length});
     deliver(value_of(source), std::move(needs), move_config(chip_.input.bits));
   }
   Value& value = define(id);
@@ -700,17 +754,30 @@ void Emitter::emit_elementwise(NodeId id) {
   program::VecOp op{};
   switch (node.kind) {
     case NodeKind::add:
-    case NodeKind::bias: op = program::VecOp::add; break;
-    case NodeKind::mul: op = program::VecOp::mul; break;
-    case NodeKind::silu: op = program::VecOp::silu; break;
-    case NodeKind::gelu: op = program::VecOp::gelu; break;
-    case NodeKind::relu: op = program::VecOp::relu; break;
-    default: ensure(false, "an elementwise node");
+    case NodeKind::bias:
+      op = program::VecOp::add;
+      break;
+    case NodeKind::mul:
+      op = program::VecOp::mul;
+      break;
+    case NodeKind::silu:
+      op = program::VecOp::silu;
+      break;
+    case NodeKind::gelu:
+      op = program::VecOp::gelu;
+      break;
+    case NodeKind::relu:
+      op = program::VecOp::relu;
+      break;
+    default:
+      ensure(false, "an elementwise node");
   }
   for (const Segment& segment : layout) {
     std::array<Address, 3> sources{};
-    for (std::size_t s = 0; s < node.sources.size(); ++s) sources[s] = value_of(node.sources[DANAUS_BUG(21, s, std::size_t{0})]).at(segment.first);
-    if (node.kind == NodeKind::bias) sources[1] = constant_at(node.constant, segment.first, segment.length, segment.tile);
+    for (std::size_t s = 0; s < node.sources.size(); ++s)
+      sources[s] = value_of(node.sources[DANAUS_BUG(21, s, std::size_t{0})]).at(segment.first);
+    if (node.kind == NodeKind::bias)
+      sources[1] = constant_at(node.constant, segment.first, segment.length, segment.tile);
     vec(op, segment.tile, segment.length, sources, value.at(segment.first));
   }
 }
@@ -748,7 +815,8 @@ void Emitter::emit_norm(NodeId id) {
   value.layout = source.layout;
   for (const Segment& segment : source.layout) {
     const Address gain = constant_at(node.constant, DANAUS_BUG(17, segment.first, 0u), segment.length, segment.tile);
-    vec(program::VecOp::norm, segment.tile, segment.length, {source.at(segment.first), statistics.at(0), gain}, value.at(segment.first), config);
+    vec(program::VecOp::norm, segment.tile, segment.length, {source.at(segment.first), statistics.at(0), gain},
+        value.at(segment.first), config);
   }
   release(pairs);
   release(statistics);
@@ -791,7 +859,8 @@ void Emitter::emit_rope(NodeId id) {
   const Value source = value_of(node.sources[0]);
   for (const Segment& segment : layout) {
     for (std::uint32_t first = segment.first; first < segment.first + segment.length; first += size)
-      vec(program::VecOp::rope, segment.tile, size, {source.at(DANAUS_BUG(18, first, segment.first)), {}, {}}, value.at(first), node.configs[0]);
+      vec(program::VecOp::rope, segment.tile, size, {source.at(DANAUS_BUG(18, first, segment.first)), {}, {}},
+          value.at(first), node.configs[0]);
   }
   value.layout = joined(std::move(layout));
 }
@@ -806,7 +875,10 @@ void Emitter::emit_attend_append(NodeId id) {
   deliver(key, needs, move_config(chip_.input.bits));
   deliver(value, needs, move_config(chip_.input.bits));
   for (std::uint32_t head = 0; head < node.kv_heads; ++head)
-    push(program::Attend{.region = KvId{index(node.kv_first) + head}, .append = true, .a = key.at(DANAUS_BUG(20, head, node.kv_heads - 1 - head) * node.head_size), .b = value.at(head * node.head_size)});
+    push(program::Attend{.region = KvId{index(node.kv_first) + head},
+                         .append = true,
+                         .a = key.at(DANAUS_BUG(20, head, node.kv_heads - 1 - head) * node.head_size),
+                         .b = value.at(head * node.head_size)});
 }
 
 void Emitter::emit_attend_context(NodeId id) {
@@ -823,7 +895,10 @@ void Emitter::emit_attend_context(NodeId id) {
   deliver(query, std::move(needs), move_config(chip_.input.bits));
   Value& value = define(id);
   for (std::uint32_t head = 0; head < node.kv_heads; ++head)
-    push(program::Attend{.region = KvId{index(node.kv_first) + head}, .append = false, .a = query.at(head * width), .b = value.at(head * width)});
+    push(program::Attend{.region = KvId{index(node.kv_first) + head},
+                         .append = false,
+                         .a = query.at(head * width),
+                         .b = value.at(head * width)});
   value.layout = joined(std::move(layout));
 }
 
@@ -841,19 +916,24 @@ void Emitter::end_loop() { push(program::End{}); }
 Result<void> Emitter::relocate() {
   const std::uint32_t slot = slot_arena_.peak();
   const std::uint32_t stream = stream_arena_.peak();
-  const std::uint32_t constants = constants_used_.empty() ? 0 : *std::max_element(constants_used_.begin(), constants_used_.end());
+  const std::uint32_t constants =
+      constants_used_.empty() ? 0 : *std::max_element(constants_used_.begin(), constants_used_.end());
   const std::uint64_t stream_base = std::uint64_t{slot} * slots_ + constants;
   const std::uint64_t total = stream_base + std::uint64_t{stream} * options_.tokens;
   if (total > kOffsets)
     return fail(Error("emit.address-range", Failure::does_not_fit,
                       fmt::format("the buffer of a tile would need {} elements, addresses reach {}", total, kOffsets))
-                    .note(fmt::format("{} slot(s) of {}, constants {}, {} token(s) of {}", slots_, slot, constants, options_.tokens, stream))
+                    .note(fmt::format("{} slot(s) of {}, constants {}, {} token(s) of {}", slots_, slot, constants,
+                                      options_.tokens, stream))
                     .with_hint("use fewer --tokens or --slots"));
   const std::uint64_t bytes = (total * chip_.input.bits + 7) / 8;
   if (chip_.buffer.bytes_per_tile != 0 && bytes > chip_.buffer.bytes_per_tile)
-    return fail(Error("emit.buffer", Failure::does_not_fit, fmt::format("a tile needs a buffer of {} bytes, the chip has {}", bytes, chip_.buffer.bytes_per_tile))
-                    .note(fmt::format("{} slot(s) of {} elements, constants {}, {} token(s) of {}", slots_, slot, constants, options_.tokens, stream))
-                    .with_hint("raise buffer.bytes_per_tile, or use fewer --tokens or --slots"));
+    return fail(
+        Error("emit.buffer", Failure::does_not_fit,
+              fmt::format("a tile needs a buffer of {} bytes, the chip has {}", bytes, chip_.buffer.bytes_per_tile))
+            .note(fmt::format("{} slot(s) of {} elements, constants {}, {} token(s) of {}", slots_, slot, constants,
+                              options_.tokens, stream))
+            .with_hint("raise buffer.bytes_per_tile, or use fewer --tokens or --slots"));
   program_.chip.buffer = static_cast<std::uint32_t>(std::max<std::uint64_t>(total, 1));
   const std::array<std::uint32_t, 4> region_base = {slot * slots_, 0, static_cast<std::uint32_t>(stream_base), 0};
 
@@ -891,8 +971,12 @@ Result<void> Emitter::relocate() {
 
 Result<program::Program> Emitter::run() {
   DANAUS_CHECK(prepare());
-  program_.chip = {.rows = chip_.array.rows, .cols = chip_.array.cols, .adcs = chip_.adc.per_array, .arrays = placement_.arrays,
-                   .arrays_per_tile = chip_.network.arrays_per_tile, .buffer = 0};
+  program_.chip = {.rows = chip_.array.rows,
+                   .cols = chip_.array.cols,
+                   .adcs = chip_.adc.per_array,
+                   .arrays = placement_.arrays,
+                   .arrays_per_tile = chip_.network.arrays_per_tile,
+                   .buffer = 0};
   program_.chip_digest = chip::digest_of(chip_);
   program_.model_digest = options_.model_digest;
   program_.notes.push_back({"chip", chip::to_toml(chip_)});
@@ -917,13 +1001,20 @@ Result<program::Program> Emitter::run() {
     const NodeId id{static_cast<std::uint32_t>(n)};
     std::size_t next = n + 1;
     switch (graph_.nodes[n].kind) {
-      case NodeKind::input: break;
+      case NodeKind::input:
+        break;
       case NodeKind::linear:
-        while (next < graph_.nodes.size() && graph_.nodes[next].kind == NodeKind::linear && graph_.nodes[next].sources == graph_.nodes[n].sources) ++next;
+        while (next < graph_.nodes.size() && graph_.nodes[next].kind == NodeKind::linear &&
+               graph_.nodes[next].sources == graph_.nodes[n].sources)
+          ++next;
         DANAUS_CHECK(emit_linear_group(n, next));
         break;
-      case NodeKind::norm: emit_norm(id); break;
-      case NodeKind::rope: emit_rope(id); break;
+      case NodeKind::norm:
+        emit_norm(id);
+        break;
+      case NodeKind::rope:
+        emit_rope(id);
+        break;
       case NodeKind::attend:
         if (DANAUS_BUG(19, false, true)) emit_attend_context(id);
         emit_attend_append(id);
@@ -933,7 +1024,8 @@ Result<program::Program> Emitter::run() {
         }
         emit_attend_context(id);
         break;
-      default: emit_elementwise(id);
+      default:
+        emit_elementwise(id);
     }
     for (std::size_t done = n; done < next; ++done) release_after(done);
     n = next;
@@ -943,10 +1035,15 @@ Result<program::Program> Emitter::run() {
   for (const NodeId output : graph_.outputs) {
     const Value& value = value_of(output);
     for (const Segment& segment : value.layout)
-      program_.outputs.push_back({.node = output, .first = segment.first, .length = segment.length, .tile = segment.tile, .address = value.at(segment.first)});
+      program_.outputs.push_back({.node = output,
+                                  .first = segment.first,
+                                  .length = segment.length,
+                                  .tile = segment.tile,
+                                  .address = value.at(segment.first)});
   }
   if (encoding_error_)
-    return fail(Error("emit.encoding", Failure::unsupported, "the placement needs a command that cannot be encoded: " + encoding_error_->message)
+    return fail(Error("emit.encoding", Failure::unsupported,
+                      "the placement needs a command that cannot be encoded: " + encoding_error_->message)
                     .with_hint("choose fewer or smaller --blocks"));
   DANAUS_CHECK(relocate());
   return std::move(program_);
@@ -956,14 +1053,18 @@ Result<program::Program> Emitter::run() {
 
 std::string_view name_of(Mode mode) {
   switch (mode) {
-    case Mode::decode: return "decode";
-    case Mode::prefill: return "prefill";
-    case Mode::encode: return "encode";
+    case Mode::decode:
+      return "decode";
+    case Mode::prefill:
+      return "prefill";
+    case Mode::encode:
+      return "encode";
   }
   return "";
 }
 
-Result<program::Program> emit(const Graph& graph, Placement placement, const chip::Chip& chip, const EmitOptions& options) {
+Result<program::Program> emit(const Graph& graph, Placement placement, const chip::Chip& chip,
+                              const EmitOptions& options) {
   Result<program::Program> program = Emitter(graph, placement, chip, options).run();
   if (program) program->patches = std::move(placement.patches);
   return program;
@@ -981,7 +1082,8 @@ Graph with_structures(const Graph& graph, const std::vector<Structure>& structur
       if (stage >= node.structure.stages()) continue;
       Config config;
       config.dac_bits = static_cast<std::uint8_t>(chip.input.bits);
-      config.adc_bits = static_cast<std::uint8_t>(chip::adc_bits(chip, std::min(chip.array.rows, node.structure.block(stage, 0).in_count)));
+      config.adc_bits = static_cast<std::uint8_t>(
+          chip::adc_bits(chip, std::min(chip.array.rows, node.structure.block(stage, 0).in_count)));
       const auto found = std::find(result.configs.begin(), result.configs.end(), config);
       node.configs[stage] = ConfigId{static_cast<std::uint16_t>(found - result.configs.begin())};
       if (found == result.configs.end()) result.configs.push_back(config);

@@ -1,7 +1,8 @@
 #pragma once
 
 /// Deliberate bugs for tests/property/injection.cpp: in that build DANAUS_BUG(number, right, wrong) is `wrong` while
-/// `injected_bug` is `number`, so that a test can show that the verifier finds each of them. Everywhere else it is `right`.
+/// `injected_bug` is `number`, so that a test can show that the verifier finds each of them. Everywhere else it is
+/// `right`.
 ///
 ///  1 a cut block starts one input too late          13 partial sums always set instead of added
 ///  2 the last column tile of a block is forgotten   14 a partial sum is added to what is not there

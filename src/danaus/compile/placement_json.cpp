@@ -1,5 +1,5 @@
-// Placements as JSON: {"schema": "danaus.placement/1", "arrays": N, "patches": [...]}, one patch a line, so that people can
-// edit them and tools can compare them line by line.
+// Placements as JSON: {"schema": "danaus.placement/1", "arrays": N, "patches": [...]}, one patch a line, so that people
+// can edit them and tools can compare them line by line.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -30,7 +30,8 @@ class PatchReader {
   template <typename Number>
   Number number(const char* key) {
     const auto found = object_.find(key);
-    if (found == object_.end() || !found->is_number_unsigned() || found->get<std::uint64_t>() > std::numeric_limits<Number>::max()) {
+    if (found == object_.end() || !found->is_number_unsigned() ||
+        found->get<std::uint64_t>() > std::numeric_limits<Number>::max()) {
       complain(fmt::format("'{}' must be a whole number from 0 to {}", key, std::numeric_limits<Number>::max()));
       return 0;
     }
@@ -46,7 +47,9 @@ class PatchReader {
   }
   void complain(std::string what, std::string hint = {}) {
     if (!error_)
-      error_ = Error("placement.patch", Failure::bad_input, fmt::format("patch {}: {}", number_, what)).in_file(file_name_).with_hint(std::move(hint));
+      error_ = Error("placement.patch", Failure::bad_input, fmt::format("patch {}: {}", number_, what))
+                   .in_file(file_name_)
+                   .with_hint(std::move(hint));
   }
   const std::optional<Error>& error() const { return error_; }
 
@@ -65,10 +68,11 @@ std::string to_json(const Graph& graph, const Placement& placement) {
   for (const program::Patch& patch : placement.patches) {
     const Node& node = graph.at(patch.node);
     // Node names have no characters that JSON would escape (core/graph.h).
-    text += fmt::format("{}{{\"array\": {}, \"row\": {}, \"column\": {}, \"rows\": {}, \"columns\": {}, \"operator\": \"{}\", "
-                        "\"stage\": \"{}\", \"in\": {}, \"out\": {}, \"out_step\": {}}}",
-                        separator, index(patch.array), patch.row, patch.column, patch.rows, patch.columns, node.name,
-                        stage_name(node.structure, patch.stage), patch.in_first, patch.out_first, patch.out_step);
+    text += fmt::format(
+        "{}{{\"array\": {}, \"row\": {}, \"column\": {}, \"rows\": {}, \"columns\": {}, \"operator\": \"{}\", "
+        "\"stage\": \"{}\", \"in\": {}, \"out\": {}, \"out_step\": {}}}",
+        separator, index(patch.array), patch.row, patch.column, patch.rows, patch.columns, node.name,
+        stage_name(node.structure, patch.stage), patch.in_first, patch.out_first, patch.out_step);
     separator = ",\n";
   }
   text += "\n]}\n";
@@ -80,7 +84,10 @@ Result<Placement> placement_from_json(const Graph& graph, std::string_view text,
   try {
     document = nlohmann::json::parse(text.begin(), text.end());
   } catch (const nlohmann::json::parse_error& error) {
-    return fail(Error("placement.syntax", Failure::bad_input, "this is not JSON").in_file(file_name).at_offset(error.byte).note(error.what()));
+    return fail(Error("placement.syntax", Failure::bad_input, "this is not JSON")
+                    .in_file(file_name)
+                    .at_offset(error.byte)
+                    .note(error.what()));
   }
   const auto bad = [&](std::string what) {
     return fail(Error("placement.syntax", Failure::bad_input, std::move(what))
@@ -122,12 +129,14 @@ Result<Placement> placement_from_json(const Graph& graph, std::string_view text,
     const auto node = nodes.find(name);
     if (node == nodes.end()) {
       const std::string_view close = nearest(name, names);
-      reader.complain(fmt::format("there is no linear operator '{}'", name), close.empty() ? "" : fmt::format("did you mean '{}'?", close));
+      reader.complain(fmt::format("there is no linear operator '{}'", name),
+                      close.empty() ? "" : fmt::format("did you mean '{}'?", close));
     } else {
       patch.node = node->second;
       const Structure& structure = graph.at(patch.node).structure;
       while (patch.stage < structure.stages() && stage_name(structure, patch.stage) != stage) ++patch.stage;
-      if (patch.stage == structure.stages()) reader.complain(fmt::format("operator '{}' has no stage '{}'", name, stage));
+      if (patch.stage == structure.stages())
+        reader.complain(fmt::format("operator '{}' has no stage '{}'", name, stage));
     }
     if (reader.error()) return fail(*reader.error());
     placement.patches.push_back(patch);

@@ -14,7 +14,8 @@ Result<const StrategyInfo*> find_strategy(std::string_view name) {
   }
   const std::string_view close = nearest(name, names);
   return fail(Error("place.unknown-map", Failure::usage, fmt::format("there is no mapping '{}'", name))
-                  .with_hint(close.empty() ? "mappings: " + listed : fmt::format("did you mean '{}'? (mappings: {})", close, listed)));
+                  .with_hint(close.empty() ? "mappings: " + listed
+                                           : fmt::format("did you mean '{}'? (mappings: {})", close, listed)));
 }
 
 }  // namespace danaus::compile

@@ -12,13 +12,13 @@ namespace danaus {
 
 /// What kind of failure it is; the value is the exit code of the command line.
 enum class Failure : int {
-  check = 1,        ///< a requested check failed (verify, proof)
-  usage = 2,        ///< wrong option or argument
-  bad_input = 3,    ///< a file is damaged or says something impossible
-  unsupported = 4,  ///< legal, but not supported
-  does_not_fit = 5, ///< the model does not fit on the chip
-  io = 6,           ///< reading or writing failed
-  internal = 70,    ///< a broken invariant of danaus itself
+  check = 1,         ///< a requested check failed (verify, proof)
+  usage = 2,         ///< wrong option or argument
+  bad_input = 3,     ///< a file is damaged or says something impossible
+  unsupported = 4,   ///< legal, but not supported
+  does_not_fit = 5,  ///< the model does not fit on the chip
+  io = 6,            ///< reading or writing failed
+  internal = 70,     ///< a broken invariant of danaus itself
   interrupted = 130
 };
 
@@ -31,7 +31,8 @@ struct Location {
   bool operator==(const Location&) const = default;
 };
 
-/// An error as a value. `id` is stable and names the check ("gguf.truncated"); tests/error has a golden file for each id.
+/// An error as a value. `id` is stable and names the check ("gguf.truncated"); tests/error has a golden file for each
+/// id.
 struct Error {
   std::string id;
   Failure failure = Failure::internal;
@@ -43,16 +44,31 @@ struct Error {
   Error(std::string_view error_id, Failure kind, std::string text)
       : id(error_id), failure(kind), message(std::move(text)) {}
 
-  Error&& at(Location location) && { where = std::move(location); return std::move(*this); }
-  Error&& in_file(std::string_view file) && { where.file = file; return std::move(*this); }
+  Error&& at(Location location) && {
+    where = std::move(location);
+    return std::move(*this);
+  }
+  Error&& in_file(std::string_view file) && {
+    where.file = file;
+    return std::move(*this);
+  }
   Error&& at_line(std::uint32_t line, std::uint32_t column = 0) && {
     where.line = line;
     where.column = column;
     return std::move(*this);
   }
-  Error&& at_offset(std::uint64_t offset) && { where.offset = offset; return std::move(*this); }
-  Error&& note(std::string text) && { notes.push_back(std::move(text)); return std::move(*this); }
-  Error&& with_hint(std::string text) && { hint = std::move(text); return std::move(*this); }
+  Error&& at_offset(std::uint64_t offset) && {
+    where.offset = offset;
+    return std::move(*this);
+  }
+  Error&& note(std::string text) && {
+    notes.push_back(std::move(text));
+    return std::move(*this);
+  }
+  Error&& with_hint(std::string text) && {
+    hint = std::move(text);
+    return std::move(*this);
+  }
 
   bool operator==(const Error&) const = default;
 };
@@ -75,14 +91,14 @@ std::string_view nearest(std::string_view word, const std::vector<std::string_vi
 }  // namespace danaus
 
 /// Evaluates an expression of type Result<T>; returns its error from the enclosing function or binds its value.
-#define DANAUS_TRY(variable, expression)                                       \
-  auto variable##_result = (expression);                                       \
+#define DANAUS_TRY(variable, expression)                                                 \
+  auto variable##_result = (expression);                                                 \
   if (!variable##_result) return ::tl::unexpected(std::move(variable##_result).error()); \
   auto& variable = *variable##_result
 
 /// The same for Result<void>, or when the value is not needed.
-#define DANAUS_CHECK(expression)                                               \
-  do {                                                                         \
-    auto check_result = (expression);                                          \
+#define DANAUS_CHECK(expression)                                                 \
+  do {                                                                           \
+    auto check_result = (expression);                                            \
     if (!check_result) return ::tl::unexpected(std::move(check_result).error()); \
   } while (false)

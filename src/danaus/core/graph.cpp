@@ -13,8 +13,17 @@ struct KindInfo {
   std::string_view name;
   std::uint32_t sources;
 };
-constexpr std::array<KindInfo, 11> kKinds = {{{"input", 0}, {"norm", 1}, {"linear", 1}, {"bias", 1}, {"rope", 1},
-                                              {"attend", 3}, {"add", 2}, {"mul", 2}, {"silu", 1}, {"gelu", 1}, {"relu", 1}}};
+constexpr std::array<KindInfo, 11> kKinds = {{{"input", 0},
+                                              {"norm", 1},
+                                              {"linear", 1},
+                                              {"bias", 1},
+                                              {"rope", 1},
+                                              {"attend", 3},
+                                              {"add", 2},
+                                              {"mul", 2},
+                                              {"silu", 1},
+                                              {"gelu", 1},
+                                              {"relu", 1}}};
 
 }  // namespace
 
@@ -52,17 +61,19 @@ Result<void> validate(const Graph& graph) {
     if (!is_good_name(node.name)) return bad("graph.name", fmt::format("'{}' is not a good node name", node.name));
     if (!names.insert(node.name).second) return bad("graph.name", fmt::format("two nodes are called '{}'", node.name));
     if (node.sources.size() != source_count(node.kind))
-      return bad("graph.sources", fmt::format("node '{}' ({}) needs {} sources, it has {}", node.name, name_of(node.kind),
-                                              source_count(node.kind), node.sources.size()));
+      return bad("graph.sources", fmt::format("node '{}' ({}) needs {} sources, it has {}", node.name,
+                                              name_of(node.kind), source_count(node.kind), node.sources.size()));
     for (const NodeId source : node.sources) {
       if (index(source) >= number)
         return bad("graph.order", fmt::format("node '{}' uses a node that does not come before it", node.name));
     }
     if (node.size == 0 || node.size > kLargestVector)
-      return bad("graph.size", fmt::format("node '{}' has {} elements (1 to {} are possible)", node.name, node.size, kLargestVector));
+      return bad("graph.size",
+                 fmt::format("node '{}' has {} elements (1 to {} are possible)", node.name, node.size, kLargestVector));
     for (const ConfigId config : node.configs) {
       if (index(config) >= graph.configs.size())
-        return bad("graph.config", fmt::format("node '{}' uses configuration {}, there are {}", node.name, index(config), graph.configs.size()));
+        return bad("graph.config", fmt::format("node '{}' uses configuration {}, there are {}", node.name,
+                                               index(config), graph.configs.size()));
     }
     const auto source_size = [&](std::size_t s) { return graph.at(node.sources[s]).size; };
     const Config& config = graph.configs[index(node.configs[0])];
@@ -70,11 +81,14 @@ Result<void> validate(const Graph& graph) {
       return bad("graph.size", fmt::format("node '{}' ({}): {}", node.name, name_of(node.kind), what));
     };
     switch (node.kind) {
-      case NodeKind::input: break;
+      case NodeKind::input:
+        break;
       case NodeKind::linear:
-        if (node.structure.in != source_size(0) || node.structure.out != node.size) return mismatch("shape and source do not agree");
+        if (node.structure.in != source_size(0) || node.structure.out != node.size)
+          return mismatch("shape and source do not agree");
         for (const ConfigId c : node.configs) {
-          if (graph.configs[index(c)].kind != Config::Kind::mvm) return bad("graph.config", fmt::format("node '{}' needs mvm configurations", node.name));
+          if (graph.configs[index(c)].kind != Config::Kind::mvm)
+            return bad("graph.config", fmt::format("node '{}' needs mvm configurations", node.name));
         }
         break;
       case NodeKind::attend: {
@@ -86,16 +100,20 @@ Result<void> validate(const Graph& graph) {
         break;
       }
       case NodeKind::rope:
-        if (config.kind != Config::Kind::rope) return bad("graph.config", fmt::format("node '{}' needs a rope configuration", node.name));
-        if (config.size == 0 || config.size % 2 != 0 || node.size % config.size != 0) return mismatch("head size does not fit");
+        if (config.kind != Config::Kind::rope)
+          return bad("graph.config", fmt::format("node '{}' needs a rope configuration", node.name));
+        if (config.size == 0 || config.size % 2 != 0 || node.size % config.size != 0)
+          return mismatch("head size does not fit");
         if (node.size != source_size(0)) return mismatch("size differs from the source");
         break;
       case NodeKind::norm:
-        if (config.kind != Config::Kind::norm) return bad("graph.config", fmt::format("node '{}' needs a norm configuration", node.name));
+        if (config.kind != Config::Kind::norm)
+          return bad("graph.config", fmt::format("node '{}' needs a norm configuration", node.name));
         if (config.n != node.size) return mismatch("configuration is for another size");
         [[fallthrough]];
       case NodeKind::bias:
-        if (!is_good_name(node.constant)) return bad("graph.name", fmt::format("node '{}' needs a constant", node.name));
+        if (!is_good_name(node.constant))
+          return bad("graph.name", fmt::format("node '{}' needs a constant", node.name));
         [[fallthrough]];
       default:
         for (std::size_t s = 0; s < node.sources.size(); ++s) {

@@ -31,7 +31,8 @@ std::uint32_t source_count(NodeKind kind);
 /// 1 to 255 letters, digits, '.', '_', '-', '/'.
 bool is_good_name(std::string_view name);
 
-/// Parameters of a command or node that are not addresses. One table for a whole graph or program; entry 0 always exists.
+/// Parameters of a command or node that are not addresses. One table for a whole graph or program; entry 0 always
+/// exists.
 struct Config {
   enum class Kind : std::uint8_t { mvm, norm, rope, move };
   enum class Norm : std::uint8_t { rms, layer };
@@ -61,23 +62,23 @@ struct Node {
   std::string name;  ///< unique; letters, digits, '.', '_', '-', '/'
   NodeKind kind = NodeKind::input;
   std::vector<NodeId> sources;
-  std::uint32_t size = 0;      ///< elements of the value
-  std::string constant;        ///< norm: gain, bias: addend; empty otherwise
-  Structure structure;         ///< linear only
-  ConfigId configs[2] = {};    ///< linear: mvm configuration of each stage; norm, rope: [0]; others 0
+  std::uint32_t size = 0;    ///< elements of the value
+  std::string constant;      ///< norm: gain, bias: addend; empty otherwise
+  Structure structure;       ///< linear only
+  ConfigId configs[2] = {};  ///< linear: mvm configuration of each stage; norm, rope: [0]; others 0
   // attend only
-  KvId kv_first = {};          ///< region of the first kv head; head h uses region kv_first + h
+  KvId kv_first = {};  ///< region of the first kv head; head h uses region kv_first + h
   std::uint32_t query_heads = 0;
   std::uint32_t kv_heads = 0;
   std::uint32_t head_size = 0;
-  bool all_tokens = false;     ///< encoder: context sees the entries of all tokens, not only those so far
+  bool all_tokens = false;  ///< encoder: context sees the entries of all tokens, not only those so far
 
   bool operator==(const Node&) const = default;
 };
 
 /// The operator graph: nodes in an order in which every source comes before its users.
-/// The model importers make it (all linear nodes dense); the compiler sets structures and configurations and puts it into
-/// the program as its intent; the verifier evaluates it as the reference.
+/// The model importers make it (all linear nodes dense); the compiler sets structures and configurations and puts it
+/// into the program as its intent; the verifier evaluates it as the reference.
 struct Graph {
   std::vector<Config> configs = std::vector<Config>(1);
   std::vector<Node> nodes;

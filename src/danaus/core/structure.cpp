@@ -26,8 +26,14 @@ Structure Structure::dense(std::uint32_t out, std::uint32_t in) {
 
 Structure Structure::blocks(std::uint32_t out, std::uint32_t in, std::uint32_t k, std::uint32_t l, std::uint32_t r) {
   ensure(k >= 1 && l >= 1 && r >= 1, "k, l and r are at least 1");
-  return {.kind = Kind::blocks, .out = out, .in = in, .k = k, .l = l, .r = r,
-          .in_block = ceil_divide(in, k), .out_block = ceil_divide(out, l)};
+  return {.kind = Kind::blocks,
+          .out = out,
+          .in = in,
+          .k = k,
+          .l = l,
+          .r = r,
+          .in_block = ceil_divide(in, k),
+          .out_block = ceil_divide(out, l)};
 }
 
 Structure Structure::padded_square(std::uint32_t out, std::uint32_t in) {
@@ -56,12 +62,18 @@ Block Structure::block(std::uint32_t stage, std::uint32_t number) const {
   if (kind == Kind::dense) return {.in_first = 0, .in_count = in, .out_first = 0, .out_step = 1, .out_count = out};
   if (stage == 0) {
     const std::uint32_t first = number * in_block;
-    return {.in_first = first, .in_count = trimmed ? std::min(in_block, in - first) : in_block,
-            .out_first = number, .out_step = k, .out_count = l * r};
+    return {.in_first = first,
+            .in_count = trimmed ? std::min(in_block, in - first) : in_block,
+            .out_first = number,
+            .out_step = k,
+            .out_count = l * r};
   }
   const std::uint32_t first = number * out_block;
-  return {.in_first = number * r * k, .in_count = r * k,
-          .out_first = first, .out_step = 1, .out_count = trimmed ? std::min(out_block, out - first) : out_block};
+  return {.in_first = number * r * k,
+          .in_count = r * k,
+          .out_first = first,
+          .out_step = 1,
+          .out_count = trimmed ? std::min(out_block, out - first) : out_block};
 }
 
 std::uint32_t Structure::stage_inputs(std::uint32_t stage) const {
@@ -84,7 +96,8 @@ std::uint64_t Structure::parameters() const {
 std::string to_string(const Structure& structure) {
   if (structure.kind == Structure::Kind::dense) return "dense";
   std::string text = fmt::format("blocks {}x{}:{}", structure.k, structure.l, structure.r);
-  if (structure.in_block != ceil_divide(structure.in, structure.k) || structure.out_block != ceil_divide(structure.out, structure.l))
+  if (structure.in_block != ceil_divide(structure.in, structure.k) ||
+      structure.out_block != ceil_divide(structure.out, structure.l))
     text += fmt::format(" size {}x{}", structure.in_block, structure.out_block);
   if (structure.trimmed) text += " trim";
   return text;
@@ -115,7 +128,8 @@ Result<Structure> parse_structure(std::string_view text, std::uint32_t out, std:
                     .with_hint("write 'dense' or 'blocks KxL:R' with optional ' size PxS' and ' trim'"));
   };
   if (out == 0 || in == 0)
-    return fail(Error("structure.range", Failure::bad_input, fmt::format("an operator of shape {}x{} has no weights", out, in)));
+    return fail(Error("structure.range", Failure::bad_input,
+                      fmt::format("an operator of shape {}x{} has no weights", out, in)));
   if (take(text, "dense")) {
     if (!text.empty()) return syntax();
     return Structure::dense(out, in);
@@ -125,13 +139,16 @@ Result<Structure> parse_structure(std::string_view text, std::uint32_t out, std:
         take_number(text, r)))
     return syntax();
   const auto out_of_range = [&] {
-    return fail(Error("structure.range", Failure::bad_input, fmt::format("'{}' is not possible for an operator of shape {}x{}", whole, out, in)));
+    return fail(Error("structure.range", Failure::bad_input,
+                      fmt::format("'{}' is not possible for an operator of shape {}x{}", whole, out, in)));
   };
   constexpr std::uint64_t kMost = std::uint64_t{1} << 24;  // elements of a vector: the address space of a buffer
-  if (k == 0 || l == 0 || r == 0 || std::uint64_t{k} * l > kMost || std::uint64_t{k} * l * r > kMost) return out_of_range();
+  if (k == 0 || l == 0 || r == 0 || std::uint64_t{k} * l > kMost || std::uint64_t{k} * l * r > kMost)
+    return out_of_range();
   Structure structure = Structure::blocks(out, in, k, l, r);
   if (take(text, " size ")) {
-    if (!(take_number(text, structure.in_block) && take(text, "x") && take_number(text, structure.out_block))) return syntax();
+    if (!(take_number(text, structure.in_block) && take(text, "x") && take_number(text, structure.out_block)))
+      return syntax();
     if (structure.in_block < 1 || structure.out_block < 1 || std::uint64_t{structure.in_block} * k > kMost ||
         std::uint64_t{structure.out_block} * l > kMost || std::uint64_t{structure.in_block} * k < in ||
         std::uint64_t{structure.out_block} * l < out)
@@ -142,7 +159,8 @@ Result<Structure> parse_structure(std::string_view text, std::uint32_t out, std:
     if (structure.trim() != structure) return out_of_range();
   }
   if (!text.empty()) return syntax();
-  if (std::uint64_t{structure.in_block} * k > kMost || std::uint64_t{structure.out_block} * l > kMost) return out_of_range();
+  if (std::uint64_t{structure.in_block} * k > kMost || std::uint64_t{structure.out_block} * l > kMost)
+    return out_of_range();
   return structure;
 }
 

@@ -22,11 +22,12 @@ struct Block {
 /// How a linear operator of shape out x in is made of blocks.
 ///
 /// dense:  one stage, one block, no padding.
-/// blocks: the family (k, l, r): stage 0 (R) has k blocks of in_block inputs and l*r outputs, stage 1 (L) has l blocks of
-///         k*r inputs and out_block outputs. R's output (i, rho) of block j is stage output (i*r + rho)*k + j (the plain
-///         transposition (j, i, rho) -> (i, rho, j)), so that every L block reads neighbours.
-///         Without `trimmed`, inputs and outputs are zero-padded at the end to k*in_block and l*out_block and the padding
-///         counts as real cells. With it, the last block of R (L) is shorter and dead blocks do not exist.
+/// blocks: the family (k, l, r): stage 0 (R) has k blocks of in_block inputs and l*r outputs, stage 1 (L) has l blocks
+/// of
+///         k*r inputs and out_block outputs. R's output (i, rho) of block j is stage output (i*r + rho)*k + j (the
+///         plain transposition (j, i, rho) -> (i, rho, j)), so that every L block reads neighbours. Without `trimmed`,
+///         inputs and outputs are zero-padded at the end to k*in_block and l*out_block and the padding counts as real
+///         cells. With it, the last block of R (L) is shorter and dead blocks do not exist.
 ///
 /// k = l = 1 is low rank. in_block = ceil(in / k) and out_block = ceil(out / l) unless the operator was padded further.
 struct Structure {

@@ -36,23 +36,26 @@ std::vector<Activation> activations(const std::vector<Patch>& patches) {
   std::vector<PatchAddresses> addresses;
   for (const Patch& patch : patches) {
     candidates.push_back(&patch);
-    addresses.push_back({.source = patch.in_first, .destination = 100 + patch.out_first, .destination_step = patch.out_step});
+    addresses.push_back(
+        {.source = patch.in_first, .destination = 100 + patch.out_first, .destination_step = patch.out_step});
   }
   return find_activations(patches, candidates, addresses, std::vector<bool>(patches.size()), 8, 8);
 }
 
 TEST_CASE("blocks on a diagonal fire together") {
-  const std::vector<Patch> patches = {{.row = 0, .column = 0, .rows = 4, .columns = 2, .in_first = 0, .out_first = 0, .out_step = 2},
-                                      {.row = 4, .column = 2, .rows = 4, .columns = 2, .in_first = 4, .out_first = 1, .out_step = 2}};
+  const std::vector<Patch> patches = {
+      {.row = 0, .column = 0, .rows = 4, .columns = 2, .in_first = 0, .out_first = 0, .out_step = 2},
+      {.row = 4, .column = 2, .rows = 4, .columns = 2, .in_first = 4, .out_first = 1, .out_step = 2}};
   const std::vector<Activation> found = activations(patches);
   REQUIRE(found.size() == 1);
   CHECK(program::to_text(program::Command(found[0].command)) == "mvm a0 r0+8 c0+2x2^2 0 -> 100*2^1 set k0");
 }
 
 TEST_CASE("a programmed cell of a third patch between them forbids it") {
-  const std::vector<Patch> patches = {{.row = 0, .column = 0, .rows = 4, .columns = 2, .in_first = 0, .out_first = 0, .out_step = 2},
-                                      {.row = 4, .column = 2, .rows = 4, .columns = 2, .in_first = 4, .out_first = 1, .out_step = 2},
-                                      {.node = NodeId{1}, .row = 0, .column = 2, .rows = 4, .columns = 2, .in_first = 0, .out_first = 0}};
+  const std::vector<Patch> patches = {
+      {.row = 0, .column = 0, .rows = 4, .columns = 2, .in_first = 0, .out_first = 0, .out_step = 2},
+      {.row = 4, .column = 2, .rows = 4, .columns = 2, .in_first = 4, .out_first = 1, .out_step = 2},
+      {.node = NodeId{1}, .row = 0, .column = 2, .rows = 4, .columns = 2, .in_first = 0, .out_first = 0}};
   std::vector<const Patch*> candidates = {&patches[0], &patches[1]};
   const std::vector<PatchAddresses> addresses = {{0, 100, 2}, {4, 101, 2}};
   CHECK(find_activations(patches, candidates, addresses, {false, false}, 8, 8).size() == 2);

@@ -19,7 +19,8 @@ inline NodeId add_node(Graph& graph, std::string name, NodeKind kind, std::vecto
   return NodeId{static_cast<std::uint32_t>(graph.nodes.size() - 1)};
 }
 
-inline NodeId add_linear(Graph& graph, std::string name, NodeId source, std::uint32_t out, std::uint32_t k, std::uint32_t l, std::uint32_t r) {
+inline NodeId add_linear(Graph& graph, std::string name, NodeId source, std::uint32_t out, std::uint32_t k,
+                         std::uint32_t l, std::uint32_t r) {
   const NodeId id = add_node(graph, std::move(name), NodeKind::linear, {source}, out);
   const std::uint32_t in = graph.at(source).size;
   graph.at(id).structure = k == 0 ? Structure::dense(out, in) : Structure::blocks(out, in, k, l, r);
@@ -29,7 +30,8 @@ inline NodeId add_linear(Graph& graph, std::string name, NodeId source, std::uin
 /// A decoder layer: hidden `hidden`, `heads` query heads and `kv_heads` kv heads, gated feed-forward; every linear
 /// operator is (k, l, r), or dense for k = 0. With hidden 8, heads 2, kv_heads 1, ffn 12 and (2, 2, 1) it is the
 /// layer of tests/data/example-dense.txt.
-inline Graph decoder_layer(std::uint32_t hidden, std::uint32_t heads, std::uint32_t kv_heads, std::uint32_t ffn, std::uint32_t k, std::uint32_t l, std::uint32_t r) {
+inline Graph decoder_layer(std::uint32_t hidden, std::uint32_t heads, std::uint32_t kv_heads, std::uint32_t ffn,
+                           std::uint32_t k, std::uint32_t l, std::uint32_t r) {
   Graph graph;
   const std::uint32_t head_size = hidden / heads;
   Config norm;

@@ -52,7 +52,8 @@ void check_cover(const Graph& graph, const Placement& placement, const PlaceOpti
     for (std::uint32_t i = 0; i < patch.rows; ++i) {
       for (std::uint32_t j = 0; j < patch.columns; ++j) {
         CHECK(cells.insert({index(patch.array), patch.row + i, patch.column + j}).second);
-        CHECK(weights.insert({index(patch.node), patch.stage, patch.in_first + i, patch.out_first + j * patch.out_step}).second);
+        CHECK(weights.insert({index(patch.node), patch.stage, patch.in_first + i, patch.out_first + j * patch.out_step})
+                  .second);
       }
     }
   }
@@ -71,18 +72,20 @@ TEST_CASE("arrays of BERT-large, by hand: 24 layers") {
 }
 
 TEST_CASE("every weight has one cell, for awkward shapes and every strategy") {
-  const std::vector<Structure> shapes = {
-      Structure::dense(13, 29),          Structure::blocks(13, 29, 4, 3, 2),        Structure::blocks(1, 17, 5, 1, 1),
-      Structure::blocks(31, 1, 1, 7, 1), Structure::blocks(64, 64, 8, 8, 1),        Structure::blocks(40, 20, 1, 1, 5),
-      Structure::padded_square(10, 40),  Structure::padded_square(10, 40).trim(),   Structure::blocks(7, 5, 9, 9, 1),
-      Structure::blocks(100, 90, 2, 3, 7)};
+  const std::vector<Structure> shapes = {Structure::dense(13, 29),           Structure::blocks(13, 29, 4, 3, 2),
+                                         Structure::blocks(1, 17, 5, 1, 1),  Structure::blocks(31, 1, 1, 7, 1),
+                                         Structure::blocks(64, 64, 8, 8, 1), Structure::blocks(40, 20, 1, 1, 5),
+                                         Structure::padded_square(10, 40),   Structure::padded_square(10, 40).trim(),
+                                         Structure::blocks(7, 5, 9, 9, 1),   Structure::blocks(100, 90, 2, 3, 7)};
   for (const StrategyInfo& strategy : strategies()) {
     for (const std::uint32_t edge : {8u, 17u, 32u}) {
       Graph graph;
       for (const Structure& structure : shapes) {
-        const NodeId x = test::add_node(graph, "x" + std::to_string(graph.nodes.size()), NodeKind::input, {}, structure.in);
+        const NodeId x =
+            test::add_node(graph, "x" + std::to_string(graph.nodes.size()), NodeKind::input, {}, structure.in);
         for (int twin = 0; twin < 2; ++twin) {
-          const NodeId id = test::add_node(graph, "w" + std::to_string(graph.nodes.size()), NodeKind::linear, {x}, structure.out);
+          const NodeId id =
+              test::add_node(graph, "w" + std::to_string(graph.nodes.size()), NodeKind::linear, {x}, structure.out);
           graph.at(id).structure = structure;
         }
       }
@@ -95,7 +98,8 @@ TEST_CASE("every weight has one cell, for awkward shapes and every strategy") {
 TEST_CASE("dense keeps live blocks with different inputs apart when there are enough arrays") {
   const Graph graph = bert_large_operators(32);
   const Placement placement = place("dense", graph);
-  std::map<std::tuple<std::uint32_t, std::uint32_t>, std::set<std::uint32_t>> arrays_of_stage;  // (node, stage) -> arrays
+  std::map<std::tuple<std::uint32_t, std::uint32_t>, std::set<std::uint32_t>>
+      arrays_of_stage;  // (node, stage) -> arrays
   for (const program::Patch& patch : placement.patches)
     CHECK(arrays_of_stage[{index(patch.node), patch.stage}].insert(index(patch.array)).second);
 }
@@ -129,8 +133,10 @@ TEST_CASE("a damaged placement is refused with its place") {
   CHECK(id_of(R"({"schema": "danaus.placement/1", "arrays": -1, "patches": []})") == "placement.syntax");
   CHECK(id_of(R"({"schema": "danaus.placement/1", "arrays": 1, "patches": [{}]})") == "placement.patch");
   const Result<Placement> misspelt = placement_from_json(
-      graph, R"({"schema": "danaus.placement/1", "arrays": 1, "patches": [{"array": 0, "row": 0, "column": 0, "rows": 4, "columns": 2,
-               "operator": "oo", "stage": "R", "in": 0, "out": 0, "out_step": 2}]})", "p.json");
+      graph,
+      R"({"schema": "danaus.placement/1", "arrays": 1, "patches": [{"array": 0, "row": 0, "column": 0, "rows": 4, "columns": 2,
+               "operator": "oo", "stage": "R", "in": 0, "out": 0, "out_step": 2}]})",
+      "p.json");
   REQUIRE(!misspelt.has_value());
   CHECK(misspelt.error().hint == "did you mean 'o'?");
 }

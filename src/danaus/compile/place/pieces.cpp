@@ -23,7 +23,8 @@ std::vector<std::uint32_t> tile_borders(std::uint32_t count, std::uint32_t edge,
 
 }  // namespace
 
-std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, const PlaceOptions& options, bool full_tiles) {
+std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, const PlaceOptions& options,
+                       bool full_tiles) {
   const Structure& structure = graph.at(node).structure;
   std::vector<Piece> pieces;
   for (std::uint32_t number = 0; number < structure.block_count(stage); ++number) {
@@ -32,9 +33,13 @@ std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, cons
     const std::vector<std::uint32_t> columns = tile_borders(block.out_count, options.cols, full_tiles);
     for (std::size_t c = 0; c + DANAUS_BUG(2, 1u, columns.size() > 2 ? 2u : 1u) < columns.size(); ++c) {
       for (std::size_t r = 0; r + 1 < rows.size(); ++r) {
-        pieces.push_back({.node = node, .stage = stage, .block = number,
-                          .in_first = block.in_first + rows[r] + DANAUS_BUG(1, 0u, rows[r] > 0 ? 1u : 0u), .rows = rows[r + 1] - rows[r],
-                          .out_first = block.out_first + columns[c] * block.out_step, .out_step = block.out_step,
+        pieces.push_back({.node = node,
+                          .stage = stage,
+                          .block = number,
+                          .in_first = block.in_first + rows[r] + DANAUS_BUG(1, 0u, rows[r] > 0 ? 1u : 0u),
+                          .rows = rows[r + 1] - rows[r],
+                          .out_first = block.out_first + columns[c] * block.out_step,
+                          .out_step = block.out_step,
                           .columns = columns[c + 1] - columns[c]});
       }
     }
@@ -53,13 +58,21 @@ std::vector<NodeId> linear_nodes(const Graph& graph) {
 program::Patch patch_for(const Piece& piece, std::uint32_t array, std::uint32_t row, std::uint32_t column) {
   // With one column the step says nothing; 1 is its canonical value and keeps every step within 16 bits.
   const auto narrow = [](std::uint32_t value) { return static_cast<std::uint16_t>(value); };
-  return {.array = ArrayId{array}, .node = piece.node, .row = narrow(row), .column = narrow(column),
-          .rows = narrow(piece.rows), .columns = narrow(piece.columns), .in_first = piece.in_first,
-          .out_first = piece.out_first, .in_step = 1, .out_step = piece.columns == 1 || DANAUS_BUG(6, false, true) ? std::uint16_t{1} : narrow(piece.out_step),
+  return {.array = ArrayId{array},
+          .node = piece.node,
+          .row = narrow(row),
+          .column = narrow(column),
+          .rows = narrow(piece.rows),
+          .columns = narrow(piece.columns),
+          .in_first = piece.in_first,
+          .out_first = piece.out_first,
+          .in_step = 1,
+          .out_step = piece.columns == 1 || DANAUS_BUG(6, false, true) ? std::uint16_t{1} : narrow(piece.out_step),
           .stage = piece.stage};
 }
 
-Result<Placement> finish(const Graph& graph, std::vector<program::Patch> patches, std::uint32_t arrays, const PlaceOptions& options) {
+Result<Placement> finish(const Graph& graph, std::vector<program::Patch> patches, std::uint32_t arrays,
+                         const PlaceOptions& options) {
   const auto position = [](const program::Patch& patch) { return std::tuple(patch.array, patch.row, patch.column); };
   std::sort(patches.begin(), patches.end(),
             [&](const program::Patch& a, const program::Patch& b) { return position(a) < position(b); });

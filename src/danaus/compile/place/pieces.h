@@ -21,16 +21,19 @@ struct Piece {
   std::uint32_t columns = 0;
 };
 
-/// The blocks of one stage in order, each cut into ceil(rows / m) x ceil(columns / m) tiles, row tiles of one column tile
-/// next to each other. Equal tiles (sizes differ by at most one) or, with `full_tiles`, m x m tiles and a rest.
-std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, const PlaceOptions& options, bool full_tiles);
+/// The blocks of one stage in order, each cut into ceil(rows / m) x ceil(columns / m) tiles, row tiles of one column
+/// tile next to each other. Equal tiles (sizes differ by at most one) or, with `full_tiles`, m x m tiles and a rest.
+std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, const PlaceOptions& options,
+                       bool full_tiles);
 
 /// Linear nodes of the graph in order.
 std::vector<NodeId> linear_nodes(const Graph& graph);
 
 program::Patch patch_for(const Piece& piece, std::uint32_t array, std::uint32_t row, std::uint32_t column);
 
-/// Sorts the patches and checks the array limit. Error place.capacity names the shortfall and the first operator that does not fit.
-Result<Placement> finish(const Graph& graph, std::vector<program::Patch> patches, std::uint32_t arrays, const PlaceOptions& options);
+/// Sorts the patches and checks the array limit. Error place.capacity names the shortfall and the first operator that
+/// does not fit.
+Result<Placement> finish(const Graph& graph, std::vector<program::Patch> patches, std::uint32_t arrays,
+                         const PlaceOptions& options);
 
 }  // namespace danaus::compile

@@ -1,9 +1,9 @@
-// DenseMap: as few arrays as possible. Pieces of one size (height, width) share shelves: rectangles of `height` rows and a
-// multiple of `width` columns. Shelves are cut from what is free, tallest first (exact for heights that divide each
-// other); what a shelf leaves free to its right and below goes to smaller pieces. That fixes the number of arrays.
-// Then the pieces are dealt onto the slots, stage by stage, round robin over the arrays: pieces that are live together land in
-// different arrays as long as there are enough of them, so that they need not wait for each other; pieces with the same
-// input (Q/K/V, gate/up) share a shelf, so that one activation can serve them.
+// DenseMap: as few arrays as possible. Pieces of one size (height, width) share shelves: rectangles of `height` rows
+// and a multiple of `width` columns. Shelves are cut from what is free, tallest first (exact for heights that divide
+// each other); what a shelf leaves free to its right and below goes to smaller pieces. That fixes the number of arrays.
+// Then the pieces are dealt onto the slots, stage by stage, round robin over the arrays: pieces that are live together
+// land in different arrays as long as there are enough of them, so that they need not wait for each other; pieces with
+// the same input (Q/K/V, gate/up) share a shelf, so that one activation can serve them.
 #include "danaus/compile/place/dense/dense.h"
 
 #include <algorithm>
@@ -33,7 +33,8 @@ struct Room {
 /// Free rectangles by height and width. Those that no piece fits into are forgotten.
 class Rooms {
  public:
-  Rooms(std::uint32_t least_height, std::uint32_t least_width) : least_height_(least_height), least_width_(least_width) {}
+  Rooms(std::uint32_t least_height, std::uint32_t least_width)
+      : least_height_(least_height), least_width_(least_width) {}
 
   void add(const Room& room) {
     if (room.height >= least_height_ && room.width >= least_width_) by_size_[{room.height, room.width}].push_back(room);
@@ -123,10 +124,12 @@ bool deal(SizeClass& size, const Bundle& bundle, std::vector<Live>& live, std::v
   const std::uint32_t chosen = size.hosts[before].next;
   SizeClass::Host& host = size.hosts[chosen];
   Shelf& shelf = *find_shelf(host, slots);
-  for (const Piece& piece : bundle.pieces) patches.push_back(patch_for(piece, host.array, shelf.row, shelf.column + DANAUS_BUG(4, shelf.used++, shelf.used++ / 2 * 2) * size.width));
+  for (const Piece& piece : bundle.pieces)
+    patches.push_back(patch_for(piece, host.array, shelf.row,
+                                shelf.column + DANAUS_BUG(4, shelf.used++, shelf.used++ / 2 * 2) * size.width));
   live[host.array].add(bundle);
-  const bool full = std::all_of(host.shelves.begin(), host.shelves.end(),
-                                [](const Shelf& each) { return each.used == each.slots; });
+  const bool full =
+      std::all_of(host.shelves.begin(), host.shelves.end(), [](const Shelf& each) { return each.used == each.slots; });
   if (full) {
     // Out of the ring; the cursor stays before the next host.
     size.hosts[before].next = host.next;
@@ -140,7 +143,8 @@ bool deal(SizeClass& size, const Bundle& bundle, std::vector<Live>& live, std::v
 }  // namespace
 
 Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
-  // Bundles in the order in which the stages are executed. A stage of a group of operators with the same source is live at once.
+  // Bundles in the order in which the stages are executed. A stage of a group of operators with the same source is live
+  // at once.
   std::vector<Bundle> bundles;
   std::map<std::pair<std::uint32_t, std::uint32_t>, SizeClass, std::greater<>> sizes;  // tallest, then widest first
   const std::vector<NodeId> nodes = linear_nodes(graph);
@@ -152,11 +156,13 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
       ++last;
     for (std::uint32_t stage = 0; stage < 2; ++stage) {
       ++stage_number;
-      std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, std::size_t> same_input;  // first bundle of this stage's input
+      std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, std::size_t>
+          same_input;  // first bundle of this stage's input
       for (std::size_t n = first; n < last; ++n) {
         const Structure& structure = graph.at(nodes[n]).structure;
         if (stage >= structure.stages()) continue;
-        for (const Piece& piece : cut(graph, nodes[n], static_cast<std::uint8_t>(stage), options, structure.kind == Structure::Kind::dense)) {
+        for (const Piece& piece : cut(graph, nodes[n], static_cast<std::uint8_t>(stage), options,
+                                      structure.kind == Structure::Kind::dense)) {
           SizeClass& size = sizes[{piece.rows, piece.columns}];
           size.width = piece.columns;
           ++size.pieces;
@@ -193,7 +199,8 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
       shelves[room->array].push_back({.row = room->row, .column = room->column, .slots = slots});
       left -= slots;
       rooms.add({room->array, room->row, room->column + slots * width, height, room->width - slots * width});
-      rooms.add({room->array, room->row + height - DANAUS_BUG(5, 0u, 1u), room->column, room->height - height, room->width});
+      rooms.add(
+          {room->array, room->row + height - DANAUS_BUG(5, 0u, 1u), room->column, room->height - height, room->width});
     }
     for (auto& [array, in_array] : shelves) size.hosts.push_back({.array = array, .shelves = std::move(in_array)});
     for (std::uint32_t h = 0; h < size.hosts.size(); ++h)

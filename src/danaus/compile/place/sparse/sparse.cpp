@@ -1,6 +1,6 @@
 // SparseMap: floor(m / max(rows, columns)) blocks of one stage along the diagonal of an array, block n at
-// (n*rows, n*columns), the rest zero. Rows and columns of different blocks meet only in unprogrammed cells, so the whole
-// array fires at once.
+// (n*rows, n*columns), the rest zero. Rows and columns of different blocks meet only in unprogrammed cells, so the
+// whole array fires at once.
 #include "danaus/compile/place/sparse/sparse.h"
 
 #include <algorithm>
