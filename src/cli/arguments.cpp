@@ -64,7 +64,6 @@ constexpr std::uint32_t kMostTokens = 1u << 20;
 
 void add_common(CLI::App& app, Arguments& arguments) {
   app.set_help_flag("-h,--help", "Print this help and exit")->group("Common");
-  app.add_flag("--json", arguments.json, "One JSON document on stdout; errors as JSON on stderr")->group("Common");
   app.add_option("--threads", arguments.threads, "Threads [all]")
       ->type_name("N")
       ->check(whole_number(1, 4096))
@@ -82,6 +81,11 @@ void add_common(CLI::App& app, Arguments& arguments) {
                              {"json", ProgressStyle::json},
                              {"none", ProgressStyle::none}})
       ->group("Common");
+}
+
+/// For subcommands whose result is a document.
+void add_json(CLI::App& app, Arguments& arguments) {
+  app.add_flag("--json", arguments.json, "One JSON document on stdout; errors as JSON on stderr")->group("Common");
 }
 
 void add_model(CLI::App& app, Arguments& arguments) {
@@ -162,7 +166,13 @@ CLI::Option* add_maps(CLI::App& app, Arguments& arguments, const std::string& ty
     arguments.maps = CLI::detail::split(texts.back(), ',');
     return true;
   };
-  return app.add_option("--map", split, help)->type_name(type)->group("Program");
+  const auto each_once = [](const std::string& text) -> std::string {
+    std::vector<std::string> names = CLI::detail::split(text, ',');
+    std::sort(names.begin(), names.end());
+    const auto twice = std::adjacent_find(names.begin(), names.end());
+    return twice == names.end() ? "" : fmt::format("'{}' names {} twice", text, *twice);
+  };
+  return app.add_option("--map", split, help)->type_name(type)->check(each_once)->group("Program");
 }
 
 void add_output(CLI::App& app, Arguments& arguments, const std::string& help, bool required) {
@@ -192,6 +202,7 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
        app.add_flag("--no-error", arguments.no_error, "Do not project the weights: no relative error, no wait")
            ->group("Structure");
+       add_json(app, arguments);
      }},
     {"project", "Approximate the weights of a model by blocks: error, parameters and MACs per layer",
      "danaus project model.gguf --blocks 24\n"
@@ -203,6 +214,7 @@ constexpr Subcommand kSubcommands[] = {
        add_output(app, arguments, "Write the factors as safetensors", false);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
+       add_json(app, arguments);
      }},
     {"compile", "Compile a model for one mapping into a program",
      "danaus compile bert-large --map dense --blocks 32 -o bert.dnx\n"
@@ -234,6 +246,7 @@ constexpr Subcommand kSubcommands[] = {
        app.add_flag("--full", arguments.full, "Independent random weights instead of rank-1 blocks (slower)");
        app.add_option("--model", arguments.model, "Also check that the program computes this model")
            ->type_name("MODEL");
+       add_json(app, arguments);
      }},
     {"disasm", "Print a program as text",
      "danaus disasm bert.dnx\n"
@@ -253,6 +266,7 @@ constexpr Subcommand kSubcommands[] = {
      [](CLI::App& app, Arguments& arguments) {
        app.add_option("PROGRAM", arguments.input, "A program, binary or text")->required()->type_name("");
        add_chip(app, arguments, "", "the one the program carries");
+       add_json(app, arguments);
      }},
     {"show", "List models, chips, mappings or keys of a chip file, or print one chip file with its sources",
      "danaus show models\n"
@@ -262,6 +276,7 @@ constexpr Subcommand kSubcommands[] = {
            ->required()
            ->type_name("")
            ->expected(1, 2);
+       add_json(app, arguments);
      }},
     {"explain", "Explain an error, a cost, a mapping or a key of the chip file",
      "danaus explain gguf.truncated\n"

@@ -55,14 +55,20 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
     return fail(Error("cli.tokens", Failure::usage,
                       fmt::format("--kv is for --mode decode, not {}", compile::name_of(arguments.mode)))
                     .with_hint("--tokens sets the length of the text"));
+  const std::uint32_t context = model.dimensions.context;
+  const std::uint32_t tokens =
+      decode ? 1 : arguments.tokens.value_or(context == 0 ? 1 : std::min(context, kDefaultTokens));
+  if (arguments.slots > tokens)
+    return fail(Error("cli.tokens", Failure::usage,
+                      fmt::format("--slots {} is more than the number of tokens, {}", arguments.slots, tokens))
+                    .with_hint(decode ? "decode is one token: leave --slots out" : "give fewer slots or more --tokens"));
   pipeline::RunOptions options;
   options.maps = arguments.maps;
   options.policy = arguments.policy;
   options.seed = arguments.seed;
   options.project_weights = !arguments.no_error;
   options.emit.mode = arguments.mode;
-  const std::uint32_t context = model.dimensions.context;
-  options.emit.tokens = decode ? 1 : arguments.tokens.value_or(context == 0 ? 1 : std::min(context, kDefaultTokens));
+  options.emit.tokens = tokens;
   options.emit.kv = arguments.kv;
   options.emit.slots = arguments.slots;
   options.emit.share_inputs = arguments.share_inputs;

@@ -21,6 +21,13 @@ Result<compile::Placement> placement_for(const Arguments& arguments, const Graph
 }  // namespace
 
 Result<int> compile_command(const Arguments& arguments, Console& console) {
+  const auto place_of = [](const std::string& path) {
+    std::error_code ignored;
+    return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
+  };
+  if (!arguments.placement_out.empty() && place_of(arguments.placement_out) == place_of(arguments.output))
+    return fail(Error("cli.arguments", Failure::usage, "--placement and -o name the same file")
+                    .with_hint("the program and its placement are two files"));
   const std::string& map = arguments.maps.front();
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
   DANAUS_TRY(model, model::load(arguments.model));
@@ -40,8 +47,10 @@ Result<int> compile_command(const Arguments& arguments, Console& console) {
     if (!report.ok()) return static_cast<int>(Failure::check);
   }
   DANAUS_CHECK(write_output(arguments.output, program::to_binary(program)));
-  console.talk(fmt::format("wrote {}: {} commands on {} arrays; prove it with danaus verify {}", arguments.output,
-                           program.code.size(), program.chip.arrays, arguments.output));
+  console.talk(fmt::format("wrote {}: {} commands on {} arrays; {}", arguments.output, program.code.size(),
+                           program.chip.arrays,
+                           arguments.placement_in.empty() ? "prove it with danaus verify " + arguments.output
+                                                          : "it is proved"));
   return 0;
 }
 

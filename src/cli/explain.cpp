@@ -92,11 +92,12 @@ Result<std::string> explain_adc(const chip::Chip& chip) {
     text += fmt::format("      energy  {}\n", figure(chip::conversion_energy_pj(chip, bits), "pJ"));
     text += fmt::format("      area    {}\n", figure(chip::converter_area_um2(chip, bits), "um2"));
   }
-  if (chip.adc.energy_pj < 0)
+  if (chip.adc.energy_pj < 0) {
     text += fmt::format(
-        "\nEnergy: the published regression over {:g} nm and the conversion rate, times adc.calibration = {:g}.\n"
-        "It is a best case; a factor of 120 fits a measured chip.\n",
+        "\nADC energy: the published regression over {:g} nm and the conversion rate, times adc.calibration = {:g}.\n",
         chip.adc.node_nm, chip.adc.calibration);
+    if (chip.adc.calibration == 1) text += "It is a best case; a factor of 120 fits a measured chip.\n";
+  }
   return text;
 }
 

@@ -1,7 +1,9 @@
 // danaus: arguments -> one subcommand -> exit code. Exceptions end here; only broken invariants and a full memory raise
 // any.
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <new>
@@ -42,6 +44,15 @@ Result<int> run(int argc, const char* const* argv) {
   return entry->command(arguments, console);
 }
 
+/// A standard stream that the caller closed must not become the descriptor of a file that we write. Results written to
+/// a closed stdout still fail: it is opened for reading only.
+void occupy_standard_streams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {  // open takes the lowest that is free
+    if (::fcntl(descriptor, F_GETFD) < 0)
+      static_cast<void>(::open("/dev/null", descriptor == STDERR_FILENO ? O_WRONLY : O_RDONLY));
+  }
+}
+
 /// Exceptions are broken invariants, or memory that ran out.
 Result<int> run_guarded(int argc, const char* const* argv) {
   try {
@@ -59,6 +70,7 @@ Result<int> run_guarded(int argc, const char* const* argv) {
 }  // namespace danaus::cli
 
 int main(int argc, char** argv) {
+  danaus::cli::occupy_standard_streams();
   danaus::cli::install_interrupt_handler();
   const danaus::Result<int> code = danaus::cli::run_guarded(argc, argv);
   if (code) return *code;

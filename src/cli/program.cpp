@@ -39,19 +39,22 @@ Result<int> verify_command(const Arguments& arguments, Console& console) {
     report = program::verify(program, options);
     console.progress().end();
   }
+  std::vector<std::string> notes;
   if (!arguments.model.empty()) {
     DANAUS_TRY(model, model::load(arguments.model));
     for (Error& error : pipeline::compare_intent(program.intent, model)) report.errors.push_back(std::move(error));
     if (program.model_digest != model.digest)
-      console.talk(fmt::format("note: the program was compiled from another file than '{}'", arguments.model));
+      notes.push_back(fmt::format("the program was compiled from another file than '{}'", arguments.model));
   }
-  if (arguments.json) DANAUS_CHECK(console.result(report::verify_json(arguments.input, report, provenance(arguments))));
-  if (report.ok()) {
-    if (!arguments.json) DANAUS_CHECK(console.result(report::verify_text(arguments.input, report)));
-    return 0;
+  const int code = report.ok() ? 0 : static_cast<int>(Failure::check);
+  if (arguments.json) {
+    DANAUS_CHECK(console.result(report::verify_json(arguments.input, report, notes, provenance(arguments))));
+    return code;
   }
+  for (const std::string& note : notes) console.talk("note: " + note);
   for (const Error& error : report.errors) console.error(error);
-  return static_cast<int>(Failure::check);
+  if (report.ok()) DANAUS_CHECK(console.result(report::verify_text(arguments.input, report)));
+  return code;
 }
 
 Result<int> disasm_command(const Arguments& arguments, Console& console) {

@@ -67,6 +67,9 @@ Result<int> show_command(const Arguments& arguments, Console& console) {
     if (kind != "chips")
       return fail(Error("cli.unknown-topic", Failure::usage, "only chips can be shown one by one, not '" + kind + "'")
                       .with_hint("danaus show chips " + name));
+    if (arguments.json)
+      return fail(Error("cli.arguments", Failure::usage, "a chip file is TOML, not a JSON document")
+                      .with_hint("leave --json out"));
     DANAUS_TRY(chip, chip::load(name));
     const std::string_view text = chip::preset_text(name);
     DANAUS_CHECK(console.result(text.empty() ? chip::to_toml(chip) : text));

@@ -66,7 +66,10 @@ def test_verify_against_another_model(danaus, program, tmp_path):
     other.write_text((HERE / "tiny.toml").read_text().replace("ffn = 32", "ffn = 48"))
     stdout, stderr = danaus("verify", program, "--model", other, code=1)
     assert stdout == "" and "error[verify.model]" in stderr
-    assert danaus.json("verify", program, "--model", other, code=1)["verified"] is False
+    stdout, stderr = danaus("verify", program, "--model", other, "--json", code=1)
+    document = json.loads(stdout)
+    assert stderr == "" and document["verified"] is False and document["errors"][0]["id"] == "verify.model"
+    assert "another file" in document["notes"][0]
 
 
 def test_a_changed_command_fails_the_proof(danaus, program, tmp_path):
@@ -109,7 +112,7 @@ def test_progress_events(danaus):
     json.loads(stdout)
     events = [json.loads(line) for line in stderr.splitlines()]
     assert {event["event"] for event in events} == {"begin", "end"}
-    assert [event["step"] for event in events if event["event"] == "begin"][:2] == ["linear: compile", "linear: simulate"]
+    assert [event["step"] for event in events if event["event"] == "begin"][:2] == ["linear: compile", "linear: prove and time"]
 
 
 def test_no_progress_when_stderr_is_no_terminal(danaus):
@@ -120,6 +123,33 @@ def test_result_that_cannot_be_written(danaus):
     with open("/dev/full", "w") as full:
         _, stderr = danaus("show", "models", code=6, stdout=full)
     assert "error[cli.stdout]" in stderr
+
+
+def test_closed_stdout(danaus):
+    done = subprocess.run(f"'{danaus.path}' show models >&-", shell=True, stderr=subprocess.PIPE)
+    assert done.returncode == 6 and b"error[cli.stdout]" in done.stderr
+
+
+def test_closed_streams_do_not_become_output_files(danaus, program, tmp_path):
+    subprocess.run(f"'{danaus.path}' disasm '{program}' -o '{tmp_path}/a.txt' --progress json <&- >&- 2>&-", shell=True, check=True)
+    assert (tmp_path / "a.txt").read_text() == danaus("disasm", program)[0]
+
+
+def test_output_replaces_what_a_link_leads_to(danaus, program, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.txt").symlink_to("folder/file.txt")
+    for _ in range(2):  # the first time the link leads nowhere
+        danaus("disasm", program, "-o", tmp_path / "link.txt")
+        assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "folder/file.txt").is_file()
+    assert os.listdir(tmp_path / "folder") == ["file.txt"]
+
+
+def test_output_does_not_replace_a_pipe(danaus, program, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        assert "error[file.not-regular]" in danaus("disasm", program, "-o", tmp_path / name, code=6)[1]
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
 
 
 def interrupt_at_first_step(process):
@@ -150,9 +180,9 @@ def test_progress_bar_on_a_terminal(danaus):
     process = subprocess.Popen([danaus.path, "run", *LONG], stdout=subprocess.DEVNULL, stderr=inside)
     os.close(inside)
     seen = b""
-    while b"linear: simulate  #" not in seen and len(seen) < 100_000:
+    while b"linear: prove and time  #" not in seen and len(seen) < 100_000:
         seen += os.read(outside, 4096)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
     os.close(outside)
-    assert b"\rlinear: simulate  #" in seen and b"eta" in seen
+    assert b"\rlinear: prove and time  #" in seen and b"eta" in seen

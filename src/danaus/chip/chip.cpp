@@ -140,15 +140,18 @@ Result<void> set_key(Draft& draft, const std::string& name, const Value& value, 
 }
 
 // Rules between keys: a converter or driver without its time would silently be infinitely fast.
-Result<void> check_together(const Draft& draft) {
+Result<void> check_together(const Draft& draft, const std::string& file_name) {
   const Chip& chip = draft.chip;
   const auto broken = [&](std::initializer_list<std::string_view> keys, std::string message) {
     Origin origin;
-    for (const std::string_view key : keys) {
+    origin.where.file = file_name;
+    for (const std::string_view key : keys) {  // the last one to blame, but --set before any line of the file
       const auto found = draft.origins.find(key);
-      if (found != draft.origins.end()) origin = found->second;
+      if (found != draft.origins.end() && (found->second.setting || !origin.setting)) origin = found->second;
     }
-    return fail(placed(Error("chip.range", Failure::bad_input, std::move(message)), origin));
+    Error error("chip.range", Failure::bad_input, std::move(message));
+    if (!origin.setting && origin.where.line == 0) error.hint = "start from a preset: base = \"pcm-14nm\"";
+    return fail(placed(std::move(error), origin));
   };
   if (chip.adc.per_array > chip.array.cols) {
     return broken(
@@ -272,6 +275,10 @@ Result<Draft> read(std::string_view text, const std::string& file_name, int base
     }
     DANAUS_CHECK(set_key(draft, entry.key, *value, origin));
   }
+  if (std::all_of(entries.begin(), entries.end(), [](const Entry& entry) { return entry.key == "name"; }))
+    return fail(Error("chip.empty", Failure::bad_input, "this chip file describes no chip")
+                    .in_file(file_name)
+                    .with_hint("start from a preset: base = \"pcm-14nm\""));
   return draft;
 }
 
@@ -281,7 +288,7 @@ Result<Chip> parse(std::string_view toml, const std::string& file_name,
                    const std::vector<std::pair<std::string, std::string>>& settings) {
   DANAUS_TRY(draft, read(toml, file_name, kMostBases));
   for (const auto& [key, text] : settings) DANAUS_CHECK(set_key(draft, key, value_of(text), Origin{{}, true}));
-  DANAUS_CHECK(check_together(draft));
+  DANAUS_CHECK(check_together(draft, file_name));
   return std::move(draft.chip);
 }
 

@@ -18,6 +18,26 @@ tl::unexpected<Error> system_failure(std::string_view id, std::string_view doing
   return fail(Error(id, Failure::io, fmt::format("cannot {}: {}", doing, std::strerror(number))).in_file(path.string()));
 }
 
+/// The file that a rename may replace: what symbolic links lead to, never a link, a device, a pipe or a folder.
+Result<std::filesystem::path> writable_target(const std::filesystem::path& path) {
+  std::filesystem::path target = path;
+  std::error_code ignored;
+  constexpr int kMostLinks = 40;  // as the system itself follows
+  for (int links = 0; links < kMostLinks && std::filesystem::is_symlink(target, ignored); ++links)
+    target = target.parent_path() / std::filesystem::read_symlink(target, ignored);
+  const std::filesystem::file_status status = std::filesystem::symlink_status(target, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    return fail(Error("file.not-regular", Failure::io, "a folder, a device or a pipe cannot be replaced by a file")
+                    .in_file(path.string())
+                    .with_hint("give the name of a file"));
+  const std::filesystem::path folder = target.parent_path();
+  if (!folder.empty() && std::filesystem::status(folder, ignored).type() == std::filesystem::file_type::not_found)
+    return fail(Error("file.not-writable", Failure::io, fmt::format("the folder '{}' does not exist", folder.string()))
+                    .in_file(path.string())
+                    .with_hint("make the folder first, or write elsewhere"));
+  return target;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem::path& path) {
@@ -71,8 +91,9 @@ Result<std::string> read_text(const std::filesystem::path& path, std::size_t lim
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
   AtomicFile file;
-  file.path_ = path;
-  std::string pattern = path.string() + ".XXXXXX";
+  DANAUS_TRY(target, writable_target(path));
+  file.path_ = std::move(target);
+  std::string pattern = file.path_.string() + ".XXXXXX";
   file.descriptor_ = ::mkostemp(pattern.data(), O_CLOEXEC);
   if (file.descriptor_ < 0) return system_failure("file.not-writable", "write", path);
   file.temporary_ = pattern;

@@ -35,7 +35,7 @@ class MappedFile {
 Result<std::string> read_text(const std::filesystem::path& path, std::size_t limit = 64u << 20);
 
 /// Writes to a temporary beside `path`, then renames: readers see the old file or the whole new one.
-/// Errors: file.not-writable. "-" is not special here.
+/// Follows symbolic links. Errors: file.not-writable, file.not-regular. "-" is not special here.
 class AtomicFile {
  public:
   static Result<AtomicFile> create(const std::filesystem::path& path);

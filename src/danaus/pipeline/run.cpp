@@ -31,6 +31,31 @@ class MapProgress final : public Progress {
   const std::string& map_;
 };
 
+/// The proof and two simulations as one step: its units are those of the simulations, which take longest.
+class ProveAndTimeProgress final : public Progress {
+ public:
+  explicit ProveAndTimeProgress(Progress& progress) : progress_(progress) {}
+  ~ProveAndTimeProgress() override {
+    if (begun_) progress_.end();
+  }
+  void begin(std::string_view, std::uint64_t total) override {
+    total_ = total;
+    if (!begun_) progress_.begin("prove and time", 2 * total);
+    begun_ = true;
+  }
+  void update(std::uint64_t done) override { progress_.update(before_ + done); }
+  void end() override {
+    before_ += total_;
+    progress_.update(before_);
+  }
+
+ private:
+  Progress& progress_;
+  bool begun_ = false;
+  std::uint64_t before_ = 0;  // units of the simulations that have ended
+  std::uint64_t total_ = 0;   // of the current one
+};
+
 /// A step of unknown length, for as long as it is in scope.
 class Step {
  public:
@@ -130,19 +155,22 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
                           const RunOptions& options, Progress& progress) {
   DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
   MapProgress map_progress(progress, map);
-  // The proof and the timing read the same program and nothing of each other. The timing, which takes longer, reports.
+  // The proof and the timing read the same program and nothing of each other.
   Result<program::VerifyReport> proof;
   Result<machine::Timing> full, linear;
-  parallel_for(2, 1, [&](std::size_t first, std::size_t last) {
-    for (std::size_t task = first; task < last; ++task) {
-      if (task == 0) {
-        proof = prove(program, map, options);
-        continue;
+  {
+    ProveAndTimeProgress prove_and_time(map_progress);
+    parallel_for(2, 1, [&](std::size_t first, std::size_t last) {
+      for (std::size_t task = first; task < last; ++task) {
+        if (task == 0) {
+          proof = prove(program, map, options);
+          continue;
+        }
+        full = machine::simulate(program, chip, {}, prove_and_time);
+        if (full) linear = machine::simulate(program, chip, {.linear_only = true, .trace = {}}, prove_and_time);
       }
-      full = machine::simulate(program, chip, {}, map_progress);
-      if (full) linear = machine::simulate(program, chip, {.linear_only = true, .trace = {}}, map_progress);
-    }
-  });
+    });
+  }
   if (!proof) return fail(proof.error());
   if (!full) return fail(full.error());
   if (!linear) return fail(linear.error());

@@ -176,13 +176,15 @@ std::string simulation_json(const Simulation& simulation, const Provenance& prov
   return document(json);
 }
 
-std::string verify_json(std::string_view file, const program::VerifyReport& report, const Provenance& provenance) {
+std::string verify_json(std::string_view file, const program::VerifyReport& report,
+                        const std::vector<std::string>& notes, const Provenance& provenance) {
   Json json = {{"schema", "danaus.verify/1"},
                {"provenance", to_json(provenance)},
                {"file", file},
                {"verified", report.ok()},
                {"proof", {{"commands", report.commands}, {"tokens", report.proof_tokens}}},
                {"buffer_used", report.buffer_used},
+               {"notes", notes},
                {"errors", Json::array()}};
   for (const Error& error : report.errors) json["errors"].push_back(to_json(error));
   return document(json);

@@ -61,8 +61,9 @@ std::string simulation_json(const Simulation& simulation, const Provenance& prov
 
 /// `verify`. Text only for a verified program: errors are printed as errors are.
 std::string verify_text(std::string_view file, const program::VerifyReport& report);
-/// Schema danaus.verify/1.
-std::string verify_json(std::string_view file, const program::VerifyReport& report, const Provenance& provenance);
+/// Schema danaus.verify/1. `notes`: remarks that are no errors.
+std::string verify_json(std::string_view file, const program::VerifyReport& report,
+                        const std::vector<std::string>& notes, const Provenance& provenance);
 
 /// `show`: rows of named cells under one heading. Schema danaus.show/1: {"kind", "items": [{column: cell}]}.
 struct Listing {

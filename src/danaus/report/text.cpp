@@ -182,9 +182,11 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   if (errors)
     text += "The relative error is that of projection alone: without training it is a starting point, not a result.\n";
   if (result.chip.adc.energy_pj < 0)
-    text += fmt::format(
-        "ADC energy and area come from a published regression times {:g}: a best case. Sources: danaus show chips {}\n",
-        result.chip.adc.calibration, result.chip.name);
+    text += fmt::format("ADC energy and area come from a published regression{}. Sources: danaus show chips {}\n",
+                        result.chip.adc.calibration == 1
+                            ? ": a best case"
+                            : fmt::format(", the energy times {:g}", result.chip.adc.calibration),
+                        result.chip.name);
   return text;
 }
 
