@@ -59,9 +59,10 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   const std::uint32_t tokens =
       decode ? 1 : arguments.tokens.value_or(context == 0 ? 1 : std::min(context, kDefaultTokens));
   if (arguments.slots > tokens)
-    return fail(Error("cli.tokens", Failure::usage,
-                      fmt::format("--slots {} is more than the number of tokens, {}", arguments.slots, tokens))
-                    .with_hint(decode ? "decode is one token: leave --slots out" : "give fewer slots or more --tokens"));
+    return fail(
+        Error("cli.tokens", Failure::usage,
+              fmt::format("--slots {} is more than the number of tokens, {}", arguments.slots, tokens))
+            .with_hint(decode ? "decode is one token: leave --slots out" : "give fewer slots or more --tokens"));
   pipeline::RunOptions options;
   options.maps = arguments.maps;
   options.policy = arguments.policy;

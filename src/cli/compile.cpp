@@ -47,10 +47,9 @@ Result<int> compile_command(const Arguments& arguments, Console& console) {
     if (!report.ok()) return static_cast<int>(Failure::check);
   }
   DANAUS_CHECK(write_output(arguments.output, program::to_binary(program)));
-  console.talk(fmt::format("wrote {}: {} commands on {} arrays; {}", arguments.output, program.code.size(),
-                           program.chip.arrays,
-                           arguments.placement_in.empty() ? "prove it with danaus verify " + arguments.output
-                                                          : "it is proved"));
+  console.talk(
+      fmt::format("wrote {}: {} commands on {} arrays; {}", arguments.output, program.code.size(), program.chip.arrays,
+                  arguments.placement_in.empty() ? "prove it with danaus verify " + arguments.output : "it is proved"));
   return 0;
 }
 

@@ -15,7 +15,8 @@ namespace {
 
 tl::unexpected<Error> system_failure(std::string_view id, std::string_view doing, const std::filesystem::path& path) {
   const int number = errno;
-  return fail(Error(id, Failure::io, fmt::format("cannot {}: {}", doing, std::strerror(number))).in_file(path.string()));
+  return fail(
+      Error(id, Failure::io, fmt::format("cannot {}: {}", doing, std::strerror(number))).in_file(path.string()));
 }
 
 /// The file that a rename may replace: what symbolic links lead to, never a link, a device, a pipe or a folder.
@@ -76,16 +77,18 @@ MappedFile::~MappedFile() {
 void MappedFile::release(std::span<const std::byte> part) const {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::size_t first = (static_cast<std::size_t>(part.data() - data_) + page - 1) / page * page;
-  const std::size_t last = static_cast<std::size_t>(part.data() - data_ + static_cast<std::ptrdiff_t>(part.size())) / page * page;
+  const std::size_t last =
+      static_cast<std::size_t>(part.data() - data_ + static_cast<std::ptrdiff_t>(part.size())) / page * page;
   if (first < last) ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
 }
 
 Result<std::string> read_text(const std::filesystem::path& path, std::size_t limit) {
   DANAUS_TRY(file, MappedFile::open(path));
   if (file->bytes().size() > limit)
-    return fail(Error("file.too-large", Failure::bad_input,
-                      fmt::format("{} bytes are more than a file of this kind can have ({})", file->bytes().size(), limit))
-                    .in_file(path.string()));
+    return fail(
+        Error("file.too-large", Failure::bad_input,
+              fmt::format("{} bytes are more than a file of this kind can have ({})", file->bytes().size(), limit))
+            .in_file(path.string()));
   return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
 }
 
@@ -104,7 +107,9 @@ Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
-    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), descriptor_(std::exchange(other.descriptor_, -1)) {
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      descriptor_(std::exchange(other.descriptor_, -1)) {
   other.temporary_.clear();
 }
 
@@ -125,7 +130,9 @@ Result<void> AtomicFile::write(std::span<const std::byte> bytes) {
   return {};
 }
 
-Result<void> AtomicFile::write(std::string_view text) { return write(std::as_bytes(std::span(text.data(), text.size()))); }
+Result<void> AtomicFile::write(std::string_view text) {
+  return write(std::as_bytes(std::span(text.data(), text.size())));
+}
 
 Result<void> AtomicFile::commit() {
   if (::close(std::exchange(descriptor_, -1)) != 0) return system_failure("file.not-writable", "write", path_);

@@ -224,8 +224,8 @@ Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, con
                                  .array_limit = chip.system.arrays});
 }
 
-Result<program::Program> emit_program(const Graph& graph, compile::Placement placement,
-                                      const model::Model& model, const chip::Chip& chip, const RunOptions& options) {
+Result<program::Program> emit_program(const Graph& graph, compile::Placement placement, const model::Model& model,
+                                      const chip::Chip& chip, const RunOptions& options) {
   compile::EmitOptions emit_options = options.emit;
   emit_options.model_name = model.name;
   emit_options.model_digest = model.digest;

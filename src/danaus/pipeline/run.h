@@ -67,8 +67,8 @@ Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip
 /// Blocks of the graph onto arrays of the chip by the strategy `map`.
 Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, const std::string& map);
 /// Graph + placement -> program that carries its chip file in the note "chip".
-Result<program::Program> emit_program(const Graph& graph, compile::Placement placement,
-                                      const model::Model& model, const chip::Chip& chip, const RunOptions& options);
+Result<program::Program> emit_program(const Graph& graph, compile::Placement placement, const model::Model& model,
+                                      const chip::Chip& chip, const RunOptions& options);
 
 /// Model + chip + one map -> program (not yet verified).
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,

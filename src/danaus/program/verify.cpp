@@ -5,9 +5,9 @@
 // values mean equal functions. Every driven row is compared with the stage input that its cells expect, every output
 // with the graph's.
 //
-// It runs min(n, slots + 1) tokens: damage to a register shows at the second token, and every slot is used twice. Small
-// programs run more, up to 64, very large ones fewer, but two; the survey looks for collisions of addresses in the
-// tokens that are left. KV regions start with a few random entries whatever the program says, so that positions and
+// It runs min(n, slots + 1) tokens, but 64 at most: damage to a register shows at the second token, and the first slot is
+// used twice. Small programs run more, up to 64, very large ones fewer, but two. For tokens that are left the survey
+// looks for collisions of addresses, and slots that are left are left out. KV regions start with a few random entries whatever the program says, so that positions and
 // entries differ from token numbers; the room for them is checked by the survey.
 #include "danaus/program/verify.h"
 
@@ -134,10 +134,11 @@ VerifyReport verify(const Program& program, const VerifyOptions& options) {
   VerifyReport report;
   Faults faults(program, options.most_errors);
   const Images images(program);
-  const Survey surveyed = survey(program, images, faults);
+  Survey surveyed = survey(program, images, faults);
   report.buffer_used = surveyed.buffer_used;
   if (options.proof && surveyed.executable && !faults.full()) {
     report.proof_tokens = surveyed.proof_tokens;
+    prove_with_fewer_slots(surveyed);
     if (surveyed.work > kMostWork / report.proof_tokens ||
         values_of(program.intent) > kMostValues / report.proof_tokens)
       faults.add(Error("verify.proof-size", Failure::unsupported, "the program is too large for a proof run"));

@@ -59,6 +59,24 @@ std::uint64_t largest_register(const Repeat& repeat, std::uint8_t base, std::uin
   return modulus - std::gcd(step, modulus);  // every value is a multiple of their common divisor
 }
 
+/// How many different values a register takes before the first one comes back.
+std::uint64_t period(const Repeat& repeat, std::uint8_t base) {
+  const std::uint64_t step = repeat.step[base - 1], modulus = repeat.modulus[base - 1];
+  return step == 0 ? 1 : modulus / std::gcd(step, modulus);
+}
+
+/// Whether a register gets back to smaller values; otherwise its modulus, if it has one, does not matter.
+bool turns(const Repeat& repeat, std::uint8_t base, std::uint32_t iterations) {
+  const std::uint64_t step = repeat.step[base - 1], modulus = repeat.modulus[base - 1];
+  return step != 0 && modulus != 0 && (iterations - 1) * step >= modulus;
+}
+
+/// Whether a register that turns has slots that the proof does not use, or none that it uses twice.
+bool has_unproved_slots(const Repeat& repeat, std::uint8_t base, const Survey& survey) {
+  return turns(repeat, base, survey.tokens) &&
+         survey.proof_tokens < std::min<std::uint64_t>(survey.tokens, period(repeat, base) + 1);
+}
+
 /// How many tokens the proof executes: see verify.cpp.
 std::uint32_t proof_tokens(const Survey& survey) {
   constexpr std::uint32_t kMostTokens = 64;
@@ -180,7 +198,7 @@ class Surveyor {
 
   SparseTable<std::array<Extent, 4>> extents_;  ///< by tile; only if there are several tokens
   std::vector<TokenPlace> places_;              ///< sorted
-  std::array<bool, 4> grows_{};                 ///< registers that some loop counts without a modulus
+  std::array<bool, 4> grows_{};                 ///< registers that in some loop only grow
   bool in_code_ = false;
   const Loop* loop_ = nullptr;                       ///< that contains the current command
   std::array<std::uint64_t, 4> largest_register_{};  ///< of the current loop
@@ -527,7 +545,7 @@ void Surveyor::check_commands() {
   std::sort(places_.begin(), places_.end());
   for (const Loop& loop : survey_.loops) {
     for (std::uint8_t base = 1; base < 4; ++base)
-      grows_[base] = grows_[base] || (loop.repeat.step[base - 1] != 0 && loop.repeat.modulus[base - 1] == 0);
+      grows_[base] = grows_[base] || (loop.repeat.step[base - 1] != 0 && !turns(loop.repeat, base, survey_.tokens));
   }
   in_code_ = true;
   fingerprints_.assign(program_.intent.nodes.size() * 2, 0);
@@ -561,26 +579,58 @@ void Surveyor::check_commands() {
   if (survey_.proof_tokens < survey_.tokens) check_later_tokens();
 }
 
-/// The proof runs few tokens. What a register without a modulus reaches in later ones must not be what something else
-/// uses, and tokens far apart must not share addresses. Conservative: whole ranges of addresses are compared, tile by
-/// tile.
+/// The proof runs few tokens. What a register reaches in later ones must not be what something else uses, and tokens far
+/// apart must not share addresses of a register that only grows. Conservative: whole ranges of addresses are compared,
+/// tile by tile.
+///
+/// Slots that the proof does not reach keep clear of everything else for all tokens. Then what a token does in its slot
+/// depends on nothing but the token: an element of a slot that is read before the token writes it is undefined in the
+/// proof's first token. Across loops, see prove_with_fewer_slots.
 void Surveyor::check_later_tokens() {
   struct Step {
-    std::uint64_t least = kNever;  ///< over the loops that count without a modulus
+    std::uint64_t least = kNever;  ///< over the loops in which the register only grows
     std::uint64_t most = 0;
   };
+  const std::uint64_t proved = survey_.proof_tokens;
   std::array<Step, 4> steps;
   std::array<std::uint64_t, 4> reach{};  // largest value
+  std::array<bool, 4> slots{}, unproved{};
+  std::uint64_t together = 1;  // tokens after which the slots of all registers come back together
   for (const Loop& loop : survey_.loops) {
     for (std::uint8_t base = 1; base < 4; ++base) {
       reach[base] = std::max(reach[base], largest_register(loop.repeat, base, survey_.tokens));
       const std::uint64_t step = loop.repeat.step[base - 1];
-      if (step == 0 || loop.repeat.modulus[base - 1] != 0) continue;
-      steps[base].least = std::min(steps[base].least, step);
-      steps[base].most = std::max(steps[base].most, step);
+      if (turns(loop.repeat, base, survey_.tokens)) {
+        slots[base] = true;
+        unproved[base] = unproved[base] || has_unproved_slots(loop.repeat, base, survey_);
+        if (together < survey_.tokens) together = std::lcm(together, period(loop.repeat, base));
+      } else if (step != 0) {
+        steps[base].least = std::min(steps[base].least, step);
+        steps[base].most = std::max(steps[base].most, step);
+      }
     }
   }
-  const std::uint64_t proved = survey_.proof_tokens;
+  for (const Loop& loop : survey_.loops) {
+    const Repeat& repeat = loop.repeat;
+    for (std::uint8_t base = 1; base < 4; ++base) {
+      if (!unproved[base]) continue;
+      const bool alike = repeat.step[base - 1] == survey_.repeat.step[base - 1] &&
+                         repeat.modulus[base - 1] == survey_.repeat.modulus[base - 1];
+      if (alike && repeat.modulus[base - 1] % repeat.step[base - 1] == 0) continue;
+      faults_.at_command(loop.begin);
+      broken(Error("verify.loop", Failure::check,
+                   alike ? fmt::format("the modulus {} of register {} is no multiple of its step {}",
+                                       repeat.modulus[base - 1], base, repeat.step[base - 1])
+                         : fmt::format("this loop counts register {} differently from the first", base))
+                 .note(fmt::format("the proof executes {} of {} tokens, which does not reach all values of the register",
+                                   proved, survey_.tokens))
+                 .with_hint("let the register step through the same whole slots in every loop"));
+      faults_.at_no_command();
+      return;
+    }
+  }
+  const bool mixed = proved < std::min<std::uint64_t>(survey_.tokens, together + 1);
+  for (std::uint8_t base = 1; base < 4; ++base) unproved[base] = unproved[base] || (slots[base] && mixed);
   bool reported = false;
   const auto bad = [&](std::uint32_t tile, std::uint8_t base, std::string_view what) {
     reported = true;
@@ -595,10 +645,12 @@ void Surveyor::check_later_tokens() {
   extents_.for_each([&](std::uint32_t tile, std::array<Extent, 4>& extents) {
     for (std::uint8_t base = 1; base < 4 && !reported; ++base) {
       const Extent& own = extents[base];
-      if (steps[base].most == 0 || own.end == 0) continue;
-      if (own.works && own.end - own.first > steps[base].least * proved) return bad(tile, base, "tokens before them");
-      const std::uint64_t first = own.first + steps[base].least * proved;
-      const std::uint64_t end = own.end + steps[base].most * (survey_.tokens - 1);
+      const bool grows = steps[base].most != 0;
+      if ((!grows && !unproved[base]) || own.end == 0) continue;
+      if (grows && own.works && own.end - own.first > steps[base].least * proved)
+        return bad(tile, base, "tokens before them");
+      const std::uint64_t first = own.first + (unproved[base] ? 0 : steps[base].least * proved);
+      const std::uint64_t end = own.end + reach[base];
       for (std::uint8_t other = 0; other < 4; ++other) {
         const Extent& theirs = extents[other];
         if (other != base && theirs.end != 0 && theirs.first < end && first < theirs.end + reach[other])
@@ -625,6 +677,7 @@ std::pair<std::uint64_t, std::uint64_t> Surveyor::check_place(TileId tile, const
 
 void Surveyor::note_addresses(TileId tile, std::uint64_t first, std::uint64_t end, std::uint8_t base) {
   if (survey_.tokens == 1) return;
+  if (in_code_ && !loop_) base = 0;  // registers are 0 outside loops
   Extent& extent = extents_.at(index(tile))[base];
   extent.first = std::min(extent.first, first);
   extent.end = std::max(extent.end, end);
@@ -862,6 +915,17 @@ void Surveyor::explain_coverage(std::size_t stage_number) {
 }
 
 }  // namespace
+
+void prove_with_fewer_slots(Survey& survey) {
+  const auto shorten = [&](Repeat& repeat) {
+    for (std::uint8_t base = 1; base < 4; ++base) {
+      if (has_unproved_slots(repeat, base, survey))
+        repeat.modulus[base - 1] = repeat.step[base - 1] * (survey.proof_tokens - 1);
+    }
+  };
+  shorten(survey.repeat);
+  for (Loop& loop : survey.loops) shorten(loop.repeat);
+}
 
 Survey survey(const Program& program, const Images& images, Faults& faults) {
   return Surveyor(program, images, faults).run();

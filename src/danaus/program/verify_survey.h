@@ -43,6 +43,11 @@ struct Survey {
 /// Elements that one pass over a program may touch: what can be verified in minutes.
 inline constexpr std::uint64_t kMostWork = std::uint64_t{1} << 36;
 
+/// Leaves the registers of an executable survey only as many slots as the proof uses again: proof_tokens - 1. A value
+/// that a program wrongly keeps in a slot from one loop to the next is then lost in the proof too, which by itself does
+/// not get to the token that overwrites it.
+void prove_with_fewer_slots(Survey& survey);
+
 /// All checks that need no values.
 Survey survey(const Program& program, const Images& images, Faults& faults);
 
