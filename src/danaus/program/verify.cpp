@@ -5,10 +5,11 @@
 // values mean equal functions. Every driven row is compared with the stage input that its cells expect, every output
 // with the graph's.
 //
-// It runs min(n, slots + 1) tokens, but 64 at most: damage to a register shows at the second token, and the first slot is
-// used twice. Small programs run more, up to 64, very large ones fewer, but two. For tokens that are left the survey
-// looks for collisions of addresses, and slots that are left are left out. KV regions start with a few random entries whatever the program says, so that positions and
-// entries differ from token numbers; the room for them is checked by the survey.
+// It runs min(n, slots + 1) tokens, but 64 at most: damage to a register shows at the second token, and the first slot
+// is used twice. Small programs run more, up to 64, very large ones fewer, but two. For tokens that are left the survey
+// looks for collisions of addresses, and slots that are left are left out. KV regions start with a few random entries
+// whatever the program says, so that positions and entries differ from token numbers; the room for them is checked by
+// the survey.
 #include "danaus/program/verify.h"
 
 #include <fmt/format.h>

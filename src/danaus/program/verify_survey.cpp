@@ -579,9 +579,9 @@ void Surveyor::check_commands() {
   if (survey_.proof_tokens < survey_.tokens) check_later_tokens();
 }
 
-/// The proof runs few tokens. What a register reaches in later ones must not be what something else uses, and tokens far
-/// apart must not share addresses of a register that only grows. Conservative: whole ranges of addresses are compared,
-/// tile by tile.
+/// The proof runs few tokens. What a register reaches in later ones must not be what something else uses, and tokens
+/// far apart must not share addresses of a register that only grows. Conservative: whole ranges of addresses are
+/// compared, tile by tile.
 ///
 /// Slots that the proof does not reach keep clear of everything else for all tokens. Then what a token does in its slot
 /// depends on nothing but the token: an element of a slot that is read before the token writes it is undefined in the
@@ -616,15 +616,17 @@ void Surveyor::check_later_tokens() {
       if (!unproved[base]) continue;
       const bool alike = repeat.step[base - 1] == survey_.repeat.step[base - 1] &&
                          repeat.modulus[base - 1] == survey_.repeat.modulus[base - 1];
-      if (alike && repeat.modulus[base - 1] % repeat.step[base - 1] == 0) continue;
+      // Where the first loop does not count it at all, the loop that does is the one to report.
+      if (alike && (repeat.step[base - 1] == 0 || repeat.modulus[base - 1] % repeat.step[base - 1] == 0)) continue;
       faults_.at_command(loop.begin);
-      broken(Error("verify.loop", Failure::check,
-                   alike ? fmt::format("the modulus {} of register {} is no multiple of its step {}",
-                                       repeat.modulus[base - 1], base, repeat.step[base - 1])
-                         : fmt::format("this loop counts register {} differently from the first", base))
-                 .note(fmt::format("the proof executes {} of {} tokens, which does not reach all values of the register",
-                                   proved, survey_.tokens))
-                 .with_hint("let the register step through the same whole slots in every loop"));
+      broken(
+          Error("verify.loop", Failure::check,
+                alike ? fmt::format("the modulus {} of register {} is no multiple of its step {}",
+                                    repeat.modulus[base - 1], base, repeat.step[base - 1])
+                      : fmt::format("this loop counts register {} differently from the first", base))
+              .note(fmt::format("the proof executes {} of {} tokens, which does not reach all values of the register",
+                                proved, survey_.tokens))
+              .with_hint("let the register step through the same whole slots in every loop"));
       faults_.at_no_command();
       return;
     }

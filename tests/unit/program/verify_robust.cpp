@@ -55,6 +55,51 @@ TEST_CASE("slots that are used again are proved") {
   CHECK(first_id(verify(parse(long_example("rep 1000 b1+110%330 b2+8")))) == "verify.row-value");
 }
 
+TEST_CASE("slots that the proof does not reach keep clear of everything else") {
+  // A slot has 164 elements and the constants begin at 352; the proof executes 64 tokens.
+  const VerifyReport apart = verify(parse(long_example("rep 1000 b1+2%180 b2+8")));
+  CHECK_MESSAGE(apart.ok(), (apart.ok() ? "" : to_string(apart.errors.front())));
+  CHECK(apart.proof_tokens == 64);
+  // The 100th slot lies on the constants, the 64th does not.
+  CHECK(first_id(verify(parse(long_example("rep 1000 b1+2%200 b2+8")))) == "verify.loop");
+  CHECK(first_id(verify(parse(long_example("rep 100 b1+2%200 b2+8")))) == "verify.loop");
+  // Slots that come back shifted.
+  CHECK(first_id(verify(parse(long_example("rep 1000 b1+2%181 b2+8")))) == "verify.loop");
+}
+
+TEST_CASE("slots that the proof does not reach do not keep values from loop to loop") {
+  const auto two_loops = [](std::string_view first, std::string_view second) {
+    return parse(
+        "danaus program 1\n"
+        "chip rows 8 cols 8 adcs 2 arrays 2 tile 2 buffer 2000\n"
+        "input x 4\n"
+        "node a relu x\n"
+        "node y silu a\n"
+        "output y\n"
+        "at x 0+4 t0 600@2\n"
+        "at y 0+4 t0 1112@2\n"
+        "code\n"
+        "rep 128 " +
+        std::string(first) +
+        " b2+4\n"
+        "vec t0 relu n4 600@2 -> 0@1 k0\n"
+        "end\n"
+        "rep 128 " +
+        std::string(second) +
+        " b2+4\n"
+        "vec t0 silu n4 0@1 -> 1112@2 k0\n"
+        "end\n"
+        "halt\n");
+  };
+  const VerifyReport enough = verify(two_loops("b1+4%512", "b1+4%512"));
+  CHECK_MESSAGE(enough.ok(), (enough.ok() ? "" : to_string(enough.errors.front())));
+  CHECK(enough.proof_tokens == 64);
+  CHECK(verify(two_loops("b1+4", "b1+4")).ok());
+  CHECK_FALSE(verify(two_loops("b1+4%400", "b1+4%400")).ok());  // tokens 100 to 127 use slots of tokens 0 to 27
+  CHECK(first_id(verify(two_loops("b1+4%512", "b1+4%400"))) == "verify.loop");
+  CHECK_FALSE(verify(two_loops("serial", "b1+4%400")).ok());
+}
+
 TEST_CASE("whatever a reader accepts can be verified: damaged text") {
   const std::string text = example_text();
   const std::string alphabet = "0123456789abgtkx+*^@%.- \n";
