@@ -234,6 +234,12 @@ Result<std::vector<Entry>> entries_of(const toml::table& root, const std::string
 }
 
 Result<toml::table> parse_toml(std::string_view text, const std::string& file_name) {
+  // toml++ takes tables apart by recursion: without a limit, one long dotted key could exhaust the stack.
+  constexpr std::size_t kLongest = 1u << 16;
+  if (text.size() > kLongest)
+    return fail(Error("chip.syntax", Failure::bad_input,
+                      fmt::format("{} bytes are too long for a chip file (at most {})", text.size(), kLongest))
+                    .in_file(file_name));
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {

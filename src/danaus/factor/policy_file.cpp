@@ -92,6 +92,12 @@ Result<LayerRule> read_rule(const toml::table& table, const std::string& file, c
 }
 
 Result<toml::table> parse_toml(std::string_view text, const std::string& file) {
+  // toml++ takes tables apart by recursion: without a limit, one long dotted key could exhaust the stack.
+  constexpr std::size_t kLongest = 1u << 16;
+  if (text.size() > kLongest)
+    return fail(Error("factor.policy-syntax", Failure::bad_input,
+                      fmt::format("{} bytes are too long for a policy file (at most {})", text.size(), kLongest))
+                    .in_file(file));
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {

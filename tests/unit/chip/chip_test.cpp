@@ -239,3 +239,11 @@ TEST_CASE("load: preset, file, or an error with a hint") {
   CHECK(error.id == "chip.unknown-preset");
   CHECK(error.hint == "did you mean 'unit'?");
 }
+
+TEST_CASE("a chip file that could exhaust the parser's stack is refused") {
+  std::string key = "a";
+  for (int depth = 0; depth < 200'000; ++depth) key += ".a";
+  const Result<Chip> deep = chip::parse(key + " = 1\n", "deep.toml");
+  REQUIRE(!deep.has_value());
+  CHECK(deep.error().id == "chip.syntax");
+}
