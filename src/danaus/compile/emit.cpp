@@ -113,7 +113,6 @@ class Emitter {
   // Preparation
   Result<void> prepare();
   Result<void> index_patches();
-  std::uint32_t phase_of(std::size_t node) const { return phase_[node]; }
 
   // Values
   Value allocate(std::uint32_t size, std::uint32_t capacity, std::uint8_t region, bool pooled = false);
@@ -138,8 +137,6 @@ class Emitter {
   Result<void> emit_linear_group(std::size_t first, std::size_t last);
   struct StageOperator;
   Result<void> emit_stage(std::vector<StageOperator>& operators, std::uint32_t stage);
-  void emit_activations(const std::vector<StageOperator>& operators, const StageOperator& op,
-                        const Activation& activation, std::span<const std::uint32_t> members);
   /// Collects the partial sums of every output on one tile, its home.
   void reduce(StageOperator& op, std::vector<TileId>& homes);
   void emit_elementwise(NodeId id);
