@@ -356,10 +356,8 @@ Result<std::vector<LayerReport>> project_model(
   for (std::size_t n = 0; n < model.linear.size(); ++n) {
     const model::LinearOperator& operation = model.linear[n];
     if (!selected(operation.name)) continue;
-    const model::Tensor& tensor = *operation.weight;
-    std::vector<float> weights(structures[n].dense_parameters());
-    model::dequantise_rows(tensor, 0, operation.out, weights);
-    if (tensor.file) tensor.file->release(tensor.bytes);
+    const model::Tensor& tensor = operation.weight->tensor;
+    const std::vector<float> weights = model::read_weights(operation);
     Result<Projection> projection = project(weights, structures[n]);
     if (!projection) {
       Error error = std::move(projection).error();

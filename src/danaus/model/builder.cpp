@@ -111,12 +111,23 @@ NodeId GraphBuilder::input(std::string name, std::uint32_t size) {
 }
 
 NodeId GraphBuilder::linear(std::string name, std::string_view weight, NodeId source, std::uint32_t out) {
+  return linear(std::move(name), {.tensor = weight, .shape = {out, model_.graph.at(source).size}}, source, out);
+}
+
+NodeId GraphBuilder::linear(std::string name, const Piece& weight, NodeId source, std::uint32_t out) {
   LinearOperator operation;
   operation.name = name;
   operation.layer = layer_;
   operation.out = out;
   operation.in = model_.graph.at(source).size;
-  if (const Tensor* tensor = use(weight, {out, operation.in})) operation.weight = *tensor;
+  if (const Tensor* tensor = use(weight.tensor, weight.shape)) {
+    const std::uint64_t columns = weight.shape.back();
+    const std::uint64_t rows = tensor->elements() / columns;
+    ensure(weight.transposed ? rows == operation.in && weight.first + out <= columns
+                             : columns == operation.in && weight.first + out <= rows,
+           "a piece of a tensor lies within it");
+    operation.weight = WeightView{.tensor = *tensor, .first = weight.first, .transposed = weight.transposed};
+  }
   Node node = make_node(std::move(name), NodeKind::linear, {source}, out);
   node.structure = Structure::dense(out, operation.in);
   operation.node = push(std::move(node));
@@ -124,16 +135,27 @@ NodeId GraphBuilder::linear(std::string name, std::string_view weight, NodeId so
   return model_.linear.back().node;
 }
 
+void GraphBuilder::constant(const std::string& name, const Piece& vector, std::uint32_t count) {
+  const Tensor* tensor = use(vector.tensor, vector.shape);
+  if (tensor == nullptr) return;
+  ensure(vector.first + count <= tensor->elements(), "a piece of a vector lies within it");
+  model_.constants.push_back({.name = name, .tensor = *tensor, .first = vector.first, .count = count});
+}
+
 NodeId GraphBuilder::bias(const std::string& tensor, NodeId source) {
-  Node node = make_node(tensor, NodeKind::bias, {source}, model_.graph.at(source).size);
-  use(tensor, {node.size});
-  node.constant = tensor;
+  return bias(tensor, {.tensor = tensor, .shape = {model_.graph.at(source).size}}, source);
+}
+
+NodeId GraphBuilder::bias(const std::string& name, const Piece& addend, NodeId source) {
+  Node node = make_node(name, NodeKind::bias, {source}, model_.graph.at(source).size);
+  constant(name, addend, node.size);
+  node.constant = name;
   return push(std::move(node));
 }
 
 NodeId GraphBuilder::norm(std::string name, NodeId source, ConfigId config, const std::string& gain) {
   Node node = make_node(std::move(name), NodeKind::norm, {source}, model_.graph.at(source).size);
-  use(gain, {node.size});
+  constant(gain, {.tensor = gain, .shape = {node.size}}, node.size);
   node.constant = gain;
   node.configs[0] = config;
   return push(std::move(node));

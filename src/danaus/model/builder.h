@@ -31,9 +31,20 @@ class GraphBuilder {
 
   ConfigId config(const Config& config);
   NodeId input(std::string name, std::uint32_t size);
+  /// A piece of a tensor that several operators share: its shape is `shape`, the operator's outputs begin at `first`.
+  struct Piece {
+    std::string_view tensor;
+    std::vector<std::uint64_t> shape;
+    std::uint64_t first = 0;
+    bool transposed = false;
+  };
   /// W x with W = tensor `weight` of shape {out, size of source}.
   NodeId linear(std::string name, std::string_view weight, NodeId source, std::uint32_t out);
+  /// W x with W = a piece of a tensor (see WeightView).
+  NodeId linear(std::string name, const Piece& weight, NodeId source, std::uint32_t out);
   NodeId bias(const std::string& tensor, NodeId source);
+  /// x + a piece of a vector; `name` is the node's and the constant's.
+  NodeId bias(const std::string& name, const Piece& addend, NodeId source);
   NodeId norm(std::string name, NodeId source, ConfigId config, const std::string& gain);
   NodeId rope(std::string name, NodeId source, ConfigId config);
   /// Heads as in the shape; the regions of layer L start at L * kv_heads.
@@ -59,6 +70,8 @@ class GraphBuilder {
 
  private:
   NodeId push(Node node);
+  /// Records where a constant's elements are.
+  void constant(const std::string& name, const Piece& vector, std::uint32_t count);
   /// Marks a tensor as used and checks its shape; nothing without weights or after an error.
   const Tensor* use(std::string_view name, const std::vector<std::uint64_t>& shape);
   void leave_outside(std::size_t number, const std::string& reason);

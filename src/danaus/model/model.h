@@ -37,6 +37,15 @@ void dequantise_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t co
 enum class Family : std::uint8_t { llama, bert, matrices };
 std::string_view name_of(Family family);
 
+/// Where in a tensor the weights of an operator of shape out x in are. The tensor is seen as a matrix: its last
+/// dimension are the columns, all others together the rows (experts are one below the other). Plain: rows first ...
+/// first + out - 1, `in` columns. Transposed: it has `in` rows, and output n is column first + n.
+struct WeightView {
+  Tensor tensor;
+  std::uint64_t first = 0;
+  bool transposed = false;
+};
+
 /// A linear operator of the graph and where its weights are (none for shape files).
 struct LinearOperator {
   NodeId node{};
@@ -44,7 +53,18 @@ struct LinearOperator {
   std::uint32_t layer = 0;
   std::uint32_t out = 0;
   std::uint32_t in = 0;
-  std::optional<Tensor> weight;  ///< {out, in}
+  std::optional<WeightView> weight;
+};
+
+/// Converts an operator's weights to float, {out, in} row-major, and gives the pages of the file back.
+std::vector<float> read_weights(const LinearOperator& operation);
+
+/// A named constant of the graph (gain, bias): elements first ... of a vector (or of a flattened tensor).
+struct ConstantView {
+  std::string name;
+  Tensor tensor;
+  std::uint64_t first = 0;
+  std::uint32_t count = 0;
 };
 
 /// A matrix that is not mapped onto arrays and why ("embedding", "lm head (tied)", "pooler").
@@ -79,7 +99,8 @@ struct Model {
   Family family = Family::llama;
   Dimensions dimensions;
   Graph graph;
-  std::vector<LinearOperator> linear;  ///< in graph order
+  std::vector<LinearOperator> linear;   ///< in graph order
+  std::vector<ConstantView> constants;  ///< in graph order; empty for shapes
   std::vector<DigitalMatrix> digital;
   std::vector<Tensor> tensors;  ///< every tensor of the file(s); empty for shapes
   Digest digest;                ///< of shape, names and (for files) the file's size and header

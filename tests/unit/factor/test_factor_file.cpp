@@ -151,7 +151,7 @@ TEST_CASE("a model is projected operator by operator") {
     tensor.name = operation.name;
     tensor.shape = {24, 16};
     tensor.bytes = std::as_bytes(std::span<const float>(weights[n]));
-    operation.weight = tensor;
+    operation.weight = model::WeightView{.tensor = tensor};
     model.linear.push_back(operation);
   }
   const std::vector<Structure> structures(3, Structure::blocks(24, 16, 4, 4, 1));

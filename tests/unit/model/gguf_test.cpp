@@ -89,7 +89,7 @@ TEST_CASE("gguf: a small llama") {
   CHECK(model->graph.at(second_value.node).name == "blk.1.attn_v");
   // Tensor 18 of the file begins at 18; its row 1 has elements 8 … 15.
   std::vector<float> row(8);
-  dequantise_rows(*second_value.weight, 1, 1, row);
+  dequantise_rows(second_value.weight->tensor, 1, 1, row);
   CHECK(row[0] == 18.0f + 8.0f / 1024);
   CHECK(row[7] == 18.0f + 15.0f / 1024);
 

@@ -127,7 +127,7 @@ TEST_CASE("hugging face: bert with and without prefix, old and new norms") {
       CHECK(model->family == Family::bert);
       REQUIRE(model->linear.size() == 6);
       CHECK(model->linear[5].name == prefix + "encoder.layer.0.output.dense");
-      CHECK(model->linear[5].weight->name == prefix + "encoder.layer.0.output.dense.weight");
+      CHECK(model->linear[5].weight->tensor.name == prefix + "encoder.layer.0.output.dense.weight");
       CHECK(model->graph.nodes[11].name == prefix + "encoder.layer.0.attention.output.LayerNorm");
       CHECK(model->graph.nodes[12].constant ==
             prefix + "encoder.layer.0.attention.output.LayerNorm." + (old_norms ? "beta" : "bias"));

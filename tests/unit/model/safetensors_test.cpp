@@ -132,7 +132,7 @@ TEST_CASE("safetensors: a bag of matrices") {
   CHECK(model->graph.nodes[3].name == "down");
   CHECK(model->graph.outputs == std::vector<NodeId>{NodeId{1}, NodeId{3}});
   REQUIRE(model->linear.size() == 2);
-  CHECK(model->linear[1].weight->shape == std::vector<std::uint64_t>{2, 3});
+  CHECK(model->linear[1].weight->tensor.shape == std::vector<std::uint64_t>{2, 3});
   REQUIRE(model->digital.size() == 1);
   CHECK(model->digital[0].name == "cube");
   CHECK(model->digital[0].rows == 4);
