@@ -11,6 +11,7 @@
 #include "danaus/compile/compile.h"
 #include "danaus/core/random.h"
 #include "danaus/model/bert.h"
+#include "danaus/model/builder.h"
 #include "danaus/model/llama.h"
 
 /// Random small models, structures, chips and mappings, by number: the same number is the same case everywhere.
@@ -43,7 +44,105 @@ struct Case {
   compile::EmitOptions emit;
 };
 
-inline model::Model random_model(Dice& dice) {
+/// Heads of random sizes for the graphs below; the family only names the model.
+inline model::Shape random_heads(Dice& dice) {
+  model::Shape shape;
+  shape.name = "random";
+  model::Dimensions& d = shape.dimensions;
+  d.kv_heads = dice.roll(1, 2);
+  d.heads = d.kv_heads * dice.roll(1, 2);
+  d.head_size = 2 * dice.roll(1, 4);
+  d.hidden = d.heads * d.head_size;
+  d.ffn = dice.roll(1, 33);
+  return shape;
+}
+
+/// Queries from one value, keys and values from another or the same; with the residual.
+inline NodeId attention(model::GraphBuilder& builder, const model::Shape& shape, const std::string& name, NodeId x,
+                        NodeId entries, Span span, std::optional<ConfigId> rope = std::nullopt) {
+  const model::Dimensions& d = shape.dimensions;
+  NodeId query = builder.linear(name + ".q", name + ".q.weight", x, d.heads * d.head_size);
+  const NodeId key = builder.linear(name + ".k", name + ".k.weight", entries, d.kv_heads * d.head_size);
+  const NodeId value = builder.linear(name + ".v", name + ".v.weight", entries, d.kv_heads * d.head_size);
+  NodeId full_key = builder.bias(name + ".k.bias", key);
+  if (rope) {
+    query = builder.rope(name + ".q.rope", query, *rope);
+    full_key = builder.rope(name + ".k.rope", full_key, *rope);
+  }
+  const NodeId context = builder.attend(name + ".attend", query, full_key, value, span);
+  const NodeId result = builder.linear(name + ".o", name + ".o.weight", context, d.hidden);
+  return builder.combine(NodeKind::add, name + ".add", x, result);
+}
+
+/// Layers whose feed-forward part is a mixture of experts.
+inline model::Model random_mixture(Dice& dice) {
+  const model::Shape shape = random_heads(dice);
+  const std::uint32_t hidden = shape.dimensions.hidden, ffn = shape.dimensions.ffn;
+  model::GraphBuilder builder(shape, std::nullopt);
+  const ConfigId norm = builder.config({.kind = Config::Kind::norm, .n = hidden, .epsilon = 1e-5});
+  const std::uint32_t experts = dice.roll(1, 4);
+  const ConfigId route = builder.config({.kind = Config::Kind::route, .k = dice.roll(1, experts)});
+  const std::uint32_t head_size = shape.dimensions.head_size;
+  const ConfigId rope = builder.config({.kind = Config::Kind::rope,
+                                        .size = head_size,
+                                        .rotated = 2 * dice.roll(0, head_size / 2 - 1),
+                                        .theta = 100,
+                                        .pairs = dice.pick(std::vector{Config::Pairs::half, Config::Pairs::adjacent})});
+  const bool tall = dice.coin();
+  NodeId x = builder.input("x", hidden);
+  const std::uint32_t layers = dice.roll(1, 2);
+  for (std::uint32_t layer = 0; layer < layers; ++layer) {
+    const std::string name = "l" + std::to_string(layer);
+    if (dice.coin()) x = attention(builder, shape, name + ".a", x, x, Span::earlier, rope);
+    const NodeId inner = builder.norm(name + ".n", x, norm, name + ".gain");
+    const NodeId gates =
+        builder.route(name + ".route", builder.linear(name + ".r", name + ".r.weight", inner, experts), route);
+    for (std::uint32_t e = 0; e < experts; ++e) {
+      const std::string expert = name + ".e" + std::to_string(e);
+      builder.set_guard(gates, e);
+      const NodeId up = builder.linear(expert + ".up", expert + ".up.weight", inner, ffn);
+      NodeId wide = up;
+      if (tall) {
+        const NodeId gate = builder.linear(expert + ".gate", expert + ".gate.weight", inner, ffn);
+        wide = builder.combine(NodeKind::mul, expert + ".mul", gate, up);
+      }
+      const NodeId down = builder.linear(expert + ".down", expert + ".down.weight", wide, hidden);
+      x = builder.blend(expert + ".blend", x, down);
+      builder.clear_guard();
+    }
+  }
+  builder.output(builder.norm("n", x, norm, "gain"));
+  Result<model::Model> model = std::move(builder).finish();
+  REQUIRE_MESSAGE(model.has_value(), (model ? "" : to_string(model.error())));
+  return std::move(*model);
+}
+
+inline model::Model random_encoder_decoder(Dice& dice) {
+  const model::Shape shape = random_heads(dice);
+  const std::uint32_t hidden = shape.dimensions.hidden;
+  model::GraphBuilder builder(shape, std::nullopt);
+  const ConfigId norm =
+      builder.config({.kind = Config::Kind::norm, .norm = Config::Norm::layer, .n = hidden, .epsilon = 1e-5});
+  NodeId x = builder.input("x", hidden);
+  const std::uint32_t encoders = dice.roll(0, 2), decoders = dice.roll(1, 2);
+  for (std::uint32_t layer = 0; layer < encoders; ++layer) {
+    const std::string name = "e" + std::to_string(layer);
+    x = attention(builder, shape, name, x, x, Span::all);
+    x = builder.norm(name + ".n", x, norm, name + ".gain");
+  }
+  NodeId y = builder.input("y", hidden);
+  for (std::uint32_t layer = 0; layer < decoders; ++layer) {
+    const std::string name = "d" + std::to_string(layer);
+    if (dice.coin()) y = attention(builder, shape, name + ".self", y, y, Span::earlier);
+    y = attention(builder, shape, name + ".cross", y, x, Span::other);
+  }
+  builder.output(builder.norm("n", y, norm, "gain"));
+  Result<model::Model> model = std::move(builder).finish();
+  REQUIRE_MESSAGE(model.has_value(), (model ? "" : to_string(model.error())));
+  return std::move(*model);
+}
+
+inline model::Model random_transformer(Dice& dice) {
   model::Shape shape;
   shape.name = "random";
   shape.family = dice.coin() ? model::Family::llama : model::Family::bert;
@@ -67,6 +166,17 @@ inline model::Model random_model(Dice& dice) {
                                    : model::build_bert(shape, model::gguf_bert_names(), std::nullopt);
   REQUIRE(model.has_value());
   return std::move(*model);
+}
+
+inline model::Model random_model(Dice& dice) {
+  switch (dice.roll(0, 5)) {
+    case 0:
+      return random_mixture(dice);
+    case 1:
+      return random_encoder_decoder(dice);
+    default:
+      return random_transformer(dice);
+  }
 }
 
 inline Structure random_structure(Dice& dice, std::uint32_t out, std::uint32_t in) {
@@ -109,10 +219,15 @@ inline Case random_case(std::uint64_t number) {
   result.place = {.rows = result.chip.array.rows,
                   .cols = result.chip.array.cols,
                   .arrays_per_tile = result.chip.network.arrays_per_tile};
-  const bool decodes = dice.coin();
-  result.emit.mode = decodes                                      ? compile::Mode::decode
-                     : result.model.family == model::Family::bert ? compile::Mode::encode
-                                                                  : compile::Mode::prefill;
+  const auto has = [&](Span span) {
+    return std::any_of(result.graph.nodes.begin(), result.graph.nodes.end(),
+                       [&](const Node& node) { return node.kind == NodeKind::attend && node.span == span; });
+  };
+  std::vector<compile::Mode> modes = {compile::Mode::decode};
+  if (has(Span::other) || !has(Span::earlier)) modes.push_back(compile::Mode::encode);
+  if (has(Span::other) || !has(Span::all)) modes.push_back(compile::Mode::prefill);
+  result.emit.mode = dice.pick(modes);
+  result.emit.encoder_tokens = dice.roll(1, 4);
   result.emit.tokens = dice.roll(1, 4);
   result.emit.kv = result.emit.tokens + dice.roll(0, 5);
   result.emit.slots = dice.roll(0, 3);

@@ -60,9 +60,9 @@ struct Chip {
     bool hub = false;
     std::uint32_t lanes = 0;  ///< 0: times are flat; otherwise per ceil(length / lanes)
     double add_ns = 0, mul_ns = 0, silu_ns = 0, gelu_ns = 0, relu_ns = 0, rope_ns = 0;
-    double moments_ns = 0, stat_ns = 0, norm_ns = 0;
+    double moments_ns = 0, stat_ns = 0, norm_ns = 0, route_ns = 0;
     double add_pj = 0, mul_pj = 0, silu_pj = 0, gelu_pj = 0, relu_pj = 0, rope_pj = 0;  ///< per element
-    double moments_pj = 0, stat_pj = 0, norm_pj = 0;                                    ///< per element
+    double moments_pj = 0, stat_pj = 0, norm_pj = 0, route_pj = 0;                      ///< per element
     double passive_mw = 0, area_um2 = 0;                                                ///< per unit
     bool operator==(const Digital&) const = default;
   } digital;

@@ -44,7 +44,8 @@ std::string shown(const Value& value) {
 }
 
 // The table's accessors: a chip and a path to a field.
-#define DANAUS_FIELD(path) [](Chip& chip) -> auto& { return chip.path; }
+#define DANAUS_FIELD(path) \
+  [](Chip & chip) -> auto& { return chip.path; }
 #define DANAUS_CHOICE(path, Type)                                         \
   [](const Chip& chip) { return static_cast<std::uint32_t>(chip.path); }, \
       [](Chip& chip, std::uint32_t word) { chip.path = static_cast<Type>(word); }
@@ -118,6 +119,7 @@ std::vector<Key> make_table() {
       {"digital.moments_ns", "norm, part 1: sum and sum of squares", ns(DANAUS_FIELD(digital.moments_ns))},
       {"digital.stat_ns", "norm, part 2: mean and 1/sigma", ns(DANAUS_FIELD(digital.stat_ns))},
       {"digital.norm_ns", "norm, part 3: scaling the elements", ns(DANAUS_FIELD(digital.norm_ns))},
+      {"digital.route_ns", "mixture of experts: choosing the gates", ns(DANAUS_FIELD(digital.route_ns))},
       {"digital.layernorm_ns", "short for the three parts of a norm: 40 %, 20 %, 40 %",
        Shorthand{[](Chip& chip, double time) {
                    chip.digital.moments_ns = 0.4 * time;
@@ -134,6 +136,7 @@ std::vector<Key> make_table() {
       {"digital.moments_pj", "norm, part 1, per element", pj(DANAUS_FIELD(digital.moments_pj))},
       {"digital.stat_pj", "norm, part 2, per element", pj(DANAUS_FIELD(digital.stat_pj))},
       {"digital.norm_pj", "norm, part 3, per element", pj(DANAUS_FIELD(digital.norm_pj))},
+      {"digital.route_pj", "choosing the gates, per expert", pj(DANAUS_FIELD(digital.route_pj))},
       {"digital.passive_mw", "idle power per unit", mw(DANAUS_FIELD(digital.passive_mw))},
       {"digital.area_um2", "one unit", um2(DANAUS_FIELD(digital.area_um2))},
 

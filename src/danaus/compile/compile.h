@@ -50,8 +50,10 @@ std::string_view name_of(Mode mode);
 struct EmitOptions {
   Mode mode = Mode::decode;
   std::uint32_t tokens = 1;
-  std::uint32_t kv = 0;      ///< decode: KV length, the new token included; 0 = the context
-  std::uint32_t slots = 0;   ///< tokens in flight; 0 = 1 for decode, 2 for prefill and encode
+  std::uint32_t kv = 0;  ///< decode: KV length, the new token included; 0 = the context
+  std::uint32_t encoder_tokens =
+      0;                    ///< encoder-decoder models, decode and prefill: entries of cross-attention; 0 = the context
+  std::uint32_t slots = 0;  ///< tokens in flight; 0 = 1 for decode, 2 for prefill and encode
   bool share_inputs = true;  ///< operators with the same input may share one activation
   std::string model_name;
   Digest model_digest;

@@ -112,6 +112,7 @@ class Emitter {
  private:
   // Preparation
   Result<void> prepare();
+  Result<void> choose_nodes();
   Result<void> index_patches();
 
   // Values
@@ -144,17 +145,25 @@ class Emitter {
   void emit_rope(NodeId id);
   void emit_attend_append(NodeId id);
   void emit_attend_context(NodeId id);
+  void emit_route(NodeId id);
+  void emit_blend(NodeId id);
+  /// Opens and closes branches where the guard changes from node to node.
+  void follow_guard(std::size_t node);
+  void start_blend(std::size_t first_guarded);
   TileId region_tile(const Node& attend, std::uint32_t head);
+  /// Where the placement puts an output of a linear operator.
+  TileId tile_of_output(std::size_t linear, std::uint32_t element) const;
   void start_loop();
   void end_loop();
   Result<void> relocate();
 
-  const Graph& graph_;
+  Graph graph_;  ///< what this program executes of the model's graph: idle nodes and spans are set
   const Placement& placement_;
   const chip::Chip& chip_;
   const EmitOptions& options_;
 
   program::Program program_;
+  std::optional<Guard> guard_;  ///< of the open branch
   std::uint32_t slots_ = 1;
   std::vector<Value> values_;                              ///< per node
   std::vector<std::uint32_t> phase_;                       ///< per node: which token loop executes it
@@ -179,20 +188,29 @@ class Emitter {
 // ---------------------------------------------------------------------------------------------------------------------
 // Preparation
 
-Result<void> Emitter::prepare() {
+/// The part of the model that the mode executes, and what its attention sees.
+Result<void> Emitter::choose_nodes() {
   const bool encodes = options_.mode == Mode::encode;
-  bool has_rope = false, has_attend = false;
-  for (const Node& node : graph_.nodes) {
-    has_rope = has_rope || node.kind == NodeKind::rope;
-    has_attend = has_attend || node.kind == NodeKind::attend;
+  const std::vector<bool> is_encoder = encoder_nodes(graph_);
+  const bool has_encoder = std::find(is_encoder.begin(), is_encoder.end(), true) != is_encoder.end();
+  for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+    Node& node = graph_.nodes[n];
+    node.idle = has_encoder && is_encoder[n] != encodes;
+    if (node.idle || node.kind != NodeKind::attend) continue;
+    if (encodes && node.span == Span::earlier)
+      return fail(
+          Error("emit.mode", Failure::unsupported, "this model is a decoder: its attention sees earlier tokens only")
+              .with_hint("use --mode prefill or --mode decode"));
+    if (options_.mode == Mode::prefill && node.span == Span::all)
+      return fail(Error("emit.mode", Failure::unsupported, "this model is an encoder: its attention sees all tokens")
+                      .with_hint("use --mode encode or --mode decode"));
+    if (options_.mode == Mode::decode && node.span == Span::all) node.span = Span::earlier;
   }
-  if (encodes && has_rope)
-    return fail(
-        Error("emit.mode", Failure::unsupported, "this model is a decoder: its attention sees earlier tokens only")
-            .with_hint("use --mode prefill or --mode decode"));
-  if (options_.mode == Mode::prefill && has_attend && !has_rope)
-    return fail(Error("emit.mode", Failure::unsupported, "this model is an encoder: its attention sees all tokens")
-                    .with_hint("use --mode encode or --mode decode"));
+  return {};
+}
+
+Result<void> Emitter::prepare() {
+  DANAUS_CHECK(choose_nodes());
   if (options_.tokens == 0) return fail(Error("emit.tokens", Failure::usage, "there must be at least one token"));
   if (options_.mode == Mode::decode && options_.kv < options_.tokens)
     return fail(Error("emit.kv", Failure::usage,
@@ -210,7 +228,8 @@ Result<void> Emitter::prepare() {
   std::uint32_t phase = 0;
   for (std::size_t n = 0; n < count; ++n) {
     const Node& node = graph_.nodes[n];
-    if (encodes && node.kind == NodeKind::attend) ++phase;
+    const bool splits = node.kind == NodeKind::attend && node.span == Span::all && !node.idle;
+    if (splits) ++phase;
     phase_[n] = phase;
     capacity_[n] = std::max(capacity_[n], node.size);
     if (node.kind == NodeKind::input) streams_[n] = true;
@@ -222,11 +241,15 @@ Result<void> Emitter::prepare() {
       if (structure.stage_inputs(0) > structure.in)
         most_padding_ = std::max(most_padding_, structure.stage_inputs(0) - structure.in);
     }
+    if (node.guard) {
+      last_use_[index(node.guard->gates)] = static_cast<std::uint32_t>(n);
+      if (phase_[index(node.guard->gates)] != phase) streams_[index(node.guard->gates)] = true;
+    }
     for (std::size_t s = 0; s < node.sources.size(); ++s) {
       const std::size_t source = index(node.sources[s]);
       last_use_[source] = static_cast<std::uint32_t>(n);
       // Keys and values are appended before the loop ends, everything else is read in the node's own loop.
-      const std::uint32_t use = node.kind == NodeKind::attend && s != 0 && encodes ? phase - 1 : phase;
+      const std::uint32_t use = splits && s != 0 ? phase - 1 : phase;
       if (use != phase_[source]) streams_[source] = true;
       if (node.kind == NodeKind::attend) attend_of_[source] = static_cast<std::uint32_t>(n);
     }
@@ -315,7 +338,9 @@ void Emitter::release(const Value& value) {
 }
 
 void Emitter::release_after(std::size_t node) {
-  for (const NodeId source : graph_.nodes[node].sources) {
+  std::vector<NodeId> used = graph_.nodes[node].sources;
+  if (graph_.nodes[node].guard) used.push_back(graph_.nodes[node].guard->gates);
+  for (const NodeId source : used) {
     Value& value = value_of(source);
     if (DANAUS_BUG(22, last_use_[index(source)] != node, false) || value.capacity == 0) continue;
     if (!(value.pooled && value.region == kStream)) release(value);
@@ -348,6 +373,7 @@ void Emitter::push(const program::Command& command) {
       see(c.dst.base);
     }
     void operator()(const program::Attend& c) { see(c.a.base), see(c.b.base); }
+    void operator()(const program::When& c) { see(c.gate.base); }
     void operator()(const program::Repeat&) {}
     void operator()(const program::End&) {}
     void operator()(const program::Halt&) {}
@@ -713,7 +739,7 @@ void Emitter::emit_input(NodeId id) {
   Value& value = define(id);
   std::vector<TileId> tiles;
   for (std::size_t n = index(id) + 1; n < graph_.nodes.size() && tiles.empty(); ++n) {
-    if (graph_.nodes[n].kind != NodeKind::linear) continue;
+    if (graph_.nodes[n].kind != NodeKind::linear || graph_.nodes[n].idle) continue;
     for (const std::uint32_t p : stage_patches_[n * 2]) tiles.push_back(program_.tile_of(placement_.patches[p].array));
     std::sort(tiles.begin(), tiles.end());
     tiles.erase(std::unique(tiles.begin(), tiles.end()), tiles.end());
@@ -819,21 +845,123 @@ void Emitter::emit_norm(NodeId id) {
   release(statistics);
 }
 
-TileId Emitter::region_tile(const Node& attend, std::uint32_t head) {
-  // Where the key of this head is, or comes from when it is not computed yet.
-  NodeId key = attend.sources[1];
-  while (value_of(key).layout.empty()) key = graph_.at(key).sources[0];
-  program::KvRegion& region = program_.kv[index(attend.kv_first) + head];
-  if (region.size == 0) {
-    const std::uint32_t tokens = options_.tokens;
-    const bool decodes = options_.mode == Mode::decode;
-    region = {.tile = tile_at(value_of(key).layout, head * attend.head_size),
-              .queries = attend.query_heads / attend.kv_heads,
-              .size = attend.head_size,
-              .capacity = (decodes ? options_.kv : tokens) - DANAUS_BUG(27, 0u, 1u),
-              .start = decodes ? options_.kv - tokens : 0};
+TileId Emitter::tile_of_output(std::size_t linear, std::uint32_t element) const {
+  const std::uint32_t stage = graph_.nodes[linear].structure.stages() - 1;
+  for (const std::uint32_t p : stage_patches_[linear * 2 + stage]) {
+    const Patch& patch = placement_.patches[p];
+    const std::uint32_t distance = element - patch.out_first;
+    if (element >= patch.out_first && distance % patch.out_step == 0 && distance / patch.out_step < patch.columns)
+      return program_.tile_of(patch.array);
   }
+  ensure(false, "every output of a placed operator has a patch");
+  return {};
+}
+
+TileId Emitter::region_tile(const Node& attend, std::uint32_t head) {
+  program::KvRegion& region = program_.kv[index(attend.kv_first) + head];
+  if (region.size != 0) return region.tile;
+  const std::uint32_t first = head * attend.head_size;
+  NodeId key = attend.sources[1];
+  region.queries = attend.query_heads / attend.kv_heads;
+  region.size = attend.head_size;
+  if (attend.span == Span::other) {
+    // The programs of encoder and decoder have to agree, so only the placement counts.
+    while (graph_.at(key).kind != NodeKind::linear && graph_.at(key).kind != NodeKind::input)
+      key = graph_.at(key).sources[0];
+    region.tile = graph_.at(key).kind == NodeKind::input ? TileId{0} : tile_of_output(index(key), first);
+    region.capacity = appends(graph_, attend) ? options_.tokens : options_.encoder_tokens;
+    region.start = appends(graph_, attend) ? 0 : options_.encoder_tokens;
+    return region.tile;
+  }
+  // Where the key of this head is, or comes from when it is not computed yet.
+  while (value_of(key).layout.empty()) key = graph_.at(key).sources[0];
+  const bool decodes = options_.mode == Mode::decode;
+  region.tile = tile_at(value_of(key).layout, first);
+  region.capacity = (decodes ? options_.kv : options_.tokens) - DANAUS_BUG(27, 0u, 1u);
+  region.start = decodes ? options_.kv - options_.tokens : 0;
   return region.tile;
+}
+
+/// The k largest of the logits, chosen where the first of them is.
+void Emitter::emit_route(NodeId id) {
+  const Node& node = graph_.at(id);
+  const Value logits = value_of(node.sources[0]);
+  const TileId hub = logits.layout.front().tile;
+  deliver(logits, {{hub, 0, node.size}}, move_config(16));
+  Value& value = define(id);
+  value.layout = {{0, node.size, hub}};
+  vec(program::VecOp::route, hub, node.size, {logits.at(0), {}, {}}, value.at(0), node.configs[0]);
+}
+
+void Emitter::follow_guard(std::size_t node) {
+  const std::optional<Guard>& guard = graph_.nodes[node].guard;
+  if (guard == guard_) return;
+  if (guard_) push(program::End{});
+  guard_ = guard;
+  if (!guard) return;
+  start_blend(node);
+  const Value& gates = value_of(guard->gates);
+  push(program::When{.tile = gates.layout.front().tile,
+                     .gate = gates.at(DANAUS_BUG(30, guard->element, 0u)),
+                     .gates = guard->gates,
+                     .element = guard->element});
+}
+
+/// Blends add up in place, in a copy of the first one's base that is made before the first branch.
+void Emitter::start_blend(std::size_t first_guarded) {
+  std::size_t first = first_guarded;
+  while (first < graph_.nodes.size() && graph_.nodes[first].kind != NodeKind::blend) ++first;
+  if (first == graph_.nodes.size()) return;
+  const NodeId base = graph_.nodes[first].sources[0];
+  if (graph_.at(base).kind == NodeKind::blend) return;
+  std::uint32_t capacity = 0;
+  bool streams = false;
+  for (std::size_t n = first, last = first; n < graph_.nodes.size(); ++n) {
+    if (n != first && (graph_.nodes[n].kind != NodeKind::blend || index(graph_.nodes[n].sources[0]) != last)) continue;
+    ensure(n == first || last_use_[last] == n, "only the next blend uses a blend");
+    capacity = std::max(capacity, capacity_[n]);
+    streams = streams || streams_[n];
+    last = n;
+  }
+  const Value source = value_of(base);
+  Value& sum = value_of(NodeId{static_cast<std::uint32_t>(first)});
+  sum = allocate(source.size, capacity, streams ? kStream : kSlot);
+  sum.layout = source.layout;
+  for (const Segment& segment : source.layout) {
+    const Address from = source.at(segment.first), to = sum.at(segment.first);
+    push(program::Move{.from = segment.tile,
+                       .src = {.offset = from.offset, .base = from.base},
+                       .length = segment.length,
+                       .to = index(segment.tile),
+                       .dst = {.offset = to.offset, .base = to.base}});
+  }
+}
+
+void Emitter::emit_blend(NodeId id) {
+  const Node& node = graph_.at(id);
+  Value& sum = value_of(id);
+  if (graph_.at(node.sources[0]).kind == NodeKind::blend) {
+    sum = value_of(node.sources[0]);
+    value_of(node.sources[0]) = Value{};
+  }
+  const Value addend = value_of(node.sources[1]);
+  const Value gates = value_of(node.guard->gates);
+  const std::uint32_t gate = node.guard->element;
+  std::vector<Need> needs, gate_needs;
+  for (const Segment& segment : sum.layout) {
+    needs.push_back({segment.tile, segment.first, segment.first + segment.length});
+    gate_needs.push_back({segment.tile, gate, gate + 1});
+  }
+  deliver(addend, std::move(needs), move_config(chip_.input.bits));
+  deliver(gates, std::move(gate_needs), move_config(16));
+  const Value scaled = allocate(node.size, node.size, kSlot);
+  for (const Segment& segment : sum.layout) {
+    vec(program::VecOp::scale, segment.tile, segment.length,
+        {addend.at(segment.first), gates.at(DANAUS_BUG(29, gate, 0u)), {}}, scaled.at(segment.first));
+    vec(program::VecOp::add, segment.tile, segment.length, {sum.at(segment.first), scaled.at(segment.first), {}},
+        sum.at(segment.first));
+  }
+  release(scaled);
 }
 
 void Emitter::emit_rope(NodeId id) {
@@ -953,6 +1081,8 @@ Result<void> Emitter::relocate() {
     } else if (program::Vec* operation = std::get_if<program::Vec>(&command)) {
       for (std::uint32_t s = 0; s < program::source_count(operation->op); ++s) move_address(operation->src[s]);
       move_address(operation->dst);
+    } else if (program::When* when = std::get_if<program::When>(&command)) {
+      move_address(when->gate);
     } else if (program::Attend* attend = std::get_if<program::Attend>(&command)) {
       move_address(attend->a), move_address(attend->b);
     }
@@ -980,29 +1110,44 @@ Result<program::Program> Emitter::run() {
   if (!options_.model_name.empty()) program_.notes.push_back({"model", options_.model_name});
   program_.intent = graph_;
   std::uint32_t regions = 0;
-  for (Node& node : program_.intent.nodes) {
-    if (node.kind != NodeKind::attend) continue;
-    node.all_tokens = options_.mode == Mode::encode;
-    regions = std::max(regions, index(node.kv_first) + node.kv_heads);
+  for (const Node& node : graph_.nodes) {
+    if (node.kind == NodeKind::attend) regions = std::max(regions, index(node.kv_first) + node.kv_heads);
   }
   program_.kv.resize(regions);
+  for (const Node& node : graph_.nodes) {
+    if (node.kind != NodeKind::attend || computes_context(node) || appends(graph_, node)) continue;
+    for (std::uint32_t head = 0; head < node.kv_heads; ++head)
+      program_.kv[index(node.kv_first) + head] = {.queries = node.query_heads / node.kv_heads, .size = node.head_size};
+  }
   constants_used_.resize(program_.chip.tiles());
   DANAUS_CHECK(index_patches());
   program_.code.reserve(placement_.patches.size() + placement_.patches.size() / 4);
 
   for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
-    if (graph_.nodes[n].kind == NodeKind::input) emit_input(NodeId{static_cast<std::uint32_t>(n)});
+    if (graph_.nodes[n].kind == NodeKind::input && !graph_.nodes[n].idle)
+      emit_input(NodeId{static_cast<std::uint32_t>(n)});
   }
   start_loop();
   for (std::size_t n = 0; n < graph_.nodes.size();) {
     const NodeId id{static_cast<std::uint32_t>(n)};
     std::size_t next = n + 1;
+    if (graph_.nodes[n].idle) {
+      // Keys and values of cross-attention: the encoder leaves them to the decoder.
+      if (graph_.nodes[n].kind == NodeKind::attend && appends(graph_, graph_.nodes[n])) {
+        emit_attend_append(id);
+        release_after(n);
+      }
+      n = next;
+      continue;
+    }
+    follow_guard(n);
     switch (graph_.nodes[n].kind) {
       case NodeKind::input:
         break;
       case NodeKind::linear:
         while (next < graph_.nodes.size() && graph_.nodes[next].kind == NodeKind::linear &&
-               graph_.nodes[next].sources == graph_.nodes[n].sources)
+               graph_.nodes[next].sources == graph_.nodes[n].sources &&
+               graph_.nodes[next].guard == graph_.nodes[n].guard && !graph_.nodes[next].idle)
           ++next;
         DANAUS_CHECK(emit_linear_group(n, next));
         break;
@@ -1014,12 +1159,18 @@ Result<program::Program> Emitter::run() {
         break;
       case NodeKind::attend:
         if (DANAUS_BUG(19, false, true)) emit_attend_context(id);
-        emit_attend_append(id);
-        if (options_.mode == Mode::encode) {
+        if (appends(graph_, graph_.nodes[n])) emit_attend_append(id);
+        if (graph_.nodes[n].span == Span::all) {
           end_loop();
           start_loop();
         }
         emit_attend_context(id);
+        break;
+      case NodeKind::route:
+        emit_route(id);
+        break;
+      case NodeKind::blend:
+        emit_blend(id);
         break;
       default:
         emit_elementwise(id);
@@ -1027,9 +1178,11 @@ Result<program::Program> Emitter::run() {
     for (std::size_t done = n; done < next; ++done) release_after(done);
     n = next;
   }
+  if (guard_) push(program::End{});
   end_loop();
   push(program::Halt{});
   for (const NodeId output : graph_.outputs) {
+    if (graph_.at(output).idle) continue;
     const Value& value = value_of(output);
     for (const Segment& segment : value.layout)
       program_.outputs.push_back({.node = output,

@@ -13,7 +13,7 @@ struct KindInfo {
   std::string_view name;
   std::uint32_t sources;
 };
-constexpr std::array<KindInfo, 11> kKinds = {{{"input", 0},
+constexpr std::array<KindInfo, 13> kKinds = {{{"input", 0},
                                               {"norm", 1},
                                               {"linear", 1},
                                               {"bias", 1},
@@ -23,7 +23,39 @@ constexpr std::array<KindInfo, 11> kKinds = {{{"input", 0},
                                               {"mul", 2},
                                               {"silu", 1},
                                               {"gelu", 1},
-                                              {"relu", 1}}};
+                                              {"relu", 1},
+                                              {"route", 1},
+                                              {"blend", 2}}};
+
+/// Idle nodes and guards: whatever a node that is executed uses is executed too.
+Result<void> check_execution(const Graph& graph, const Node& node, std::size_t number) {
+  const auto bad = [&](std::string text) {
+    return fail(Error("graph.execution", Failure::bad_input, fmt::format("node '{}': {}", node.name, std::move(text))));
+  };
+  const bool crosses = node.kind == NodeKind::attend && node.span == Span::other;
+  if (crosses) {
+    if (graph.at(node.sources[1]).idle != graph.at(node.sources[2]).idle)
+      return bad("of its keys and values one is idle and one is not");
+  }
+  for (std::size_t s = 0; s < node.sources.size(); ++s) {
+    const Node& source = graph.at(node.sources[s]);
+    if (!node.idle && source.idle && !(crosses && s != 0))
+      return bad(fmt::format("it is executed and its source '{}' is idle", source.name));
+    // A guarded value exists for some tokens only, so it is used under the same guard or not at all.
+    const bool is_base = node.kind == NodeKind::blend && s == 0;
+    if (source.guard && source.kind != NodeKind::blend && (is_base || source.guard != node.guard))
+      return bad(fmt::format("its source '{}' has another guard", source.name));
+  }
+  if (node.kind == NodeKind::blend && !node.guard) return bad("a blend needs a guard");
+  if (!node.guard) return {};
+  if (node.kind == NodeKind::input || node.kind == NodeKind::attend || node.kind == NodeKind::route)
+    return bad("inputs, attention and routes cannot have a guard");
+  if (index(node.guard->gates) >= number || graph.at(node.guard->gates).kind != NodeKind::route ||
+      node.guard->element >= graph.at(node.guard->gates).size)
+    return bad("its guard is no element of a route node before it");
+  if (!node.idle && graph.at(node.guard->gates).idle) return bad("it is executed and its guard is idle");
+  return {};
+}
 
 }  // namespace
 
@@ -38,6 +70,27 @@ bool parse_node_kind(std::string_view text, NodeKind& kind) {
     }
   }
   return false;
+}
+
+std::string_view name_of(Span span) {
+  constexpr std::array<std::string_view, 3> kNames = {"earlier", "all", "other"};
+  return kNames[static_cast<std::size_t>(span)];
+}
+
+bool appends(const Graph& graph, const Node& attend) { return !graph.at(attend.sources[1]).idle; }
+bool computes_context(const Node& attend) { return !attend.idle; }
+
+std::vector<bool> encoder_nodes(const Graph& graph) {
+  std::vector<bool> is_encoder(graph.nodes.size());
+  // Sources come before their users, so one pass backwards marks all that a marked node is made from.
+  for (std::size_t n = graph.nodes.size(); n-- > 0;) {
+    const Node& node = graph.nodes[n];
+    for (std::size_t s = 0; s < node.sources.size(); ++s) {
+      if (is_encoder[n] || (node.kind == NodeKind::attend && node.span == Span::other && s != 0))
+        is_encoder[index(node.sources[s])] = true;
+    }
+  }
+  return is_encoder;
 }
 
 bool is_good_name(std::string_view name) {
@@ -75,6 +128,7 @@ Result<void> validate(const Graph& graph) {
         return bad("graph.config", fmt::format("node '{}' uses configuration {}, there are {}", node.name,
                                                index(config), graph.configs.size()));
     }
+    DANAUS_CHECK(check_execution(graph, node, number));
     const auto source_size = [&](std::size_t s) { return graph.at(node.sources[s]).size; };
     const Config& config = graph.configs[index(node.configs[0])];
     const auto mismatch = [&](std::string_view what) {
@@ -102,9 +156,16 @@ Result<void> validate(const Graph& graph) {
       case NodeKind::rope:
         if (config.kind != Config::Kind::rope)
           return bad("graph.config", fmt::format("node '{}' needs a rope configuration", node.name));
-        if (config.size == 0 || config.size % 2 != 0 || node.size % config.size != 0)
+        if (config.size == 0 || config.turned() % 2 != 0 || config.rotated >= config.size ||
+            node.size % config.size != 0)
           return mismatch("head size does not fit");
         if (node.size != source_size(0)) return mismatch("size differs from the source");
+        break;
+      case NodeKind::route:
+        if (config.kind != Config::Kind::route)
+          return bad("graph.config", fmt::format("node '{}' needs a route configuration", node.name));
+        if (config.k == 0 || config.k > node.size || node.size != source_size(0))
+          return mismatch(fmt::format("{} of {} gates are not possible", config.k, node.size));
         break;
       case NodeKind::norm:
         if (config.kind != Config::Kind::norm)

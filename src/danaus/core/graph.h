@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,12 +18,14 @@ enum class NodeKind : std::uint8_t {
   linear,  ///< W x; sources {x}; structure says how W is made; configs: one mvm configuration per stage
   bias,    ///< x + constant; sources {x}
   rope,    ///< rotary embedding, each head of `config.size` elements; position = token counter + start; sources {x}
-  attend,  ///< softmax(q K^T / sqrt(size)) V over the entries so far (or of all tokens); sources {q, k, v}
+  attend,  ///< softmax(q K^T / sqrt(size)) V over the entries that `span` says; sources {q, k, v}
   add,     ///< sources {a, b}
   mul,     ///< sources {a, b}, element by element
   silu,
   gelu,
-  relu
+  relu,
+  route,  ///< gates: softmax over the config.k largest elements, zero elsewhere; sources {logits}
+  blend   ///< a + gates[element] * b, or a where the gate is zero; sources {a, b}; its guard says which gate
 };
 
 std::string_view name_of(NodeKind kind);
@@ -34,7 +37,7 @@ bool is_good_name(std::string_view name);
 /// Parameters of a command or node that are not addresses. One table for a whole graph or program; entry 0 always
 /// exists.
 struct Config {
-  enum class Kind : std::uint8_t { mvm, norm, rope, move };
+  enum class Kind : std::uint8_t { mvm, norm, rope, move, route };
   enum class Norm : std::uint8_t { rms, layer };
   enum class Pairs : std::uint8_t { half, adjacent };  ///< element e pairs with e + size/2, or 2e with 2e + 1
   enum class Range : std::uint8_t { lossless, full, l1 };
@@ -49,29 +52,53 @@ struct Config {
   std::uint32_t n = 0;  ///< elements of the normalised vector
   double epsilon = 0;
   // rope
-  std::uint32_t size = 0;  ///< head size
+  std::uint32_t size = 0;     ///< head size
+  std::uint32_t rotated = 0;  ///< elements of a head that are turned, the first ones (partial rotation); 0 = all
   double theta = 0;
   Pairs pairs = Pairs::half;
   // move
   std::uint8_t bits = 8;  ///< bits per element on the network
+  // route
+  std::uint32_t k = 0;  ///< gates that are not zero
 
+  /// rope: elements of a head that are turned.
+  std::uint32_t turned() const { return rotated == 0 ? size : rotated; }
   bool operator==(const Config&) const = default;
+};
+
+/// Which entries an attend node sees.
+enum class Span : std::uint8_t {
+  earlier,  ///< of this token and those before it
+  all,      ///< of all tokens (encoder)
+  other     ///< of another token stream: keys and values come from the encoder, queries from the decoder
+};
+std::string_view name_of(Span span);
+
+/// A node with a guard is computed only for the tokens whose gate is not zero (mixture of experts).
+struct Guard {
+  NodeId gates{};  ///< a route node
+  std::uint32_t element = 0;
+  bool operator==(const Guard&) const = default;
 };
 
 struct Node {
   std::string name;  ///< unique; letters, digits, '.', '_', '-', '/'
   NodeKind kind = NodeKind::input;
   std::vector<NodeId> sources;
-  std::uint32_t size = 0;    ///< elements of the value
-  std::string constant;      ///< norm: gain, bias: addend; empty otherwise
-  Structure structure;       ///< linear only
-  ConfigId configs[2] = {};  ///< linear: mvm configuration of each stage; norm, rope: [0]; others 0
+  std::uint32_t size = 0;      ///< elements of the value
+  std::string constant;        ///< norm: gain, bias: addend; empty otherwise
+  Structure structure;         ///< linear only
+  ConfigId configs[2] = {};    ///< linear: mvm configuration of each stage; norm, rope, route: [0]; others 0
+  std::optional<Guard> guard;  ///< blend has one always
+  /// The program does not execute this node: its weights lie on arrays and wait. Encoder-decoder models are executed
+  /// part by part: keys and values of a span `other` are appended when the encoder runs, read when the decoder does.
+  bool idle = false;
   // attend only
   KvId kv_first = {};  ///< region of the first kv head; head h uses region kv_first + h
   std::uint32_t query_heads = 0;
   std::uint32_t kv_heads = 0;
   std::uint32_t head_size = 0;
-  bool all_tokens = false;  ///< encoder: context sees the entries of all tokens, not only those so far
+  Span span = Span::earlier;
 
   bool operator==(const Node&) const = default;
 };
@@ -88,6 +115,15 @@ struct Graph {
   Node& at(NodeId id) { return nodes[index(id)]; }
   bool operator==(const Graph&) const = default;
 };
+
+/// Whether the program appends keys and values of an attend node / computes its context. For span `other` a program
+/// does one of the two, for other spans both or none.
+bool appends(const Graph& graph, const Node& attend);
+bool computes_context(const Node& attend);
+
+/// The nodes that an encoder-decoder model computes for encoder tokens: what the keys and values of span `other` are
+/// made from. All false if there is no such span.
+std::vector<bool> encoder_nodes(const Graph& graph);
 
 /// Checks order, names, source counts and sizes of every node (error ids graph.*).
 Result<void> validate(const Graph& graph);

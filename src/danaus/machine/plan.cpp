@@ -11,6 +11,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "danaus/machine/experts.h"
 #include "danaus/machine/index_map.h"
 
 namespace danaus::machine {
@@ -46,8 +47,8 @@ struct ConfigCounts {
 
 class Planner {
  public:
-  Planner(const Program& program, const Chip& chip, bool linear_only)
-      : program_(program), chip_(chip), linear_only_(linear_only) {}
+  Planner(const Program& program, const Chip& chip, const SimulateOptions& options)
+      : program_(program), chip_(chip), linear_only_(options.linear_only), experts_(program.intent, options.routing) {}
 
   Result<Plan> run() {
     DANAUS_CHECK(check_shape());
@@ -59,15 +60,23 @@ class Planner {
     plan_.steps.resize(program_.code.size());
     DANAUS_CHECK(split());
     for (const Segment& segment : plan_.segments) {
+      repeat_ = segment.loop.n;
       for (std::uint32_t offset = 0; offset < segment.count; ++offset) {
         position_ = segment.first + offset;
-        repeat_ = segment.loop.n;
         const program::Command command = program::decode_unchecked(program_.code[position_]);
-        DANAUS_CHECK(std::visit([&](const auto& concrete) { return plan(concrete); }, command));
+        if (const program::When* when = std::get_if<program::When>(&command)) {
+          DANAUS_CHECK(plan(*when));
+          repeat_ = times_taken(segment, *when);
+        } else if (std::holds_alternative<program::End>(command)) {
+          plan_.steps[position_] = {0, kNone};
+          repeat_ = segment.loop.n;
+        } else {
+          DANAUS_CHECK(std::visit([&](const auto& concrete) { return plan(concrete); }, command));
+          plan_.counts.commands += repeat_;
+        }
       }
     }
     if (work_ > kMostWork) return fail(too_long(fmt::format("its commands read and write {} elements", work_)));
-    plan_.counts.commands = plan_.commands;
     DANAUS_CHECK(add_energy());
     collect_last_uses();
     return std::move(plan_);
@@ -129,7 +138,7 @@ class Planner {
   // Segments: straight code and loops in turn. Nothing after halt.
   Result<void> split() {
     Segment straight;
-    bool in_loop = false;
+    bool in_loop = false, in_branch = false;
     bool halted = false;
     Segment loop;
     const auto close = [&](const Segment& segment) {
@@ -145,8 +154,18 @@ class Planner {
       if (halted) return invalid("nothing may follow halt");
       Result<program::Command> command = program::decode(program_.code[position_]);
       if (!command) return fail(invalid_record(command.error()));
-      if (const program::Repeat* repeat = std::get_if<program::Repeat>(&*command)) {
-        if (in_loop) return invalid("loops do not nest");
+      if (const program::When* when = std::get_if<program::When>(&*command)) {
+        if (in_branch) return invalid("branches do not nest");
+        in_branch = true;
+        plan_.branches.push_back(
+            {.begin = position_, .end = position_, .gates = when->gates, .element = when->element});
+        ++(in_loop ? loop : straight).count;
+      } else if (in_branch && std::holds_alternative<program::End>(*command)) {
+        in_branch = false;
+        plan_.branches.back().end = position_;
+        ++(in_loop ? loop : straight).count;
+      } else if (const program::Repeat* repeat = std::get_if<program::Repeat>(&*command)) {
+        if (in_loop || in_branch) return invalid("loops do not nest, and none begins in a branch");
         close(straight);
         in_loop = true;
         loop = Segment{position_ + 1, 0, *repeat, true};
@@ -156,7 +175,7 @@ class Planner {
         in_loop = false;
         straight = Segment{position_ + 1, 0, {}, false};
       } else if (std::holds_alternative<program::Halt>(*command)) {
-        if (in_loop) return invalid("halt inside a loop");
+        if (in_loop || in_branch) return invalid("halt inside a loop or branch");
         close(straight);
         halted = true;
       } else {
@@ -362,9 +381,9 @@ class Planner {
   Result<void> plan(const program::Vec& vec) {
     if (index(vec.tile) >= tiles_) return invalid("there is no tile {}", index(vec.tile));
     const chip::Chip::Digital& digital = chip_.digital;
-    const std::array<double, kVecOps> ns = {digital.add_ns,     digital.mul_ns,  digital.silu_ns,
-                                            digital.gelu_ns,    digital.relu_ns, digital.rope_ns,
-                                            digital.moments_ns, digital.stat_ns, digital.norm_ns};
+    const std::array<double, kVecOps> ns = {digital.add_ns,  digital.mul_ns,   digital.silu_ns,    digital.gelu_ns,
+                                            digital.relu_ns, digital.rope_ns,  digital.moments_ns, digital.stat_ns,
+                                            digital.norm_ns, digital.route_ns, digital.mul_ns};
     const std::size_t op = static_cast<std::size_t>(vec.op);
     Cost cost;
     if (!linear_only_) {
@@ -396,7 +415,31 @@ class Planner {
     return {};
   }
 
-  // Never called: split() takes these out of the segments.
+  // The gate is read where it lies; what follows in the branch waits for it.
+  Result<void> plan(const program::When& when) {
+    const Graph& intent = program_.intent;
+    if (index(when.tile) >= tiles_) return invalid("there is no tile {}", index(when.tile));
+    if (index(when.gates) >= intent.nodes.size() || intent.at(when.gates).kind != NodeKind::route)
+      return invalid("node {} is no route", index(when.gates));
+    const Node& route = intent.at(when.gates);
+    const std::uint32_t k = intent.configs[index(route.configs[0])].k;
+    if (when.element >= route.size || k == 0 || k > route.size)
+      return invalid("node {} has no gate {}", index(when.gates), when.element);
+    set_step(0, {});
+    use(index(when.tile));
+    plan_.counts.buffer_bytes += repeat_;
+    add_work(1 + route.size);
+    return {};
+  }
+
+  std::uint64_t times_taken(const Segment& segment, const program::When& when) {
+    std::uint64_t times = 0;
+    for (std::uint32_t token = 0; token < segment.loop.n; ++token)
+      times += experts_.is_chosen(when.gates, token, when.element) ? 1 : 0;
+    return times;
+  }
+
+  // Never called: split() and run() deal with these.
   Result<void> plan(const program::Repeat&) { return invalid("misplaced rep"); }
   Result<void> plan(const program::End&) { return invalid("misplaced end"); }
   Result<void> plan(const program::Halt&) { return invalid("misplaced halt"); }
@@ -418,6 +461,7 @@ class Planner {
   const Program& program_;
   const Chip& chip_;
   const bool linear_only_;
+  Experts experts_;
   std::uint32_t tiles_ = 0;
   std::uint32_t side_ = 1;  // of the mesh
   Plan plan_;
@@ -435,8 +479,8 @@ class Planner {
 
 }  // namespace
 
-Result<Plan> make_plan(const program::Program& program, const chip::Chip& chip, bool linear_only) {
-  return Planner(program, chip, linear_only).run();
+Result<Plan> make_plan(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options) {
+  return Planner(program, chip, options).run();
 }
 
 Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool append, std::uint64_t entries,

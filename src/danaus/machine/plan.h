@@ -53,15 +53,24 @@ struct Step {
   std::uint32_t cost = kNone;
 };
 
+/// A branch by the position of its `when`.
+struct Branch {
+  std::uint32_t begin = 0;
+  std::uint32_t end = 0;  ///< of its `end`
+  NodeId gates{};
+  std::uint32_t element = 0;
+};
+
 struct Plan {
   std::vector<Segment> segments;
   std::vector<Step> steps;  ///< by position in the code
+  std::vector<Branch> branches;
   std::vector<Cost> costs;
   std::vector<Resource> resources;
   std::vector<std::uint32_t> region_resource;  ///< resource of each KV region's attention unit
   /// (position, tile): no command after this position uses the tile's buffer. Sorted by position.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> last_uses;
-  std::uint64_t commands = 0;    ///< executed
+  std::uint64_t commands = 0;    ///< of all iterations, those that branches skip included
   std::uint64_t iterations = 0;  ///< of all segments
   std::uint32_t largest_segment = 0;
   Counts counts;  ///< without attention and the bytes that attend moves
@@ -70,7 +79,7 @@ struct Plan {
 
 /// Operations on one resource are checked here once, operands' addresses when they are used (registers move them).
 /// Errors: machine.shape, machine.invalid, machine.too-long, chip.adc-bits, chip.adc-rate.
-Result<Plan> make_plan(const program::Program& program, const chip::Chip& chip, bool linear_only);
+Result<Plan> make_plan(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options);
 
 /// Time of reading all entries so far, or of appending one.
 Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool append, std::uint64_t entries,

@@ -18,6 +18,7 @@
 #include <variant>
 
 #include "danaus/core/internal_error.h"
+#include "danaus/machine/experts.h"
 #include "danaus/machine/hazards.h"
 #include "danaus/machine/instances.h"
 #include "danaus/machine/plan.h"
@@ -92,7 +93,8 @@ class Machine {
         instances_(window_size(), plan_.commands),
         hazards_(instances_),
         resources_(plan_.resources.size()),
-        regions_(program.kv.size()) {
+        regions_(program.kv.size()),
+        experts_(program.intent, options.routing) {
     for (std::size_t region = 0; region < regions_.size(); ++region)
       regions_[region].entries = program.kv[region].start;
     counts_ = plan_.counts;
@@ -324,24 +326,56 @@ class Machine {
   Result<void> open_iteration() {
     const Segment& segment = plan_.segments[segment_];
     open_.push_back({&segment, iteration_, instances_.next(), segment.count});
+    if (iteration_ == 0) first_branch_ = next_branch_;
+    next_branch_ = first_branch_;
     registers_ = {0, segment.register_value(1, iteration_), segment.register_value(2, iteration_),
                   segment.register_value(3, iteration_)};
     for (std::uint32_t offset = 0; offset < segment.count; ++offset) {
       position_ = segment.first + offset;
       const std::uint32_t ordinal = instances_.append();
-      hazards_.begin(ordinal);
-      const program::Command command = program::decode_unchecked(program_.code[position_]);
-      DANAUS_CHECK(std::visit([&](const auto& concrete) { return issue(concrete, ordinal); }, command));
-      hazards_.end();
-      connect(ordinal);
+      if (next_branch_ < plan_.branches.size() && position_ == plan_.branches[next_branch_].begin)
+        enter_branch(plan_.branches[next_branch_++], ordinal);
+      if (branch_ != nullptr && position_ == branch_->end) {
+        branch_ = nullptr;
+        skips_ = false;
+        pass(ordinal);
+      } else if (skips_ && position_ != branch_->begin) {
+        pass(ordinal);
+      } else {
+        DANAUS_CHECK(open_command(ordinal));
+      }
       if (iteration_ + 1 == segment.loop.n) forget_unused();
     }
     if (++iteration_ == segment.loop.n) {
       iteration_ = 0;
       ++segment_;
     }
-    if (segment.count == 0) end_iteration(open_.back());
+    if (open_.back().remaining == 0) end_iteration(open_.back());
     return {};
+  }
+
+  Result<void> open_command(std::uint32_t ordinal) {
+    hazards_.begin(ordinal);
+    const program::Command command = program::decode_unchecked(program_.code[position_]);
+    DANAUS_CHECK(std::visit([&](const auto& concrete) { return issue(concrete, ordinal); }, command));
+    // The sequencer has to know the gate.
+    if (branch_ != nullptr && ordinal != branch_ordinal_ && !instances_.is_completed(branch_ordinal_))
+      hazards_.after(branch_ordinal_);
+    hazards_.end();
+    connect(ordinal);
+    return {};
+  }
+
+  void enter_branch(const Branch& branch, std::uint32_t ordinal) {
+    branch_ = &branch;
+    branch_ordinal_ = ordinal;
+    skips_ = !experts_.is_chosen(branch.gates, iteration_, branch.element);
+  }
+
+  // A command that is not executed is over at once; nothing depends on it.
+  void pass(std::uint32_t ordinal) {
+    instances_[ordinal].successors = InstanceTable::kCompleted;
+    --open_.back().remaining;
   }
 
   // In the last iteration: buffers that nothing uses after this command.
@@ -483,6 +517,7 @@ class Machine {
     return check_state();
   }
 
+  Result<void> issue(const program::When& when, std::uint32_t) { return touch(when.tile, when.gate, 1, Access::read); }
   Result<void> issue(const program::Repeat&, std::uint32_t) { return {}; }
   Result<void> issue(const program::End&, std::uint32_t) { return {}; }
   Result<void> issue(const program::Halt&, std::uint32_t) { return {}; }
@@ -511,9 +546,9 @@ class Machine {
   Energy energy() const {
     const auto number = [](std::uint64_t count) { return static_cast<double>(count); };
     const chip::Chip::Digital& digital = chip_.digital;
-    const std::array<double, kVecOps> element_pj = {digital.add_pj,     digital.mul_pj,  digital.silu_pj,
-                                                    digital.gelu_pj,    digital.relu_pj, digital.rope_pj,
-                                                    digital.moments_pj, digital.stat_pj, digital.norm_pj};
+    const std::array<double, kVecOps> element_pj = {
+        digital.add_pj,     digital.mul_pj,  digital.silu_pj, digital.gelu_pj,  digital.relu_pj, digital.rope_pj,
+        digital.moments_pj, digital.stat_pj, digital.norm_pj, digital.route_pj, digital.mul_pj};
     Energy result = plan_.energy;
     result.network = number(counts_.bit_hops) * chip_.network.energy_pj_per_bit_hop;
     for (std::size_t op = 0; op < kVecOps; ++op) result.digital += number(counts_.op_elements[op]) * element_pj[op];
@@ -551,6 +586,11 @@ class Machine {
   std::array<std::uint64_t, 4> registers_{};
   std::uint32_t position_ = 0;
   std::size_t next_last_use_ = 0;
+  Experts experts_;
+  std::size_t next_branch_ = 0, first_branch_ = 0;  // of the code, of the segment
+  const Branch* branch_ = nullptr;                  // that contains the command
+  std::uint32_t branch_ordinal_ = 0;
+  bool skips_ = false;
 
   // This instant.
   Picoseconds now_ = 0;
@@ -572,7 +612,7 @@ class Machine {
 
 Result<Timing> simulate(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options,
                         Progress& progress) {
-  DANAUS_TRY(plan, make_plan(program, chip, options.linear_only));
+  DANAUS_TRY(plan, make_plan(program, chip, options));
   return Machine(program, chip, options, progress, std::move(plan)).run();
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -25,12 +26,19 @@ struct Event {
   Picoseconds end = 0;
 };
 
+/// Which experts a route node chooses. The machine has no values, so it is told: drawn, or always the same.
+struct Routing {
+  std::uint64_t seed = 1;  ///< drawn: for each token and route node, k different experts, all sets equally likely
+  std::optional<std::uint32_t> first;  ///< always experts first, first + 1, ..., modulo their number
+};
+
 struct SimulateOptions {
-  bool linear_only = false;                 ///< digital and attention times zero, network kept: linear_latency_ns
+  bool linear_only = false;  ///< digital and attention times zero, network kept: linear_latency_ns
+  Routing routing = {};
   std::function<void(const Event&)> trace;  ///< called at each completion, in the order of (end, sequential order)
 };
 
-inline constexpr std::size_t kVecOps = 9;
+inline constexpr std::size_t kVecOps = 11;
 
 /// Integer event counts over the whole program; energies are these times constants (README.md says what each counts).
 struct Counts {

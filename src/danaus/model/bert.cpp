@@ -81,7 +81,7 @@ Result<Model> build_bert(const Shape& shape, const BertNames& names, std::option
     const NodeId full_query = bias(names.query, query);
     const NodeId full_key = bias(names.key, key);
     const NodeId full_value = bias(names.value, value);
-    const NodeId context = builder.attend(prefix + "attend", full_query, full_key, full_value, true);
+    const NodeId context = builder.attend(prefix + "attend", full_query, full_key, full_value, Span::all);
     const NodeId attended = bias(names.attention_output, linear(names.attention_output, context, d.hidden));
     x = norm(names.attention_norm, builder.combine(NodeKind::add, prefix + "attn.add", x, attended));
 

@@ -97,6 +97,7 @@ const Tensor* GraphBuilder::use(std::string_view name, const std::vector<std::ui
 }
 
 NodeId GraphBuilder::push(Node node) {
+  node.guard = guard_;
   model_.graph.nodes.push_back(std::move(node));
   return NodeId{static_cast<std::uint32_t>(model_.graph.nodes.size() - 1)};
 }
@@ -167,15 +168,27 @@ NodeId GraphBuilder::rope(std::string name, NodeId source, ConfigId config) {
   return push(std::move(node));
 }
 
-NodeId GraphBuilder::attend(std::string name, NodeId query, NodeId key, NodeId value, bool all_tokens) {
+NodeId GraphBuilder::attend(std::string name, NodeId query, NodeId key, NodeId value, Span span) {
   const Dimensions& d = shape_.dimensions;
   Node node = make_node(std::move(name), NodeKind::attend, {query, key, value}, d.heads * d.head_size);
-  node.kv_first = KvId{layer_ * d.kv_heads};
+  node.kv_first = KvId{next_region_};
+  next_region_ += d.kv_heads;
   node.query_heads = d.heads;
   node.kv_heads = d.kv_heads;
   node.head_size = d.head_size;
-  node.all_tokens = all_tokens;
+  node.span = span;
   return push(std::move(node));
+}
+
+NodeId GraphBuilder::route(std::string name, NodeId logits, ConfigId config) {
+  Node node = make_node(std::move(name), NodeKind::route, {logits}, model_.graph.at(logits).size);
+  node.configs[0] = config;
+  return push(std::move(node));
+}
+
+NodeId GraphBuilder::blend(std::string name, NodeId base, NodeId x) {
+  ensure(guard_.has_value(), "a blend has a guard");
+  return push(make_node(std::move(name), NodeKind::blend, {base, x}, model_.graph.at(base).size));
 }
 
 NodeId GraphBuilder::combine(NodeKind kind, std::string name, NodeId a, NodeId b) {

@@ -47,8 +47,17 @@ class GraphBuilder {
   NodeId bias(const std::string& name, const Piece& addend, NodeId source);
   NodeId norm(std::string name, NodeId source, ConfigId config, const std::string& gain);
   NodeId rope(std::string name, NodeId source, ConfigId config);
-  /// Heads as in the shape; the regions of layer L start at L * kv_heads.
-  NodeId attend(std::string name, NodeId query, NodeId key, NodeId value, bool all_tokens);
+  /// Heads as in the shape; every attend node has kv_heads KV regions of its own, in order. Span::other: key and value
+  /// are made from another input (cross-attention).
+  NodeId attend(std::string name, NodeId query, NodeId key, NodeId value, Span span);
+  /// Mixture of experts. Gates: softmax over the config.k largest of the logits, zero elsewhere.
+  NodeId route(std::string name, NodeId logits, ConfigId config);
+  /// Nodes made from now on are computed only where element `expert` of the gates is not zero, until clear_guard().
+  void set_guard(NodeId gates, std::uint32_t expert) { guard_ = Guard{.gates = gates, .element = expert}; }
+  void clear_guard() { guard_.reset(); }
+  /// base + gate * x for the gate of the current guard; `base` is the blend of the expert before, or what all are added
+  /// to.
+  NodeId blend(std::string name, NodeId base, NodeId x);
   /// add or mul.
   NodeId combine(NodeKind kind, std::string name, NodeId a, NodeId b);
   /// The shape's activation; its kind ends the name: prefix + "silu".
@@ -82,6 +91,8 @@ class GraphBuilder {
   std::map<std::string, std::size_t, std::less<>> by_name_;
   std::vector<bool> used_;
   std::uint32_t layer_ = 0;
+  std::uint32_t next_region_ = 0;
+  std::optional<Guard> guard_;
   std::optional<Error> error_;
 };
 

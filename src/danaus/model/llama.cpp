@@ -68,7 +68,7 @@ Result<Model> build_llama(const Shape& shape, const LlamaNames& names, std::opti
     const NodeId value = linear(names.value, attention_in, d.kv_heads * d.head_size);
     const NodeId turned_query = builder.rope(prefix + names.query + ".rope", query, rope_config);
     const NodeId turned_key = builder.rope(prefix + names.key + ".rope", key, rope_config);
-    const NodeId context = builder.attend(prefix + "attend", turned_query, turned_key, value, false);
+    const NodeId context = builder.attend(prefix + "attend", turned_query, turned_key, value, Span::earlier);
     x = builder.combine(NodeKind::add, prefix + "attn.add", x, linear(names.attention_output, context, d.hidden));
 
     const NodeId feed_forward_in = norm(names.feed_forward_norm, x);

@@ -141,10 +141,17 @@ std::uint32_t kv_length(const model::Model& model, const RunOptions& options) {
   return std::max(1u, model.dimensions.context);
 }
 
+/// Encoder tokens that a decoder's cross-attention sees: as asked for, else the context.
+std::uint32_t encoder_tokens(const model::Model& model, const RunOptions& options) {
+  if (options.emit.encoder_tokens != 0) return options.emit.encoder_tokens;
+  return std::max(1u, model.dimensions.context);
+}
+
 /// The parameters of a norm or a rotary embedding, for messages.
 std::string parameters_of(const Config& config) {
   if (config.kind == Config::Kind::norm)
     return fmt::format("{} norm with epsilon {}", config.norm == Config::Norm::rms ? "rms" : "layer", config.epsilon);
+  if (config.kind == Config::Kind::route) return fmt::format("route to {} experts", config.k);
   return fmt::format("rope with theta {} and {} pairs", config.theta,
                      config.pairs == Config::Pairs::half ? "half" : "adjacent");
 }
@@ -230,6 +237,7 @@ Result<program::Program> emit_program(const Graph& graph, compile::Placement pla
   emit_options.model_name = model.name;
   emit_options.model_digest = model.digest;
   if (emit_options.mode == compile::Mode::decode) emit_options.kv = kv_length(model, options);
+  emit_options.encoder_tokens = encoder_tokens(model, options);
   return compile::emit(graph, std::move(placement), chip, emit_options);
 }
 
@@ -302,7 +310,8 @@ std::vector<Error> compare_intent(const Graph& intent, const model::Model& model
   for (std::size_t n = 0; n < expected.nodes.size(); ++n) {
     Node want = expected.nodes[n];
     Node have = intent.nodes[n];
-    if (want.kind == have.kind && (want.kind == NodeKind::norm || want.kind == NodeKind::rope)) {
+    if (want.kind == have.kind &&
+        (want.kind == NodeKind::norm || want.kind == NodeKind::rope || want.kind == NodeKind::route)) {
       const Config& wanted = expected.configs[index(want.configs[0])];
       const Config& found = intent.configs[index(have.configs[0])];
       if (wanted != found)
@@ -316,7 +325,8 @@ std::vector<Error> compare_intent(const Graph& intent, const model::Model& model
       node->structure = {};
       node->configs[0] = node->configs[1] = ConfigId{};
       node->kv_first = KvId{};
-      node->all_tokens = false;
+      if (node->span != Span::other) node->span = Span::earlier;
+      node->idle = false;
     }
     if (want != have || !same_shape)
       differs(fmt::format("node {} is {} '{}' of {} elements, the model has {} '{}' of {}", n, name_of(have.kind),

@@ -111,10 +111,14 @@ void write(Writer& writer, const Config& config) {
     case Config::Kind::move:
       small[0] = config.bits;
       break;
+    case Config::Kind::route:
+      n = config.k;
+      break;
   }
   writer.u8(static_cast<std::uint64_t>(config.kind));
   for (const std::uint64_t value : small) writer.u8(value);
   writer.u32(n);
+  writer.u32(config.rotated);
   writer.u64(std::bit_cast<std::uint64_t>(real));
 }
 
@@ -156,15 +160,21 @@ void write(Writer& writer, const Node& node) {
       writer.name(node.constant);
       break;
     case NodeKind::rope:
+    case NodeKind::route:
       writer.u16(index(node.configs[0]));
       break;
     case NodeKind::attend:
       writer.u32(index(node.kv_first));
-      writer.u8(node.all_tokens);
+      writer.u8(static_cast<std::uint64_t>(node.span));
       break;
     default:
       break;
   }
+  writer.u8(node.idle);
+  writer.u8(node.guard.has_value());
+  if (!node.guard) return;
+  writer.u32(index(node.guard->gates));
+  writer.u32(node.guard->element);
 }
 
 void write(Writer& writer, const Location& location) {
@@ -528,15 +538,18 @@ class FileReader {
   void read_config(Reader& reader) {
     const std::size_t start = reader.offset();
     Config config;
-    config.kind = static_cast<Config::Kind>(reader.number("kind of configuration", 1, 0, 3));
+    config.kind = static_cast<Config::Kind>(reader.number("kind of configuration", 1, 0, 4));
     std::uint8_t small[3];
     for (std::uint8_t& value : small) value = static_cast<std::uint8_t>(reader.plain(1));
     const std::uint32_t n = static_cast<std::uint32_t>(reader.plain(4));
+    const std::uint32_t rotated = static_cast<std::uint32_t>(reader.plain(4));
     const double real = reader.real("the real number of a configuration");
     const auto in = [](std::uint64_t value, std::uint64_t least, std::uint64_t most) {
       return value >= least && value <= most;
     };
     bool fits = true;
+    const bool rotation_fits = rotated == 0 || (config.kind == Config::Kind::rope && rotated <= kMostElements);
+    config.rotated = rotated;
     switch (config.kind) {
       case Config::Kind::mvm:
         config.dac_bits = small[0];
@@ -560,8 +573,12 @@ class FileReader {
         config.bits = small[0];
         fits = in(small[0], 1, kMostBits) && small[1] == 0 && small[2] == 0 && n == 0 && real == 0;
         break;
+      case Config::Kind::route:
+        config.k = n;
+        fits = small[0] == 0 && small[1] == 0 && small[2] == 0 && in(n, 1, kMostElements) && real == 0;
+        break;
     }
-    if (!fits)
+    if (!fits || !rotation_fits)
       reader.fail_with(
           start, Error("program.range", Failure::bad_input,
                        fmt::format("configuration {} has a number out of range", program_.intent.configs.size())));
@@ -609,7 +626,7 @@ class FileReader {
     const std::size_t start = reader.offset();
     Graph& graph = program_.intent;
     Node node;
-    node.kind = static_cast<NodeKind>(reader.number("kind of node", 1, 0, static_cast<std::uint64_t>(NodeKind::relu)));
+    node.kind = static_cast<NodeKind>(reader.number("kind of node", 1, 0, static_cast<std::uint64_t>(NodeKind::blend)));
     node.name = reader.name("the name of a node");
     for (std::uint32_t s = 0; s < source_count(node.kind); ++s) {
       if (graph.nodes.empty())
@@ -632,14 +649,24 @@ class FileReader {
         node.constant = reader.name("the name of a constant");
         break;
       case NodeKind::rope:
+      case NodeKind::route:
         node.configs[0] = config(reader);
         break;
       case NodeKind::attend:
         node.kv_first = KvId{reader.number("KV region", 4, 0, values_of(kRegionBits) - 1)};
-        node.all_tokens = reader.number("all tokens", 1, 0, 1) != 0;
+        node.span = static_cast<Span>(reader.number("span", 1, 0, 2));
         break;
       default:
         break;
+    }
+    node.idle = reader.number("idle", 1, 0, 1) != 0;
+    if (reader.number("guarded", 1, 0, 1) != 0) {
+      if (graph.nodes.empty())
+        return reader.fail_with(start,
+                                Error("program.range", Failure::bad_input, "the first node cannot have a guard"));
+      Guard guard{.gates = NodeId{reader.number("gates", 4, 0, graph.nodes.size() - 1)}};
+      guard.element = reader.number("element of the gates", 4, 0, kMostElements - 1);
+      node.guard = guard;
     }
     if (!reader.good()) return;
     Result<void> completed = complete_node(node, graph, program_.kv);

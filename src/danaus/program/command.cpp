@@ -13,15 +13,17 @@ struct VecOpInfo {
   std::string_view name;
   std::uint32_t sources;
 };
-constexpr std::array<VecOpInfo, 9> kVecOps = {{{"add", 2},
-                                               {"mul", 2},
-                                               {"silu", 1},
-                                               {"gelu", 1},
-                                               {"relu", 1},
-                                               {"rope", 1},
-                                               {"moments", 1},
-                                               {"stat", 1},
-                                               {"norm", 3}}};
+constexpr std::array<VecOpInfo, 11> kVecOps = {{{"add", 2},
+                                                {"mul", 2},
+                                                {"silu", 1},
+                                                {"gelu", 1},
+                                                {"relu", 1},
+                                                {"rope", 1},
+                                                {"moments", 1},
+                                                {"stat", 1},
+                                                {"norm", 3},
+                                                {"route", 1},
+                                                {"scale", 2}}};
 
 }  // namespace
 
@@ -40,7 +42,9 @@ bool parse_vec_op(std::string_view text, VecOp& op) {
 std::uint32_t source_count(VecOp op) { return kVecOps[static_cast<std::size_t>(op)].sources; }
 
 std::uint32_t source_length(VecOp op, std::uint32_t source, std::uint32_t n) {
-  return op == VecOp::norm && source == 1 ? 2 : n;  // the pair (mean, 1/sigma)
+  if (op == VecOp::norm && source == 1) return 2;   // the pair (mean, 1/sigma)
+  if (op == VecOp::scale && source == 1) return 1;  // the factor
+  return n;
 }
 
 std::uint32_t result_length(VecOp op, std::uint32_t n) {
@@ -151,6 +155,17 @@ void append(std::string& text, const Repeat& repeat) {
     append_number(text, '+', repeat.step[b]);
     if (repeat.modulus[b] != 0) append_number(text, '%', repeat.modulus[b]);
   }
+}
+
+void append(std::string& text, const When& when) {
+  text += "when t";
+  append_number(text, index(when.tile));
+  text += ' ';
+  append_address(text, when.gate);
+  text += " node ";
+  append_number(text, index(when.gates));
+  text += " element ";
+  append_number(text, when.element);
 }
 
 void append(std::string& text, const End&) { text += "end"; }
@@ -309,6 +324,17 @@ Repeat scan_repeat(Scanner& scanner) {
   return repeat;
 }
 
+When scan_when(Scanner& scanner) {
+  When when;
+  when.tile = scan_tile_word(scanner);
+  when.gate = scan_address(scanner, "the address of the gate");
+  scanner.expect_word("node");
+  when.gates = NodeId{scanner.number_word("the node of the gates", 0, values_of(32) - 1)};
+  scanner.expect_word("element");
+  when.element = scanner.number_word("the element of the gates", 0, values_of(kOffsetBits) - 1);
+  return when;
+}
+
 Command scan_one(Scanner& scanner) {
   const std::uint32_t column = scanner.column();
   const std::string_view name = scanner.word("a command");
@@ -317,9 +343,10 @@ Command scan_one(Scanner& scanner) {
   if (name == "vec") return scan_vec(scanner);
   if (name == "attend") return scan_attend(scanner);
   if (name == "rep") return scan_repeat(scanner);
+  if (name == "when") return scan_when(scanner);
   if (name == "end") return End{};
   if (name == "halt") return Halt{};
-  scanner.fail_unknown(column, "command", name, {"mvm", "move", "vec", "attend", "rep", "end", "halt"});
+  scanner.fail_unknown(column, "command", name, {"mvm", "move", "vec", "attend", "rep", "when", "end", "halt"});
   return Halt{};
 }
 

@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
+#include <utility>
+#include <vector>
 
 #include "danaus/core/digest.h"
 
@@ -41,6 +44,8 @@ enum Purpose : std::uint64_t {
   kNorm,
   kCosine,
   kSine,
+  kChoice,
+  kGate,
   kAttention,
   kWeight,
   kOutputWeight,
@@ -73,8 +78,10 @@ std::uint64_t FieldArithmetic::key(const Config& config) const {
     case Config::Kind::norm:
       return hash({1, static_cast<std::uint64_t>(config.norm), config.n, std::bit_cast<std::uint64_t>(config.epsilon)});
     case Config::Kind::rope:
-      return hash(
-          {2, config.size, std::bit_cast<std::uint64_t>(config.theta), static_cast<std::uint64_t>(config.pairs)});
+      return hash({2, config.size, std::bit_cast<std::uint64_t>(config.theta), static_cast<std::uint64_t>(config.pairs),
+                   config.turned()});
+    case Config::Kind::route:
+      return hash({3, config.k});
     default:
       return 0;
   }
@@ -99,6 +106,19 @@ std::pair<std::uint64_t, std::uint64_t> FieldArithmetic::rotate(const Config& co
   const Scalar sine = draw(seed_, kSine, {key(config), position, pair});
   return {field::subtract(field::multiply(cosine, a), field::multiply(sine, b)),
           field::add(field::multiply(sine, a), field::multiply(cosine, b))};
+}
+
+void FieldArithmetic::route(const Config& config, std::span<const Scalar> logits, std::span<Scalar> gates) const {
+  std::uint64_t all = key(config);
+  for (const Scalar logit : logits) all = hash({all, logit});
+  // The k elements with the largest hashes: any choice will do that depends on all logits and is the same on both
+  // sides.
+  std::vector<std::pair<std::uint64_t, std::size_t>> order(logits.size());
+  for (std::size_t e = 0; e < logits.size(); ++e) order[e] = {draw(seed_, kChoice, {all, e}), e};
+  std::sort(order.begin(), order.end(), std::greater<>());
+  std::fill(gates.begin(), gates.end(), Scalar{});
+  for (std::size_t n = 0; n < (all_gates_ ? order.size() : config.k); ++n)
+    gates[order[n].second] = std::max<Scalar>(1, draw(seed_, kGate, {all, order[n].second}));
 }
 
 void FieldArithmetic::attend(std::span<const Scalar> query, std::span<const Scalar> keys,

@@ -58,7 +58,8 @@ class FieldArithmetic {
  public:
   using Scalar = std::uint64_t;
 
-  explicit FieldArithmetic(std::uint64_t seed) : seed_(seed) {}
+  /// `all_gates`: routes choose everything, so that every guarded command is executed.
+  explicit FieldArithmetic(std::uint64_t seed, bool all_gates = false) : seed_(seed), all_gates_(all_gates) {}
 
   Scalar add(Scalar a, Scalar b) const { return field::add(a, b); }
   Scalar multiply(Scalar a, Scalar b) const { return field::multiply(a, b); }
@@ -70,6 +71,7 @@ class FieldArithmetic {
   }
   std::pair<Scalar, Scalar> rotate(const Config& config, std::uint64_t position, std::uint32_t pair, Scalar a,
                                    Scalar b) const;
+  void route(const Config& config, std::span<const Scalar> logits, std::span<Scalar> gates) const;
   void attend(std::span<const Scalar> query, std::span<const Scalar> keys, std::span<const Scalar> values,
               std::span<Scalar> context) const;
 
@@ -77,6 +79,7 @@ class FieldArithmetic {
   std::uint64_t key(const Config& config) const;
 
   std::uint64_t seed_;
+  bool all_gates_;
 };
 
 /// Weights of the proof run: for every stage of every linear node either u[output] * v[input] (rank 1 in every block,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <tuple>
@@ -28,6 +29,8 @@ class ExecutionObserver {
   virtual ~ExecutionObserver() = default;
   /// An activation drives the rows of a piece with x.
   virtual void row_values(const Piece& piece, std::uint32_t token, std::span<const Scalar> x) = 0;
+  /// A `when` has found this gate.
+  virtual void gate(const When& when, std::uint32_t token, Scalar value) = 0;
   /// The last loop has executed an iteration.
   virtual void token_done(std::uint32_t token) = 0;
   virtual void program_done() = 0;
@@ -41,8 +44,9 @@ class Interpreter : private MemoryEvents {
   using Scalar = typename Arithmetic::Scalar;
 
   struct Options {
-    std::uint32_t tokens = 1;  ///< iterations of every loop: at most those of the program
-    std::uint32_t start = 0;   ///< entries in every KV region before the first token
+    std::uint32_t tokens = 1;       ///< iterations of every loop: at most those of the program
+    std::uint32_t start = 0;        ///< entries in every KV region before the first token
+    std::uint32_t other_start = 0;  ///< the same for regions of span `other`
     std::uint64_t most_bytes = std::uint64_t{4} << 30;
   };
 
@@ -57,7 +61,12 @@ class Interpreter : private MemoryEvents {
         options_(options),
         faults_(faults),
         memory_(*this),
-        regions_(program.kv.size()) {}
+        regions_(program.kv.size()) {
+    for (const Node& node : program.intent.nodes) {
+      if (node.kind != NodeKind::attend || node.span != Span::other) continue;
+      for (std::uint32_t head = 0; head < node.kv_heads; ++head) regions_[index(node.kv_first) + head].other = true;
+    }
+  }
 
   /// Loads constants and inputs, runs to the end (or until the faults are full), then looks for what was never read.
   void run(ExecutionObserver<Scalar>* observer);
@@ -69,6 +78,9 @@ class Interpreter : private MemoryEvents {
     if (found != values.data()) std::copy_n(found, length, values.data());
     return values;
   }
+  /// The entries that a KV region has now, prior ones included, one after the other.
+  std::span<const Scalar> keys(KvId region) const { return regions_[index(region)].keys; }
+  std::span<const Scalar> values(KvId region) const { return regions_[index(region)].values; }
   std::uint64_t executed() const { return executed_; }
 
  private:
@@ -92,6 +104,7 @@ class Interpreter : private MemoryEvents {
     std::uint32_t end = 0;
   };
   struct Entries {
+    bool other = false;  ///< of span `other`
     bool loaded = false;
     std::vector<Scalar> keys, values;
   };
@@ -125,6 +138,7 @@ class Interpreter : private MemoryEvents {
   void execute(const Move& move);
   void execute(const Vec& vec);
   void execute(const Attend& attend);
+  void execute(const When& when);
   void execute(const Repeat&) {}
   void execute(const End&) {}
   void execute(const Halt&) {}
@@ -152,8 +166,9 @@ class Interpreter : private MemoryEvents {
   std::array<std::uint32_t, 4> registers_{};
   std::uint32_t token_ = 0;
   std::uint32_t command_ = 0;
-  bool last_time_ = false;  ///< this command is not executed again
-  bool reported_ = false;   ///< of this command: one error of the memory is enough
+  std::optional<std::uint32_t> skip_to_;  ///< the `end` of a branch that is not taken
+  bool last_time_ = false;                ///< this command is not executed again
+  bool reported_ = false;                 ///< of this command: one error of the memory is enough
   bool finished_ = false;
   std::uint64_t executed_ = 0;
 
@@ -173,14 +188,17 @@ void Interpreter<Arithmetic>::run(ExecutionObserver<Scalar>* observer) {
   std::size_t next_loop = 0;
   for (std::uint32_t command = 0; command < code_size && !faults_.full();) {
     if (next_loop == survey_.loops.size() || command != survey_.loops[next_loop].begin) {
-      execute_at(command++, 0, true);
+      execute_at(command, 0, true);
+      command = std::exchange(skip_to_, std::nullopt).value_or(command) + 1;
       continue;
     }
     const Loop& loop = survey_.loops[next_loop++];
     for (std::uint32_t token = 0; token < options_.tokens && !faults_.full(); ++token) {
       for (std::uint8_t base = 1; base < 4; ++base) registers_[base] = register_value(loop.repeat, base, token);
-      for (std::uint32_t inner = loop.begin + 1; inner < loop.end && !faults_.full(); ++inner)
+      for (std::uint32_t inner = loop.begin + 1; inner < loop.end && !faults_.full(); ++inner) {
         execute_at(inner, token, token + 1 == options_.tokens);
+        inner = std::exchange(skip_to_, std::nullopt).value_or(inner);
+      }
       faults_.at_no_command();
       reported_ = false;
       if (observer_ && next_loop == survey_.loops.size()) observer_->token_done(token);
@@ -383,9 +401,11 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
     }
     case VecOp::rope: {
       const bool adjacent = config.pairs == Config::Pairs::adjacent;
-      for (std::uint32_t pair = 0; pair < n / 2; ++pair) {
+      const std::uint32_t half = config.turned() / 2;
+      std::copy(a + config.turned(), a + n, result_.begin() + config.turned());
+      for (std::uint32_t pair = 0; pair < half; ++pair) {
         const std::uint32_t first = adjacent ? 2 * pair : pair;
-        const std::uint32_t second = adjacent ? first + 1 : pair + n / 2;
+        const std::uint32_t second = adjacent ? first + 1 : pair + half;
         std::tie(result_[first], result_[second]) =
             arithmetic_.rotate(config, std::uint64_t{options_.start} + token_, pair, a[first], a[second]);
       }
@@ -400,6 +420,12 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
     case VecOp::stat:
       std::tie(result_[0], result_[1]) = arithmetic_.statistics(config, a[0], a[1]);
       break;
+    case VecOp::route:
+      arithmetic_.route(config, {a, n}, result_);
+      break;
+    case VecOp::scale:
+      for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.multiply(a[e], b[0]);
+      break;
     case VecOp::norm: {
       const Scalar scale = arithmetic_.norm_scale(config, b[1]);
       for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.normalise(a[e], b[0], scale, c[e]);
@@ -411,6 +437,17 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
 }
 
 template <typename Arithmetic>
+void Interpreter<Arithmetic>::execute(const When& when) {
+  const Scalar gate = memory_.read_one(when.tile, address(when.gate));
+  if (observer_) observer_->gate(when, token_, gate);
+  leave(when.tile);
+  if (gate != Scalar{}) return;
+  const auto branch = std::lower_bound(survey_.branches.begin(), survey_.branches.end(), command_,
+                                       [](const Branch& b, std::uint32_t command) { return b.begin < command; });
+  skip_to_ = branch->end;
+}
+
+template <typename Arithmetic>
 void Interpreter<Arithmetic>::execute(const Attend& attend) {
   const KvId id{index(attend.region) + registers_[attend.region_base]};
   const KvRegion& region = program_.kv[index(id)];
@@ -418,9 +455,10 @@ void Interpreter<Arithmetic>::execute(const Attend& attend) {
   const std::size_t size = region.size;
   const std::size_t before = entries.keys.size();
   if (!std::exchange(entries.loaded, true)) {
-    entries.keys.resize(options_.start * size);
-    entries.values.resize(options_.start * size);
-    for (std::uint32_t entry = 0; entry < options_.start; ++entry) {
+    const std::uint32_t start = entries.other ? options_.other_start : options_.start;
+    entries.keys.resize(start * size);
+    entries.values.resize(start * size);
+    for (std::uint32_t entry = 0; entry < start; ++entry) {
       data_.prior(id, false, entry, std::span(entries.keys).subspan(entry * size, size));
       data_.prior(id, true, entry, std::span(entries.values).subspan(entry * size, size));
     }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <numeric>
 
 #include "danaus/core/internal_error.h"
 #include "danaus/program/interpreter.h"
@@ -32,9 +33,20 @@ std::pair<double, double> FloatArithmetic::statistics(const Config& config, Scal
 
 std::pair<double, double> FloatArithmetic::rotate(const Config& config, std::uint64_t position, std::uint32_t pair,
                                                   Scalar a, Scalar b) const {
-  const double angle = static_cast<double>(position) * std::pow(config.theta, -2.0 * pair / config.size);
+  const double angle = static_cast<double>(position) * std::pow(config.theta, -2.0 * pair / config.turned());
   const double cosine = std::cos(angle), sine = std::sin(angle);
   return {cosine * a - sine * b, sine * a + cosine * b};
+}
+
+void FloatArithmetic::route(const Config& config, std::span<const Scalar> logits, std::span<Scalar> gates) const {
+  std::vector<std::size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });
+  order.resize(config.k);
+  std::fill(gates.begin(), gates.end(), 0.0);
+  double sum = 0;
+  for (const std::size_t e : order) sum += gates[e] = std::exp(logits[e] - logits[order.front()]);
+  for (const std::size_t e : order) gates[e] /= sum;
 }
 
 void FloatArithmetic::attend(std::span<const Scalar> query, std::span<const Scalar> keys,
@@ -97,11 +109,14 @@ class Collector : public ExecutionObserver<double> {
 
   void row_values(const Piece&, std::uint32_t, std::span<const double>) override {}
   void program_done() override {}
+  void gate(const When&, std::uint32_t, double) override {}
   void token_done(std::uint32_t token) override {
     const Graph& graph = program_.intent;
     std::vector<std::size_t> first(graph.nodes.size());
     std::size_t size = 0;
-    for (const NodeId output : graph.outputs) first[index(output)] = std::exchange(size, size + graph.at(output).size);
+    for (const NodeId output : graph.outputs) {
+      if (!graph.at(output).idle) first[index(output)] = std::exchange(size, size + graph.at(output).size);
+    }
     outputs_[token].resize(size);
     for (const Location& output : program_.outputs) {
       const std::uint32_t place = output.address.offset + register_value(survey_.repeat, output.address.base, token);
@@ -135,8 +150,9 @@ Result<std::vector<std::vector<double>>> execute(const Program& program, const F
   const FloatArithmetic arithmetic;
   FloatWeights weights(source);
   const FloatData data(source);
-  Interpreter<FloatArithmetic> interpreter(program, images, surveyed, arithmetic, weights, data,
-                                           {.tokens = surveyed.tokens, .start = surveyed.start}, faults);
+  Interpreter<FloatArithmetic> interpreter(
+      program, images, surveyed, arithmetic, weights, data,
+      {.tokens = surveyed.tokens, .start = surveyed.start, .other_start = surveyed.other_start}, faults);
   Collector collector(program, surveyed, interpreter);
   interpreter.run(&collector);
   if (!faults.empty()) return fail(std::move(faults.take().front()));

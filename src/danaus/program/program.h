@@ -19,7 +19,8 @@
 /// semantics (sequential), the text form and the binary form.
 namespace danaus::program {
 
-/// Runs of neighbouring rows or columns, cell-exact: run q covers first + q*stride + [0, length), modulo the array edge.
+/// Runs of neighbouring rows or columns, cell-exact: run q covers first + q*stride + [0, length), modulo the array
+/// edge.
 struct Window {
   std::uint16_t first = 0;
   std::uint16_t length = 1;  ///< neighbours per run, 1..1024
@@ -30,12 +31,13 @@ struct Window {
 };
 
 /// A two-level address pattern: element e of run q lies at offset + e*element_stride + q*run_stride + register[base].
-/// base 0 = no register. Canonical: element_stride = 1 when runs have one element, run_stride = 0 when there is one run.
+/// base 0 = no register. Canonical: element_stride = 1 when runs have one element, run_stride = 0 when there is one
+/// run.
 struct Place {
-  std::uint32_t offset = 0;          ///< 24 bits
-  std::int32_t element_stride = 1;   ///< 12 bits signed in mvm, 16 in move
-  std::int32_t run_stride = 0;       ///< 16 bits signed in mvm, 20 in move
-  std::uint8_t base = 0;             ///< 2 bits
+  std::uint32_t offset = 0;         ///< 24 bits
+  std::int32_t element_stride = 1;  ///< 12 bits signed in mvm, 16 in move
+  std::int32_t run_stride = 0;      ///< 16 bits signed in mvm, 20 in move
+  std::uint8_t base = 0;            ///< 2 bits
   bool operator==(const Place&) const = default;
 };
 
@@ -48,34 +50,34 @@ struct Address {
 
 /// One analog activation: drive the row window with src, read the column window into dst, in the array's own tile.
 struct Mvm {
-  ArrayId array{};      ///< 24 bits
+  ArrayId array{};  ///< 24 bits
   Window rows{};
   Window columns{};
-  Place src{};            ///< element order = row window order
+  Place src{};  ///< element order = row window order
   Place dst{};
-  bool add = false;     ///< add to dst instead of setting it
+  bool add = false;  ///< add to dst instead of setting it
   ConfigId config{};
   bool operator==(const Mvm&) const = default;
 };
 
-/// The only command that uses the network. Copies count runs of length elements to a tile or to every member of a group;
-/// with `deal`, member q gets run q (count = members) and dst describes one run.
+/// The only command that uses the network. Copies count runs of length elements to a tile or to every member of a
+/// group; with `deal`, member q gets run q (count = members) and dst describes one run.
 struct Move {
-  TileId from{};            ///< 20 bits
+  TileId from{};  ///< 20 bits
   Place src{};
-  std::uint32_t length = 1; ///< 1..65536
-  std::uint32_t count = 1;  ///< 1..65536
+  std::uint32_t length = 1;  ///< 1..65536
+  std::uint32_t count = 1;   ///< 1..65536
   bool to_group = false;
   bool deal = false;
-  std::uint32_t to = 0;     ///< TileId or GroupId, 20 bits
+  std::uint32_t to = 0;  ///< TileId or GroupId, 20 bits
   Place dst{};
-  ConfigId config{};        ///< a move configuration: bits per element; 0 = 8 bits
+  ConfigId config{};  ///< a move configuration: bits per element; 0 = 8 bits
   bool operator==(const Move&) const = default;
 };
 
 enum class VecOp : std::uint8_t {
-  add,      ///< a + b
-  mul,      ///< a * b
+  add,  ///< a + b
+  mul,  ///< a * b
   silu,
   gelu,
   relu,
@@ -83,6 +85,8 @@ enum class VecOp : std::uint8_t {
   moments,  ///< (sum x, sum x^2): n elements in, 2 out
   stat,     ///< (sum, sum of squares) -> (mean, 1/sigma) by config; n = 2
   norm,     ///< (x - mean)/sigma * gain: sources x (n), pair (2), gain (n)
+  route,    ///< logits -> gates: softmax over the config.k largest, zero elsewhere; equal logits: the first ones
+  scale,    ///< a * b: sources a (n), b (1)
 };
 std::string_view name_of(VecOp op);
 bool parse_vec_op(std::string_view text, VecOp& op);
@@ -97,7 +101,7 @@ struct Vec {
   std::uint32_t length = 1;  ///< 1..65536
   std::array<Address, 3> src{};
   Address dst{};
-  ConfigId config{};         ///< norm configuration for stat and norm, rope configuration for rope, 0 otherwise
+  ConfigId config{};  ///< of stat and norm, rope, route; 0 otherwise
   bool operator==(const Vec&) const = default;
 };
 
@@ -114,11 +118,21 @@ struct Attend {
 /// Register b = (iteration * step[b-1]) mod modulus[b-1], modulus 0 = none. Loops do not nest.
 struct Repeat {
   std::uint32_t n = 1;
-  bool serial = false;  ///< an iteration starts after the last one ended
+  bool serial = false;                     ///< an iteration starts after the last one ended
   std::array<std::uint32_t, 3> step{};     ///< 24 bits
   std::array<std::uint32_t, 3> modulus{};  ///< 24 bits
   bool operator==(const Repeat&) const = default;
 };
+/// The commands up to the matching `end` are executed only if the gate that lies at this address is not zero: element
+/// `element` of the value of the route node `gates`. Blocks do not nest and contain no loop.
+struct When {
+  TileId tile{};  ///< 20 bits
+  Address gate{};
+  NodeId gates{};             ///< 32 bits
+  std::uint32_t element = 0;  ///< 24 bits
+  bool operator==(const When&) const = default;
+};
+/// Ends the innermost `rep` or `when`.
 struct End {
   bool operator==(const End&) const = default;
 };
@@ -126,7 +140,7 @@ struct Halt {
   bool operator==(const Halt&) const = default;
 };
 
-using Command = std::variant<Mvm, Move, Vec, Attend, Repeat, End, Halt>;
+using Command = std::variant<Mvm, Move, Vec, Attend, Repeat, When, End, Halt>;
 
 /// A command in its stored form: 32 bytes, little endian, fields packed from bit 0, unused bits zero.
 /// Code is kept in this form; decode on the fly.
@@ -135,8 +149,9 @@ struct Record {
   bool operator==(const Record&) const = default;
 };
 
-/// Result ids: program.range when a field does not fit its width, program.encoding when the command is not canonical (strides that
-/// mean nothing are 1 or 0, unused sources and configurations 0: the rules are in docs/program-format.md).
+/// Result ids: program.range when a field does not fit its width, program.encoding when the command is not canonical
+/// (strides that mean nothing are 1 or 0, unused sources and configurations 0: the rules are in
+/// docs/program-format.md).
 Result<Record> encode(const Command& command);
 /// Result ids: program.encoding (unknown opcode, unused bits set, not canonical).
 Result<Command> decode(const Record& record);
@@ -147,10 +162,10 @@ Command decode_unchecked(const Record& record);
 struct ChipShape {
   std::uint32_t rows = 0;
   std::uint32_t cols = 0;
-  std::uint32_t adcs = 0;             ///< per array; column c is wired to ADC c mod adcs (interleaved)
-  std::uint32_t arrays = 0;           ///< arrays that the program uses: 0..arrays-1
+  std::uint32_t adcs = 0;    ///< per array; column c is wired to ADC c mod adcs (interleaved)
+  std::uint32_t arrays = 0;  ///< arrays that the program uses: 0..arrays-1
   std::uint32_t arrays_per_tile = 1;
-  std::uint32_t buffer = 0;           ///< elements per tile
+  std::uint32_t buffer = 0;  ///< elements per tile
   std::uint32_t tiles() const { return arrays / arrays_per_tile + (arrays % arrays_per_tile != 0); }
   bool operator==(const ChipShape&) const = default;
 };
@@ -162,7 +177,7 @@ struct Patch {
   NodeId node{};
   std::uint16_t row = 0;
   std::uint16_t column = 0;
-  std::uint16_t rows = 0;     ///< patches do not wrap
+  std::uint16_t rows = 0;  ///< patches do not wrap
   std::uint16_t columns = 0;
   std::uint32_t in_first = 0;
   std::uint32_t out_first = 0;
@@ -227,28 +242,29 @@ struct Program {
   Digest chip_digest;
   Digest model_digest;
   std::vector<Note> notes;
-  Graph intent;                    ///< what the program must compute; its configs are the program's configuration table
+  Graph intent;  ///< what the program must compute; its configs are the program's configuration table
   std::vector<KvRegion> kv;
   std::vector<Group> groups;
   std::vector<Location> inputs;
   std::vector<Location> outputs;
   std::vector<Constant> constants;
   std::vector<Sink> sinks;
-  std::vector<Patch> patches;      ///< sorted by (array, row, column)
+  std::vector<Patch> patches;  ///< sorted by (array, row, column)
   std::vector<Record> code;
 
   TileId tile_of(ArrayId array) const { return TileId{index(array) / chip.arrays_per_tile}; }
   bool operator==(const Program&) const = default;
 };
 
-/// The text of a program whose names, keys of notes and node ids are good and whose records decode; patches should be sorted.
+/// The text of a program whose names, keys of notes and node ids are good and whose records decode; patches should be
+/// sorted.
 std::string to_text(const Program& program);
-/// Errors, all with line and column: program.magic, version, incomplete, syntax, range, name, duplicate, order, output, heads,
-/// encoding; graph.* and structure.* of core.
+/// Errors, all with line and column: program.magic, version, incomplete, syntax, range, name, duplicate, order, output,
+/// heads, encoding; graph.* and structure.* of core.
 Result<Program> parse_text(std::string_view text, const std::string& file_name);
 std::vector<std::byte> to_binary(const Program& program);
-/// Errors, all with the byte offset: program.magic, version, truncated, crc, section, range, name, order, output, heads, encoding;
-/// graph.* and structure.* of core.
+/// Errors, all with the byte offset: program.magic, version, truncated, crc, section, range, name, order, output,
+/// heads, encoding; graph.* and structure.* of core.
 Result<Program> parse_binary(std::span<const std::byte> bytes, const std::string& file_name);
 /// Reads either form (told apart by the magic).
 Result<Program> load(const std::filesystem::path& path);

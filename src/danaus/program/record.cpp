@@ -14,7 +14,7 @@
 namespace danaus::program {
 namespace {
 
-enum class Opcode : std::uint8_t { mvm = 1, move, vec, attend, rep, end, halt };
+enum class Opcode : std::uint8_t { mvm = 1, move, vec, attend, rep, end, halt, when };
 
 /// Command to record; remembers the first field that does not fit.
 class Packer {
@@ -107,7 +107,7 @@ void window_fields(Codec& codec, W& window) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Mvm>
+requires std::is_same_v<std::remove_const_t<C>, Mvm>
 void fields(Codec& codec, C& mvm) {
   codec.number("configuration", kConfigBits, mvm.config);
   codec.number("array", kArrayBits, mvm.array);
@@ -125,7 +125,7 @@ void fields(Codec& codec, C& mvm) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Move>
+requires std::is_same_v<std::remove_const_t<C>, Move>
 void fields(Codec& codec, C& move) {
   codec.number("configuration", kConfigBits, move.config);
   codec.number("tile", kTileBits, move.from);
@@ -151,7 +151,7 @@ void address_fields(Codec& codec, A& address) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Vec>
+requires std::is_same_v<std::remove_const_t<C>, Vec>
 void fields(Codec& codec, C& vec) {
   codec.number("operation", 8, vec.op);
   codec.number("configuration", kConfigBits, vec.config);
@@ -162,7 +162,7 @@ void fields(Codec& codec, C& vec) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Attend>
+requires std::is_same_v<std::remove_const_t<C>, Attend>
 void fields(Codec& codec, C& attend) {
   codec.number("append", 1, attend.append);
   codec.number("region base register", kBaseBits, attend.region_base);
@@ -172,7 +172,7 @@ void fields(Codec& codec, C& attend) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Repeat>
+requires std::is_same_v<std::remove_const_t<C>, Repeat>
 void fields(Codec& codec, C& repeat) {
   codec.number("serial", 1, repeat.serial);
   codec.number("iterations", 32, repeat.n);
@@ -183,7 +183,16 @@ void fields(Codec& codec, C& repeat) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, End> || std::is_same_v<std::remove_const_t<C>, Halt>
+requires std::is_same_v<std::remove_const_t<C>, When>
+void fields(Codec& codec, C& when) {
+  codec.number("tile", kTileBits, when.tile);
+  address_fields(codec, when.gate);
+  codec.number("node of the gates", 32, when.gates);
+  codec.number("element of the gates", kOffsetBits, when.element);
+}
+
+template <typename Codec, typename C>
+requires std::is_same_v<std::remove_const_t<C>, End> || std::is_same_v<std::remove_const_t<C>, Halt>
 void fields(Codec&, C&) {}
 
 constexpr Opcode opcode_of(const Mvm&) { return Opcode::mvm; }
@@ -191,6 +200,7 @@ constexpr Opcode opcode_of(const Move&) { return Opcode::move; }
 constexpr Opcode opcode_of(const Vec&) { return Opcode::vec; }
 constexpr Opcode opcode_of(const Attend&) { return Opcode::attend; }
 constexpr Opcode opcode_of(const Repeat&) { return Opcode::rep; }
+constexpr Opcode opcode_of(const When&) { return Opcode::when; }
 constexpr Opcode opcode_of(const End&) { return Opcode::end; }
 constexpr Opcode opcode_of(const Halt&) { return Opcode::halt; }
 
@@ -223,18 +233,20 @@ const char* broken_rule(const Move& move) {
 }
 
 const char* broken_rule(const Vec& vec) {
-  if (vec.op > VecOp::norm) return "there is no such vec operation";
+  if (vec.op > VecOp::scale) return "there is no such vec operation";
   for (std::uint32_t s = source_count(vec.op); s < vec.src.size(); ++s) {
     if (vec.src[s] != Address{}) return "sources that the operation does not have are 0";
   }
-  const bool configured = vec.op == VecOp::rope || vec.op == VecOp::stat || vec.op == VecOp::norm;
-  if (!configured && index(vec.config) != 0) return "only rope, stat and norm take a configuration";
+  const bool configured =
+      vec.op == VecOp::rope || vec.op == VecOp::stat || vec.op == VecOp::norm || vec.op == VecOp::route;
+  if (!configured && index(vec.config) != 0) return "only rope, stat, norm and route take a configuration";
   if (vec.op == VecOp::stat && vec.length != 2) return "stat has length 2, one pair of sums";
   return nullptr;
 }
 
 const char* broken_rule(const Repeat& repeat) { return repeat.n == 0 ? "a loop runs at least once" : nullptr; }
 const char* broken_rule(const Attend&) { return nullptr; }
+const char* broken_rule(const When&) { return nullptr; }
 const char* broken_rule(const End&) { return nullptr; }
 const char* broken_rule(const Halt&) { return nullptr; }
 
@@ -283,6 +295,8 @@ Result<Command> decode(const Record& record) {
       return decode_as<Attend>(unpacker);
     case Opcode::rep:
       return decode_as<Repeat>(unpacker);
+    case Opcode::when:
+      return decode_as<When>(unpacker);
     case Opcode::end:
       return decode_as<End>(unpacker);
     case Opcode::halt:

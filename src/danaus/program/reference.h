@@ -16,8 +16,8 @@ namespace danaus::program {
 /// Evaluates an operator graph token by token, straight from its definition: what a program must compute.
 ///
 /// Lazy: a token is evaluated up to the node that is asked for. A value is dropped when all nodes that use it are
-/// evaluated, with two exceptions: outputs, keys and values stay; and with `keep_stage_inputs` the inputs of a linear
-/// stage stay until `used` has been called for all of its weights.
+/// evaluated, with two exceptions: outputs, gates, keys and values stay; and with `keep_stage_inputs` the inputs of a
+/// linear stage stay until `used` has been called for all of its weights.
 template <typename Arithmetic>
 class Reference {
  public:
@@ -25,7 +25,8 @@ class Reference {
 
   struct Options {
     std::uint32_t tokens = 1;
-    std::uint32_t start = 0;  ///< entries in every KV region before the first token
+    std::uint32_t start = 0;        ///< entries in every KV region before the first token
+    std::uint32_t other_start = 0;  ///< the same for regions of span `other`
     bool keep_stage_inputs = false;
   };
 
@@ -39,10 +40,13 @@ class Reference {
         tokens_(options.tokens),
         uses_(graph.nodes.size(), 0) {
     for (const Node& node : graph.nodes) {
+      if (node.kind == NodeKind::attend) ++uses_[index(node.sources[1])], ++uses_[index(node.sources[2])];
+      if (node.idle) continue;
       for (const NodeId source : node.sources) ++uses_[index(source)];
       if (node.kind == NodeKind::linear && options.keep_stage_inputs) ++uses_[index(node.sources[0])];
-      if (node.kind == NodeKind::attend) ++uses_[index(node.sources[1])], ++uses_[index(node.sources[2])];
+      if (node.guard) ++uses_[index(node.guard->gates)];
     }
+    for (std::size_t n = 0; n < graph.nodes.size(); ++n) uses_[n] += graph.nodes[n].kind == NodeKind::route ? 1 : 0;
     for (const NodeId output : graph.outputs) ++uses_[index(output)];
   }
 
@@ -101,9 +105,11 @@ class Reference {
     }
     while (state.frontier <= node) {
       const std::uint32_t next = state.frontier;
-      evaluate(token, next);
+      const Node& following = graph_.nodes[next];
+      if (!following.idle) evaluate(token, next);
       ++state.frontier;
-      for (const NodeId source : graph_.nodes[next].sources) release(state, index(source));
+      if (following.idle) continue;
+      for (const NodeId source : following.sources) release(state, index(source));
     }
   }
 
@@ -114,6 +120,16 @@ class Reference {
   void evaluate(std::uint32_t token, std::uint32_t number) {
     const Node& node = graph_.nodes[number];
     Token& state = tokens_[token];
+    Scalar gate{};
+    if (node.guard) {
+      gate = state.values[index(node.guard->gates)][node.guard->element];
+      if (gate == Scalar{}) {
+        // Only a blend has a value then, and a linear operator reads its source no more.
+        if (node.kind == NodeKind::blend) state.values[number] = state.values[index(node.sources[0])];
+        if (node.kind == NodeKind::linear && options_.keep_stage_inputs) release(state, index(node.sources[0]));
+        return;
+      }
+    }
     std::vector<Scalar> result(node.size);
     const auto source = [&](std::size_t s) -> const std::vector<Scalar>& {
       return state.values[index(node.sources[s])];
@@ -142,7 +158,8 @@ class Reference {
         break;
       case NodeKind::rope: {
         const std::uint64_t position = std::uint64_t{options_.start} + token;
-        const std::uint32_t half = config.size / 2;
+        const std::uint32_t half = config.turned() / 2;
+        result = source(0);
         for (std::uint32_t head = 0; head < node.size; head += config.size) {
           for (std::uint32_t pair = 0; pair < half; ++pair) {
             const bool adjacent = config.pairs == Config::Pairs::adjacent;
@@ -165,6 +182,13 @@ class Reference {
       case NodeKind::gelu:
       case NodeKind::relu:
         for (std::size_t e = 0; e < result.size(); ++e) result[e] = arithmetic_.activate(node.kind, source(0)[e]);
+        break;
+      case NodeKind::route:
+        arithmetic_.route(config, source(0), result);
+        break;
+      case NodeKind::blend:
+        for (std::size_t e = 0; e < result.size(); ++e)
+          result[e] = arithmetic_.add(source(0)[e], arithmetic_.multiply(source(1)[e], gate));
         break;
       case NodeKind::linear:
         evaluate_linear(state, number, result);
@@ -223,12 +247,14 @@ class Reference {
 
   void evaluate_attend(std::uint32_t token, const Node& node, std::vector<Scalar>& result) {
     const std::uint32_t size = node.head_size;
-    const std::uint32_t last = node.all_tokens ? options_.tokens - 1 : token;
+    const bool is_other = node.span == Span::other;
+    const std::uint32_t start = is_other ? options_.other_start : options_.start;
+    const std::uint32_t tokens = is_other ? 0 : node.span == Span::all ? options_.tokens : token + 1;
     const std::uint32_t needed = std::max(index(node.sources[1]), index(node.sources[2]));
-    for (std::uint32_t other = 0; other <= last; ++other) {
+    for (std::uint32_t other = 0; other < tokens; ++other) {
       if (other != token) advance(other, needed);
     }
-    const std::size_t entries = std::size_t{options_.start} + last + 1;
+    const std::size_t entries = std::size_t{start} + tokens;
     std::vector<Scalar> keys(entries * size), values(entries * size);
     const std::vector<Scalar>& queries = tokens_[token].values[index(node.sources[0])];
     const std::uint32_t group = node.query_heads / node.kv_heads;
@@ -236,13 +262,13 @@ class Reference {
       for (std::uint32_t entry = 0; entry < entries; ++entry) {
         const std::span<Scalar> key(keys.data() + std::size_t{entry} * size, size);
         const std::span<Scalar> value(values.data() + std::size_t{entry} * size, size);
-        if (entry < options_.start) {
+        if (entry < start) {
           const KvId region{index(node.kv_first) + head};
           data_.prior(region, false, entry, key);
           data_.prior(region, true, entry, value);
           continue;
         }
-        const Token& other = tokens_[entry - options_.start];
+        const Token& other = tokens_[entry - start];
         std::copy_n(other.values[index(node.sources[1])].data() + std::size_t{head} * size, size, key.data());
         std::copy_n(other.values[index(node.sources[2])].data() + std::size_t{head} * size, size, value.data());
       }

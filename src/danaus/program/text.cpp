@@ -59,6 +59,7 @@ void append_config(std::string& text, const Config& config) {
     case Config::Kind::rope:
       text += " rope";
       append_field(text, "size", config.size);
+      if (config.rotated != 0) append_field(text, "rotated", config.rotated);
       text += " theta ";
       append_real(text, config.theta);
       text += " pairs ";
@@ -68,6 +69,10 @@ void append_config(std::string& text, const Config& config) {
       text += " move";
       append_field(text, "bits", std::uint32_t{config.bits});
       break;
+    case Config::Kind::route:
+      text += " route";
+      append_field(text, "k", config.k);
+      break;
   }
 }
 
@@ -76,6 +81,7 @@ void append_node(std::string& text, const Graph& graph, const Node& node) {
     text += "input ";
     text += node.name;
     append_number(text, ' ', node.size);
+    if (node.idle) text += " idle";
     return;
   }
   text += "node ";
@@ -99,12 +105,18 @@ void append_node(std::string& text, const Graph& graph, const Node& node) {
     const std::uint32_t second = index(node.configs[1]);
     if (first != 0 || second != 0) append_field(text, "cfg", first);
     if (second != 0) append_number(text, ' ', second);
-  } else if (node.kind == NodeKind::norm || node.kind == NodeKind::rope) {
+  } else if (node.kind == NodeKind::norm || node.kind == NodeKind::rope || node.kind == NodeKind::route) {
     append_field(text, "cfg", index(node.configs[0]));
   } else if (node.kind == NodeKind::attend) {
     append_field(text, "kv", index(node.kv_first));
-    if (node.all_tokens) text += " all";
+    if (node.span != Span::earlier) text += fmt::format(" {}", name_of(node.span));
   }
+  if (node.guard) {
+    text += " when ";
+    text += graph.at(node.guard->gates).name;
+    append_number(text, ' ', node.guard->element);
+  }
+  if (node.idle) text += " idle";
 }
 
 void append_group(std::string& text, const Group& group) {
@@ -360,6 +372,7 @@ class TextReader {
     } else if (kind == "rope") {
       config.kind = Config::Kind::rope;
       config.size = field(scanner, "size", 1, kMostElements);
+      if (scanner.peek() == "rotated") config.rotated = field(scanner, "rotated", 1, kMostElements);
       scanner.expect_word("theta");
       config.theta = scanner.real_word("theta");
       scanner.expect_word("pairs");
@@ -367,8 +380,11 @@ class TextReader {
     } else if (kind == "move") {
       config.kind = Config::Kind::move;
       config.bits = static_cast<std::uint8_t>(field(scanner, "bits", 1, kMostBits));
+    } else if (kind == "route") {
+      config.kind = Config::Kind::route;
+      config.k = field(scanner, "k", 1, kMostElements);
     } else {
-      scanner.fail_unknown(column, "kind of configuration", kind, {"mvm", "norm", "rope", "move"});
+      scanner.fail_unknown(column, "kind of configuration", kind, {"mvm", "norm", "rope", "move", "route"});
     }
     if (!scanner.good()) return;
     if (++config_count_ > configs.size()) configs.emplace_back();  // entry 0 exists from the start
@@ -415,6 +431,7 @@ class TextReader {
     Node node;
     const Position where = begin_node(scanner, node);
     node.size = scanner.number_word("the size", 1, kMostElements);
+    node.idle = scanner.take_word("idle");
     finish_node(scanner, std::move(node), where);
   }
 
@@ -433,15 +450,23 @@ class TextReader {
         if (node.kind == NodeKind::norm) node.configs[0] = config_field(scanner);
         break;
       case NodeKind::rope:
+      case NodeKind::route:
         node.configs[0] = config_field(scanner);
         break;
       case NodeKind::attend:
         node.kv_first = KvId{field(scanner, "kv", 0, values_of(kRegionBits) - 1)};
-        node.all_tokens = scanner.take_word("all");
+        if (scanner.take_word("all")) node.span = Span::all;
+        if (scanner.take_word("other")) node.span = Span::other;
         break;
       default:
         break;
     }
+    if (scanner.take_word("when")) {
+      Guard guard{.gates = node_id(scanner)};
+      guard.element = scanner.number_word("the element of the gates", 0, kMostElements - 1);
+      node.guard = guard;
+    }
+    node.idle = scanner.take_word("idle");
     finish_node(scanner, std::move(node), where);
   }
 
@@ -450,8 +475,9 @@ class TextReader {
     const std::string_view word = scanner.word("the kind of the node");
     if (parse_node_kind(word, node.kind) && node.kind != NodeKind::input) return;
     node.kind = NodeKind::input;  // has no sources: nothing more is read
-    scanner.fail_unknown(column, "kind of node", word,
-                         {"norm", "linear", "bias", "rope", "attend", "add", "mul", "silu", "gelu", "relu"});
+    scanner.fail_unknown(
+        column, "kind of node", word,
+        {"norm", "linear", "bias", "rope", "attend", "add", "mul", "silu", "gelu", "relu", "route", "blend"});
   }
 
   void read_linear(Scanner& scanner, Node& node) {
@@ -462,7 +488,8 @@ class TextReader {
     scanner.end_of_word("the shape");
     const std::uint32_t column = scanner.column();
     std::string structure(scanner.word("the structure"));
-    while (!scanner.at_end() && scanner.peek() != "cfg") {
+    const auto is_next_part = [](std::string_view word) { return word == "cfg" || word == "when" || word == "idle"; };
+    while (!scanner.at_end() && !is_next_part(scanner.peek())) {
       structure += ' ';
       structure += scanner.word("the structure");
     }
@@ -470,9 +497,9 @@ class TextReader {
     Result<Structure> parsed = parse_structure(structure, out, in);
     if (!parsed) return scanner.fail_with(column, std::move(parsed).error());
     node.structure = *parsed;
-    if (scanner.at_end()) return;
+    if (scanner.peek() != "cfg") return;
     node.configs[0] = config_field(scanner);
-    if (!scanner.at_end()) node.configs[1] = ConfigId{config_number(scanner)};
+    if (!scanner.at_end() && !is_next_part(scanner.peek())) node.configs[1] = ConfigId{config_number(scanner)};
   }
 
   /// Reads the name of a new node and returns where it stands.

@@ -30,11 +30,14 @@ namespace {
 constexpr std::uint64_t kMostValues = std::uint64_t{1} << 27;
 /// Entries in every KV region before the first token.
 constexpr std::uint32_t kProofStart = 3;
+/// Entries of another token stream, which this program reads; those that it appends come after them.
+constexpr std::uint32_t kProofOther = 5;
 
 /// Elements that the reference holds for a token.
 std::uint64_t values_of(const Graph& graph) {
   std::uint64_t values = 0;
   for (const Node& node : graph.nodes) {
+    if (node.idle) continue;
     values += node.size;
     for (std::uint32_t stage = 0; node.kind == NodeKind::linear && stage < node.structure.stages(); ++stage)
       values += std::uint64_t{node.structure.stage_inputs(stage)} + node.structure.stage_outputs(stage);
@@ -45,18 +48,18 @@ std::uint64_t values_of(const Graph& graph) {
 class Proof : private ExecutionObserver<std::uint64_t> {
  public:
   Proof(const Program& program, const Images& images, const Survey& survey, const VerifyOptions& options,
-        std::uint32_t tokens, Faults& faults)
+        std::uint32_t tokens, bool all_gates, Faults& faults)
       : program_(program),
         survey_(survey),
         tokens_(tokens),
         faults_(faults),
-        arithmetic_(options.seed),
+        arithmetic_(options.seed, all_gates),
         weights_(program.intent, options.seed, options.full_weights),
         data_(options.seed),
         reference_(program.intent, arithmetic_, weights_, data_,
-                   {.tokens = tokens, .start = kProofStart, .keep_stage_inputs = true}),
-        interpreter_(program, images, survey, arithmetic_, weights_, data_, {.tokens = tokens, .start = kProofStart},
-                     faults) {}
+                   {.tokens = tokens, .start = kProofStart, .other_start = kProofOther, .keep_stage_inputs = true}),
+        interpreter_(program, images, survey, arithmetic_, weights_, data_,
+                     {.tokens = tokens, .start = kProofStart, .other_start = kProofOther}, faults) {}
 
   std::uint64_t run() {
     interpreter_.run(this);
@@ -90,10 +93,43 @@ class Proof : private ExecutionObserver<std::uint64_t> {
             .with_hint("a command before this one computed or addressed something wrong, or the source is wrong"));
   }
 
+  void gate(const When& when, std::uint32_t token, std::uint64_t value) override {
+    const std::uint64_t expected = reference_.value(token, when.gates)[when.element];
+    if (value == expected) return;
+    faults_.add(Error("verify.guard", Failure::check,
+                      fmt::format("the value at this address is not gate {} of '{}'", when.element,
+                                  program_.intent.at(when.gates).name)));
+  }
+
   /// A token's outputs, when it is done and, where no later token uses their place, again at the end.
   void token_done(std::uint32_t token) override { compare(token); }
   void program_done() override {
     for (std::uint32_t token = 0; token + 1 < tokens_; ++token) compare(token, true);
+    for (const Node& node : program_.intent.nodes) {
+      if (node.kind == NodeKind::attend && !computes_context(node) && appends(program_.intent, node))
+        compare_entries(node);
+    }
+  }
+
+  /// Keys and values that are kept for another program are what this one computes for it.
+  void compare_entries(const Node& node) {
+    const std::size_t size = node.head_size;
+    for (std::uint32_t head = 0; head < node.kv_heads && !faults_.full(); ++head) {
+      const KvId region{index(node.kv_first) + head};
+      for (const bool is_value : {false, true}) {
+        const std::span<const std::uint64_t> kept = is_value ? interpreter_.values(region) : interpreter_.keys(region);
+        bool same = kept.size() == (kProofOther + tokens_) * size;
+        for (std::uint32_t token = 0; same && token < tokens_; ++token) {
+          const std::span<const std::uint64_t> expected =
+              reference_.value(token, node.sources[is_value ? 2 : 1]).subspan(head * size, size);
+          same = std::equal(expected.begin(), expected.end(), kept.subspan((kProofOther + token) * size).begin());
+        }
+        if (same) continue;
+        faults_.add(Error("verify.output", Failure::check,
+                          fmt::format("KV region {} does not keep the {} of '{}'", index(region),
+                                      is_value ? "values" : "keys", node.name)));
+      }
+    }
   }
 
   void compare(std::uint32_t token, bool only_unused_places = false) {
@@ -141,10 +177,14 @@ VerifyReport verify(const Program& program, const VerifyOptions& options) {
     report.proof_tokens = surveyed.proof_tokens;
     prove_with_fewer_slots(surveyed);
     if (surveyed.work > kMostWork / report.proof_tokens ||
-        values_of(program.intent) > kMostValues / report.proof_tokens)
+        values_of(program.intent) > kMostValues / report.proof_tokens) {
       faults.add(Error("verify.proof-size", Failure::unsupported, "the program is too large for a proof run"));
-    else
-      report.commands = Proof(program, images, surveyed, options, report.proof_tokens, faults).run();
+    } else {
+      report.commands = Proof(program, images, surveyed, options, report.proof_tokens, true, faults).run();
+      // The first run executed every command; in a second one gates skip some.
+      if (!surveyed.branches.empty() && !faults.full())
+        report.commands += Proof(program, images, surveyed, options, report.proof_tokens, false, faults).run();
+    }
   }
   report.errors = faults.take();
   return report;

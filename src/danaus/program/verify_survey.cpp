@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <unordered_map>
 
 #include "danaus/core/graph.h"
@@ -124,6 +125,7 @@ class Surveyor {
   void check(const Vec& vec);
   void check(const Attend& attend);
   void check(const Repeat&) {}
+  void check(const When& when);
   void check(const End&) {}
   void check(const Halt&) {}
   void check_isolation(const Mvm& mvm);
@@ -201,6 +203,7 @@ class Surveyor {
   std::array<bool, 4> grows_{};                 ///< registers that in some loop only grow
   bool in_code_ = false;
   const Loop* loop_ = nullptr;                       ///< that contains the current command
+  const Branch* branch_ = nullptr;                   ///< that contains the current command
   std::array<std::uint64_t, 4> largest_register_{};  ///< of the current loop
   Activation activation_;
   Powers x_powers_, y_powers_;
@@ -258,12 +261,22 @@ bool Surveyor::check_loops() {
     return false;
   };
   const auto size = static_cast<std::uint32_t>(program_.code.size());
-  bool open = false;
+  bool open = false, branches = false;
   bool halted = false;
   for (std::uint32_t command = 0; command < size; ++command) {
-    constexpr std::uint64_t kRep = 5, kEnd = 6, kHalt = 7;  // opcodes, see README.md; other commands do not matter here
+    // Opcodes, see README.md; other commands do not matter here.
+    constexpr std::uint64_t kRep = 5, kEnd = 6, kHalt = 7, kWhen = 8;
     switch (program_.code[command].words[0] & 0xff) {
+      case kWhen: {
+        if (branches) return bad(command, "'when' does not nest");
+        branches = true;
+        const Result<Command> decoded = decode(program_.code[command]);
+        if (!decoded) return undecodable(command, decoded.error());
+        survey_.branches.push_back({.begin = command, .end = 0, .when = std::get<When>(*decoded)});
+        break;
+      }
       case kRep: {
+        if (branches) return bad(command, "a loop inside 'when'");
         if (open) return bad(command, "loops do not nest");
         open = true;
         const Result<Command> decoded = decode(program_.code[command]);
@@ -272,12 +285,17 @@ bool Surveyor::check_loops() {
         break;
       }
       case kEnd:
-        if (!open) return bad(command, "'end' without 'rep'");
+        if (branches) {
+          branches = false;
+          survey_.branches.back().end = command;
+          break;
+        }
+        if (!open) return bad(command, "'end' without 'rep' or 'when'");
         open = false;
         survey_.loops.back().end = command;
         break;
       case kHalt:
-        if (open) return bad(command, "'halt' inside a loop");
+        if (open || branches) return bad(command, "'halt' inside a loop or 'when'");
         if (command + 1 != size) return bad(command, "commands after 'halt'");
         halted = true;
         break;
@@ -396,10 +414,17 @@ void Surveyor::check_intent() {
     if (check_tile(sink.tile))
       check_range(sink.tile, sink.address.offset, sink.length, sink.address.base & 3, "a sink");
   }
-  if (!program_.kv.empty()) survey_.start = program_.kv.front().start;
   std::vector<bool> used(program_.kv.size());
+  std::array<std::optional<std::uint32_t>, 2> starts;  // of regions of its own, of span `other`
   for (const Node& node : program_.intent.nodes) {
     if (node.kind != NodeKind::attend) continue;
+    std::optional<std::uint32_t>& start = starts[node.span == Span::other ? 1 : 0];
+    const bool is_used = computes_context(node) || appends(program_.intent, node);
+    if (node.span == Span::other && computes_context(node) && appends(program_.intent, node))
+      broken(Error("verify.intent", Failure::check,
+                   fmt::format("'{}' attends to another token stream: a program executes either its keys and values or "
+                               "its context",
+                               node.name)));
     for (std::uint32_t head = 0; head < node.kv_heads; ++head) {
       const std::uint64_t number = std::uint64_t{index(node.kv_first)} + head;
       const auto bad = [&](std::string_view text) {
@@ -415,9 +440,13 @@ void Surveyor::check_intent() {
       used[number] = true;
       if (region.size != node.head_size || region.queries != node.query_heads / node.kv_heads)
         bad("its shape is not that of the heads");
-      if (region.start != survey_.start) bad("it starts at another position than the other regions");
+      if (!is_used) continue;
+      if (!start) start = region.start;
+      if (region.start != *start) bad("it starts at another position than the other regions");
     }
   }
+  survey_.start = starts[0].value_or(0);
+  survey_.other_start = starts[1].value_or(0);
   if (survey_.executable) check_distances();
 }
 
@@ -429,16 +458,17 @@ void Surveyor::check_locations(const std::vector<Location>& locations, bool inpu
     return std::pair(a.node, a.first) < std::pair(b.node, b.first);
   });
   std::vector<bool> wanted(graph.nodes.size());
-  for (std::size_t n = 0; n < graph.nodes.size(); ++n) wanted[n] = inputs && graph.nodes[n].kind == NodeKind::input;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n)
+    wanted[n] = inputs && graph.nodes[n].kind == NodeKind::input && !graph.nodes[n].idle;
   for (const NodeId output : graph.outputs) {
-    if (!inputs) wanted[index(output)] = true;
+    if (!inputs) wanted[index(output)] = !graph.at(output).idle;
   }
   std::vector<std::uint64_t> covered(graph.nodes.size());
   for (const Location& location : sorted) {
     if (index(location.node) >= graph.nodes.size() || !wanted[index(location.node)]) {
-      broken(Error(
-          "verify.intent", Failure::check,
-          fmt::format("a location is for node {}, which is no {}", index(location.node), inputs ? "input" : "output")));
+      broken(Error("verify.intent", Failure::check,
+                   fmt::format("a location is for node {}, which is no {} of this program", index(location.node),
+                               inputs ? "input" : "output")));
       return;
     }
     const Node& node = graph.at(location.node);
@@ -472,7 +502,7 @@ void Surveyor::check_constants() {
   }
   for (auto& [name, list] : ranges) std::sort(list.begin(), list.end());
   for (const Node& node : program_.intent.nodes) {
-    if (node.constant.empty() || node.constant == "zero") continue;
+    if (node.idle || node.constant.empty() || node.constant == "zero") continue;
     std::uint64_t covered = 0;
     if (const auto found = ranges.find(node.constant); found != ranges.end()) {
       for (const auto& [first, end] : found->second) {
@@ -551,7 +581,7 @@ void Surveyor::check_commands() {
   fingerprints_.assign(program_.intent.nodes.size() * 2, 0);
   appended_.assign(program_.kv.size(), 0);
   largest_register_ = {};
-  std::size_t next_loop = 0;
+  std::size_t next_loop = 0, next_branch = 0;
   const auto size = static_cast<std::uint32_t>(program_.code.size());
   for (command_ = 0; command_ < size && !faults_.full(); ++command_) {
     if (next_loop < survey_.loops.size() && command_ == survey_.loops[next_loop].begin) {
@@ -565,7 +595,10 @@ void Surveyor::check_commands() {
       undecodable(command_, decoded.error());
       return;
     }
+    if (next_branch < survey_.branches.size() && command_ == survey_.branches[next_branch].begin)
+      branch_ = &survey_.branches[next_branch++];
     std::visit([&](const auto& command) { check(command); }, *decoded);
+    if (branch_ && command_ == branch_->end) branch_ = nullptr;
     if (loop_ && command_ == loop_->end) {
       loop_ = nullptr;
       largest_register_ = {};
@@ -756,6 +789,18 @@ void Surveyor::check_isolation(const Mvm& mvm) {
                                     index(node.configs[stage]), index(mvm.config))));
       break;
     }
+    const std::optional<Guard> guard =
+        branch_ ? std::optional(Guard{.gates = branch_->when.gates, .element = branch_->when.element}) : std::nullopt;
+    if (node.guard != guard) {
+      const auto text = [&](const std::optional<Guard>& g) {
+        return g ? fmt::format("when element {} of '{}' is not zero", g->element, graph.at(g->gates).name)
+                 : std::string("always");
+      };
+      faults_.add(Error("verify.guard", Failure::check,
+                        fmt::format("{} is computed {}, the command is executed {}", stage_name(node, stage),
+                                    text(node.guard), text(guard))));
+      break;
+    }
     const BlockPart part = *locate(node.structure, *piece.patch);  // exists: the images are checked
     const std::uint64_t output = std::uint64_t{part.block} * node.structure.block(stage, 0).out_count +
                                  part.first_output + (piece.column - piece.patch->column);
@@ -799,6 +844,7 @@ void Surveyor::check(const Move& move) {
 void Surveyor::check(const Vec& vec) {
   if (!check_tile(vec.tile)) return;
   if (vec.op == VecOp::stat || vec.op == VecOp::norm) check_config(vec.config, Config::Kind::norm, "norms");
+  if (vec.op == VecOp::route) check_config(vec.config, Config::Kind::route, "routes");
   if (vec.op == VecOp::rope && check_config(vec.config, Config::Kind::rope, "rope")) {
     const std::uint32_t size = program_.intent.configs[index(vec.config)].size;
     if (vec.length != size)
@@ -810,6 +856,18 @@ void Surveyor::check(const Vec& vec) {
   check_range(vec.tile, vec.dst.offset, result_length(vec.op, vec.length), vec.dst.base, "the destination");
   survey_.work += vec.length;
   use(vec.tile);
+}
+
+void Surveyor::check(const When& when) {
+  const Graph& graph = program_.intent;
+  if (!check_tile(when.tile)) return;
+  if (index(when.gates) >= graph.nodes.size() || graph.at(when.gates).kind != NodeKind::route ||
+      when.element >= graph.at(when.gates).size || graph.at(when.gates).idle)
+    return broken(Error("verify.guard", Failure::check,
+                        fmt::format("node {} has no gate {} in this program", index(when.gates), when.element)));
+  check_range(when.tile, when.gate.offset, 1, when.gate.base, "the gate");
+  survey_.work += 1;
+  use(when.tile);
 }
 
 void Surveyor::check(const Attend& attend) {
@@ -854,7 +912,7 @@ void Surveyor::check_coverage() {
     for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage) {
       std::uint64_t expected = 0;
       const std::uint32_t outputs = node.structure.block(stage, 0).out_count;
-      for (std::uint32_t b = 0; b < node.structure.block_count(stage); ++b) {
+      for (std::uint32_t b = 0; !node.idle && b < node.structure.block_count(stage); ++b) {
         const Block block = node.structure.block(stage, b);
         expected = field::add(expected, field::multiply(x_powers_.range(block.in_first, block.in_count),
                                                         y_powers_.range(std::uint64_t{b} * outputs, block.out_count)));
@@ -871,7 +929,9 @@ void Surveyor::explain_coverage(std::size_t stage_number) {
   const Node& node = program_.intent.nodes[node_number];
   const Structure& structure = node.structure;
   Error error("verify.coverage", Failure::check,
-              fmt::format("not every weight of {} is read exactly once", stage_name(node, stage)));
+              node.idle
+                  ? fmt::format("weights of {} are read, which this program does not execute", stage_name(node, stage))
+                  : fmt::format("not every weight of {} is read exactly once", stage_name(node, stage)));
   error.hint = "a weight may be missing from the images, or an activation is missing or doubled";
   constexpr std::uint64_t kMostCounts = std::uint64_t{1} << 24;
   std::vector<std::uint64_t> first_weight;  // per block
@@ -881,7 +941,7 @@ void Surveyor::explain_coverage(std::size_t stage_number) {
     const Block block = structure.block(stage, b);
     weights += std::uint64_t{block.in_count} * block.out_count;
   }
-  if (weights <= kMostCounts) {
+  if (weights <= kMostCounts && !node.idle) {
     std::vector<std::uint8_t> counts(weights);
     for (const Record& record : program_.code) {
       const Command command = decode_unchecked(record);

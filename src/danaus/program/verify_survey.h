@@ -27,12 +27,21 @@ inline std::uint32_t register_value(const Repeat& repeat, std::uint8_t base, std
   return static_cast<std::uint32_t>(modulus == 0 ? product : product % modulus);
 }
 
+/// Commands begin+1 .. end-1 are executed if a gate is not zero.
+struct Branch {
+  std::uint32_t begin = 0;  ///< of `when`
+  std::uint32_t end = 0;    ///< of its `end`
+  When when;
+};
+
 struct Survey {
   std::vector<Loop> loops;                  ///< in order; all with the same number of iterations
+  std::vector<Branch> branches;             ///< in order
   Repeat repeat;                            ///< the registers for `at` and `sink` lines: those of the loops
   std::uint32_t tokens = 1;                 ///< iterations of every loop
   std::uint32_t slots = 1;                  ///< most different values that a register with a modulus takes
-  std::uint32_t start = 0;                  ///< of every KV region
+  std::uint32_t start = 0;                  ///< of every KV region that this program appends to
+  std::uint32_t other_start = 0;            ///< of those with span `other`
   std::uint32_t buffer_used = 0;            ///< highest element address used + 1
   std::uint32_t proof_tokens = 1;           ///< iterations that the proof executes
   std::uint64_t work = 0;                   ///< elements touched in one pass over the code

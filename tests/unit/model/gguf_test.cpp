@@ -99,7 +99,7 @@ TEST_CASE("gguf: a small llama") {
   CHECK(attend.query_heads == 4);
   CHECK(attend.kv_heads == 2);
   CHECK(attend.head_size == 2);
-  CHECK(!attend.all_tokens);
+  CHECK(attend.span == Span::earlier);
   const Config& rope = model->graph.configs[index(model->graph.nodes[5].configs[0])];
   CHECK(rope.theta == 5000.0);
   CHECK(rope.pairs == Config::Pairs::adjacent);

@@ -142,7 +142,7 @@ TEST_CASE("shape: the graph of a bert layer") {
                                           "add blk.0.ffn.add 8 12 17",
                                           "norm blk.0.layer_output_norm 8 18"});
   CHECK(model->graph.nodes.size() == 1 + 2 * 20);
-  CHECK(model->graph.nodes[7].all_tokens);
+  CHECK(model->graph.nodes[7].span == Span::all);
   CHECK(model->graph.nodes[11].constant == "blk.0.attn_output_norm.weight");
   CHECK(model->graph.nodes[12].constant == "blk.0.attn_output_norm.bias");
   CHECK(model->graph.outputs == std::vector<NodeId>{NodeId{40}});

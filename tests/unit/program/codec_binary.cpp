@@ -95,7 +95,7 @@ TEST_CASE("the file is laid out as documented") {
     std::size_t size;
   };
   const std::vector<Expected> expected = {
-      {"CHIP", 1, 24}, {"NOTE", 0, 0},  {"CONF", 3, 48}, {"KVRG", 1, 20}, {"GRUP", 0, 0},        {"GRPH", 17, 0},
+      {"CHIP", 1, 24}, {"NOTE", 0, 0},  {"CONF", 3, 60}, {"KVRG", 1, 20}, {"GRUP", 0, 0},        {"GRPH", 17, 0},
       {"INPT", 2, 40}, {"OUTP", 2, 40}, {"CNST", 4, 76}, {"SINK", 0, 0},  {"PTCH", 28, 28 * 32}, {"CODE", 65, 65 * 32}};
   std::size_t offset = 56 + 12 * 24;
   for (std::size_t s = 0; s < expected.size(); ++s) {

@@ -59,7 +59,7 @@ class RandomCommands {
   explicit RandomCommands(std::uint64_t seed) : seed_(seed) {}
 
   Command next() {
-    switch (below(7)) {
+    switch (below(8)) {
       case 0:
         return mvm();
       case 1:
@@ -77,6 +77,11 @@ class RandomCommands {
       }
       case 5:
         return End{};
+      case 6:
+        return When{.tile = TileId{edge(1 << 20)},
+                    .gate = address(),
+                    .gates = NodeId{below(1u << 31)},
+                    .element = edge(1 << 24)};
       default:
         return Halt{};
     }
@@ -129,13 +134,14 @@ class RandomCommands {
     return move;
   }
   Vec vec() {
-    Vec vec{.op = static_cast<VecOp>(below(9)),
+    Vec vec{.op = static_cast<VecOp>(below(11)),
             .tile = TileId{edge(1 << 20)},
             .length = 1 + edge(1 << 16),
             .dst = address()};
     for (std::uint32_t s = 0; s < source_count(vec.op); ++s) vec.src[s] = address();
     if (vec.op == VecOp::stat) vec.length = 2;
-    if (vec.op == VecOp::rope || vec.op == VecOp::stat || vec.op == VecOp::norm) vec.config = config();
+    if (vec.op == VecOp::rope || vec.op == VecOp::stat || vec.op == VecOp::norm || vec.op == VecOp::route)
+      vec.config = config();
     return vec;
   }
 
@@ -240,13 +246,13 @@ TEST_CASE("unknown opcodes and operations are refused") {
   for (std::uint64_t opcode = 0; opcode < 256; ++opcode) {
     const Result<Command> command = decode(Record{{opcode, 0, 0, 0}});
     // With all other bits zero: strides 0 of mvm and move and a loop of no iterations are not canonical.
-    CHECK(command.has_value() == (opcode == 3 || opcode == 4 || opcode == 6 || opcode == 7));
+    CHECK(command.has_value() == (opcode == 3 || opcode == 4 || (opcode >= 6 && opcode <= 8)));
   }
-  CHECK_FALSE(decode(Record{{3 | 9 << 8, 0, 0, 0}}).has_value());
+  CHECK_FALSE(decode(Record{{3 | 11 << 8, 0, 0, 0}}).has_value());
 }
 
 TEST_CASE("vec operations have names and lengths") {
-  for (std::uint8_t number = 0; number < 9; ++number) {
+  for (std::uint8_t number = 0; number < 11; ++number) {
     VecOp op{};
     REQUIRE(parse_vec_op(name_of(static_cast<VecOp>(number)), op));
     CHECK(op == static_cast<VecOp>(number));

@@ -117,7 +117,7 @@ TEST_CASE("every statement and command prints as it was read") {
   CHECK(program.notes[0].text == "name = \"unit\"\n[array]\x01\\ gr\xc3\xbcn \xe9\x87\x8f");
   CHECK(program.groups[1].members.size() == 8);
   CHECK(program.intent.nodes[10].kv_heads == 2);
-  CHECK(program.intent.nodes[10].all_tokens);
+  CHECK(program.intent.nodes[10].span == Span::all);
   CHECK(program.patches[1].node == NodeId{3});
 }
 

@@ -90,6 +90,13 @@ void for_numbers(Repeat& c, const Visit& visit) {
   }
 }
 template <typename Visit>
+void for_numbers(When& c, const Visit& visit) {
+  visit("tile", c.tile);
+  for_numbers(c.gate, "gate", visit);
+  visit("gates", c.gates);
+  visit("element", c.element);
+}
+template <typename Visit>
 void for_numbers(End&, const Visit&) {}
 template <typename Visit>
 void for_numbers(Halt&, const Visit&) {}
