@@ -151,6 +151,11 @@ void add_program_options(CLI::App& app, Arguments& arguments) {
       ->type_name("N")
       ->check(whole_number(1, kMostTokens))
       ->group(group);
+  app.add_option("--encoder-tokens", arguments.encoder_tokens,
+                 "Encoder-decoder models, decode and prefill: tokens of the encoder [the context]")
+      ->type_name("N")
+      ->check(whole_number(1, kMostTokens))
+      ->group(group);
   app.add_option("--slots", arguments.slots, "Tokens in flight [decode 1, else 2]")
       ->type_name("N")
       ->check(whole_number(1, 4096))

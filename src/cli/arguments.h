@@ -39,6 +39,7 @@ struct Arguments {
   compile::Mode mode = compile::Mode::decode;
   std::optional<std::uint32_t> tokens;
   std::uint32_t kv = 0;
+  std::uint32_t encoder_tokens = 0;
   std::uint32_t slots = 0;
   bool share_inputs = true;
   bool no_error = false;

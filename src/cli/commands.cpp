@@ -55,6 +55,14 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
     return fail(Error("cli.tokens", Failure::usage,
                       fmt::format("--kv is for --mode decode, not {}", compile::name_of(arguments.mode)))
                     .with_hint("--tokens sets the length of the text"));
+  const std::vector<bool> is_encoder = encoder_nodes(model.graph);
+  const bool has_decoder = std::find(is_encoder.begin(), is_encoder.end(), true) != is_encoder.end();
+  if (arguments.encoder_tokens != 0 && (!has_decoder || arguments.mode == compile::Mode::encode))
+    return fail(Error("cli.tokens", Failure::usage,
+                      has_decoder ? "--encoder-tokens is for --mode decode and prefill, which run the decoder"
+                                  : fmt::format("'{}' is no encoder-decoder model", model.name))
+                    .with_hint(has_decoder ? "--tokens sets the length of what the encoder reads"
+                                           : "leave --encoder-tokens out"));
   const std::uint32_t context = model.dimensions.context;
   const std::uint32_t tokens =
       decode ? 1 : arguments.tokens.value_or(context == 0 ? 1 : std::min(context, kDefaultTokens));
@@ -71,6 +79,7 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   options.emit.mode = arguments.mode;
   options.emit.tokens = tokens;
   options.emit.kv = arguments.kv;
+  options.emit.encoder_tokens = arguments.encoder_tokens;
   options.emit.slots = arguments.slots;
   options.emit.share_inputs = arguments.share_inputs;
   return options;

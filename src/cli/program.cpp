@@ -91,9 +91,11 @@ Result<int> simulate_command(const Arguments& arguments, Console& console) {
   }
   report::Simulation simulation{
       .file = arguments.input, .program_digest = program::digest_of(program), .chip = chip, .timing = {}, .linear = {}};
-  DANAUS_TRY(timing, machine::simulate(program, chip, {}, console.progress()));
+  const machine::Routing routing{.seed = arguments.seed, .first = {}};
+  DANAUS_TRY(timing, machine::simulate(program, chip, {.routing = routing, .trace = {}}, console.progress()));
   simulation.timing = std::move(timing);
-  DANAUS_TRY(linear, machine::simulate(program, chip, {.linear_only = true, .trace = {}}, console.progress()));
+  DANAUS_TRY(linear, machine::simulate(program, chip, {.linear_only = true, .routing = routing, .trace = {}},
+                                       console.progress()));
   simulation.linear = std::move(linear);
   DANAUS_CHECK(console.result(arguments.json ? report::simulation_json(simulation, provenance(arguments))
                                              : report::simulation_table(simulation)));

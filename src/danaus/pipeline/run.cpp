@@ -158,6 +158,63 @@ std::string parameters_of(const Config& config) {
 
 double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
 
+/// Multiply-accumulates per token of what the program executes; of n experts k.
+std::uint64_t executed_macs(const Graph& graph) {
+  std::uint64_t macs = 0;
+  for (const Node& node : graph.nodes) {
+    if (node.kind != NodeKind::linear || node.idle) continue;
+    if (!node.guard) {
+      macs += node.structure.parameters();
+      continue;
+    }
+    const Node& gates = graph.at(node.guard->gates);
+    // The experts of a router are alike, so the sum over them is a whole number.
+    macs += node.structure.parameters() * graph.configs[index(gates.configs[0])].k / gates.size;
+  }
+  return macs;
+}
+
+/// Simulates other choices of experts than the first draw, several at a time.
+Result<std::optional<RoutingCost>> routing_cost(const program::Program& program, const chip::Chip& chip,
+                                                const RunOptions& options, const machine::Timing& first,
+                                                Progress& progress) {
+  const std::vector<Node>& nodes = program.intent.nodes;
+  const auto router = std::find_if(nodes.begin(), nodes.end(),
+                                   [](const Node& node) { return node.kind == NodeKind::route && !node.idle; });
+  if (router == nodes.end()) return std::nullopt;
+  std::vector<machine::Routing> routings;
+  for (std::uint32_t draw = 1; draw < options.routings; ++draw)
+    routings.push_back({.seed = options.seed + draw, .first = {}});
+  const std::size_t draws = routings.size();
+  const std::uint32_t k = program.intent.configs[index(router->configs[0])].k;
+  for (std::uint32_t expert = 0; expert < router->size; expert += k) routings.push_back({.seed = 0, .first = expert});
+  std::vector<Result<machine::Timing>> timings(routings.size(), machine::Timing{});
+  {
+    Step step(progress, "time other experts");
+    parallel_for(routings.size(), 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t n = begin; n < end; ++n)
+        timings[n] = machine::simulate(program, chip, {.routing = routings[n], .trace = {}});
+    });
+  }
+  RoutingCost cost;
+  cost.draws = static_cast<std::uint32_t>(draws + 1);
+  const auto add = [&](const machine::Timing& timing, bool is_draw) {
+    const double latency_ns = nanoseconds(timing.total), energy_nj = timing.energy.total() / 1000;
+    if (is_draw) {
+      cost.expected_latency_ns += latency_ns / cost.draws;
+      cost.expected_energy_nj += energy_nj / cost.draws;
+    }
+    cost.worst_latency_ns = std::max(cost.worst_latency_ns, latency_ns);
+    cost.worst_energy_nj = std::max(cost.worst_energy_nj, energy_nj);
+  };
+  add(first, true);
+  for (std::size_t n = 0; n < timings.size(); ++n) {
+    if (!timings[n]) return fail(timings[n].error());
+    add(*timings[n], n < draws);
+  }
+  return cost;
+}
+
 Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, const std::string& map,
                           const RunOptions& options, Progress& progress) {
   DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
@@ -173,8 +230,11 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
           proof = prove(program, map, options);
           continue;
         }
-        full = machine::simulate(program, chip, {}, prove_and_time);
-        if (full) linear = machine::simulate(program, chip, {.linear_only = true, .trace = {}}, prove_and_time);
+        const machine::Routing routing{.seed = options.seed, .first = {}};
+        full = machine::simulate(program, chip, {.routing = routing, .trace = {}}, prove_and_time);
+        if (full)
+          linear =
+              machine::simulate(program, chip, {.linear_only = true, .routing = routing, .trace = {}}, prove_and_time);
       }
     });
   }
@@ -194,9 +254,11 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   result.linear_latency_ns = nanoseconds(linear->total);
   result.latency_ns = nanoseconds(full->total);
   if (full->total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
+  DANAUS_TRY(routing, routing_cost(program, chip, options, *full, map_progress));
+  result.routing = routing;
   result.timing = std::move(*full);
   for_each_structure(program.intent, [&](const Structure& structure) { result.parameters += structure.parameters(); });
-  result.macs = result.parameters;
+  result.macs = executed_macs(program.intent);
   result.structure = common(program.intent, family_of);
   result.blocks = common(program.intent, blocks_of);
   result.arrays = program.chip.arrays;
@@ -272,6 +334,10 @@ Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const R
   run_result.mode = options.emit.mode;
   run_result.tokens = std::max(1u, options.emit.tokens);
   if (options.emit.mode == compile::Mode::decode) run_result.kv = kv_length(model, options);
+  const std::vector<bool> is_encoder = encoder_nodes(model.graph);
+  if (options.emit.mode != compile::Mode::encode &&
+      std::find(is_encoder.begin(), is_encoder.end(), true) != is_encoder.end())
+    run_result.encoder_tokens = encoder_tokens(model, options);
 
   // All names first: a typing error in the last one must not cost the work for the others.
   bool blocks_wanted = false;

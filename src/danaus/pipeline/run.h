@@ -23,15 +23,26 @@ struct RunOptions {
   factor::Policy policy;
   compile::EmitOptions emit;    ///< model name and digest are filled in from the model
   std::uint64_t seed = 1;       ///< of the proof run
+  std::uint32_t routings = 4;   ///< mixture of experts: draws that the expected cost is the mean of
   bool project_weights = true;  ///< project the weights of a model that has some, for `relative_error`
+};
+
+/// What a mixture of experts costs over the choices of its routers. The timing of a result is that of the first draw.
+struct RoutingCost {
+  std::uint32_t draws = 0;                                 ///< for each token and router, k experts drawn
+  double expected_latency_ns = 0, expected_energy_nj = 0;  ///< mean of the draws
+  /// The largest of the draws and of choices in which all tokens and routers take the same k neighbours: those of an
+  /// expert never wait for each other longer than when all tokens want the same.
+  double worst_latency_ns = 0, worst_energy_nj = 0;
 };
 
 /// One row of the table.
 struct MapResult {
   std::string map;
-  std::string structure;  ///< "dense", "monarch", "lowrank", "mixed"
-  std::string blocks;     ///< "32x32:1", "mixed", "" for dense
-  std::uint64_t parameters = 0, macs = 0;
+  std::string structure;         ///< "dense", "monarch", "lowrank", "mixed"
+  std::string blocks;            ///< "32x32:1", "mixed", "" for dense
+  std::uint64_t parameters = 0;  ///< of all mapped operators
+  std::uint64_t macs = 0;        ///< per token of those that the program executes; of experts, the k that are chosen
   std::uint32_t arrays = 0, tiles = 0;
   double utilisation = 0;                          ///< parameters / (arrays * rows * cols)
   std::uint64_t activations = 0, conversions = 0;  ///< per token
@@ -45,6 +56,7 @@ struct MapResult {
   std::uint32_t buffer_bytes = 0;  ///< per tile, high water
   std::uint32_t array_bound = 0;   ///< ceil(parameters / cells)
   Digest program_digest;
+  std::optional<RoutingCost> routing;    ///< of models with experts
   std::optional<double> relative_error;  ///< when weights were projected
 };
 
@@ -57,6 +69,7 @@ struct RunResult {
   chip::Chip chip;
   compile::Mode mode{};
   std::uint32_t tokens = 1, kv = 0;  ///< kv: length of the last token's attention in decode, 0 otherwise
+  std::uint32_t encoder_tokens = 0;  ///< that a decoder's cross-attention sees, 0 without
   std::vector<MapResult> results;
 };
 

@@ -97,6 +97,13 @@ Json map_json(const pipeline::MapResult& result) {
                            {"digital", result.area.digital_mm2},
                            {"buffers", result.area.buffers_mm2},
                            {"network", result.area.network_mm2}};
+  if (result.routing) {
+    json["routing"] = {{"draws", result.routing->draws},
+                       {"expected_latency_ns", result.routing->expected_latency_ns},
+                       {"expected_energy_nj", result.routing->expected_energy_nj},
+                       {"worst_latency_ns", result.routing->worst_latency_ns},
+                       {"worst_energy_nj", result.routing->worst_energy_nj}};
+  }
   json["bound"]["arrays"] = result.array_bound;
   json["relative_error"] = optional_number(result.relative_error);
   json["programming"] = {{"time_us", result.programming_time_us}, {"energy_uj", result.programming_energy_uj}};
@@ -137,6 +144,7 @@ std::string run_json(const pipeline::RunResult& result, const Provenance& proven
                {"mode", compile::name_of(result.mode)},
                {"tokens", result.tokens},
                {"kv", result.kv},
+               {"encoder_tokens", result.encoder_tokens},
                {"results", Json::array()}};
   for (const pipeline::MapResult& map : result.results) json["results"].push_back(map_json(map));
   return document(json);

@@ -86,6 +86,7 @@ std::string mode_line(const pipeline::RunResult& result) {
   const std::string_view tokens = result.tokens == 1 ? "token" : "tokens";
   std::string text = fmt::format("{} {}", result.tokens, tokens);
   if (result.kv != 0) text += fmt::format(", KV length {}", result.kv);
+  if (result.encoder_tokens != 0) text += fmt::format(", {} encoder tokens", result.encoder_tokens);
   return text;
 }
 
@@ -162,6 +163,12 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   table.figure<std::uint64_t>("conversions/token", format_count, [](const MapResult& map) { return map.conversions; });
   table.figure<double>("linear latency", format_time, [](const MapResult& map) { return map.linear_latency_ns; });
   table.figure<double>("latency", format_time, [](const MapResult& map) { return map.latency_ns; });
+  if (results.front().routing) {
+    table.figure<double>("  expected", format_time,
+                         [](const MapResult& map) { return map.routing->expected_latency_ns; });
+    table.figure<double>("  worst case", format_time,
+                         [](const MapResult& map) { return map.routing->worst_latency_ns; });
+  }
   table.figure<double>("throughput (tokens)", format_rate,
                        [](const MapResult& map) { return map.throughput_tokens_per_s; });
   table.figure<double>("energy", format_energy, [](const MapResult& map) { return map.timing.energy.total() / 1000; });
