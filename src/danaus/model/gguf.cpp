@@ -98,27 +98,51 @@ std::string_view characters(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Tensor types of the format by number; `type` is set for those that danaus reads.
+/// Tensor types of the format by number (GGMLQuantizationType of the Python package gguf 0.19, and those that were
+/// removed from the format but exist in files). Those that danaus reads have a `type`, the others the reason why not.
 struct TensorType {
   std::uint32_t number;
   std::string_view name;
   std::optional<ElementType> type;
+  std::string_view reason;
 };
 
-constexpr TensorType kTensorTypes[] = {
-    {0, "F32", ElementType::f32},     {1, "F16", ElementType::f16},     {2, "Q4_0", ElementType::q4_0},
-    {3, "Q4_1", ElementType::q4_1},   {6, "Q5_0", std::nullopt},        {7, "Q5_1", std::nullopt},
-    {8, "Q8_0", ElementType::q8_0},   {9, "Q8_1", std::nullopt},        {10, "Q2_K", std::nullopt},
-    {11, "Q3_K", std::nullopt},       {12, "Q4_K", std::nullopt},       {13, "Q5_K", std::nullopt},
-    {14, "Q6_K", std::nullopt},       {15, "Q8_K", std::nullopt},       {16, "IQ2_XXS", std::nullopt},
-    {17, "IQ2_XS", std::nullopt},     {18, "IQ3_XXS", std::nullopt},    {19, "IQ1_S", std::nullopt},
-    {20, "IQ4_NL", std::nullopt},     {21, "IQ3_S", std::nullopt},      {22, "IQ2_S", std::nullopt},
-    {23, "IQ4_XS", std::nullopt},     {24, "I8", ElementType::i8},      {25, "I16", ElementType::i16},
-    {26, "I32", ElementType::i32},    {27, "I64", ElementType::i64},    {28, "F64", ElementType::f64},
-    {29, "IQ1_M", std::nullopt},      {30, "BF16", ElementType::bf16},  {31, "Q4_0_4_4", std::nullopt},
-    {32, "Q4_0_4_8", std::nullopt},   {33, "Q4_0_8_8", std::nullopt},   {34, "TQ1_0", std::nullopt},
-    {35, "TQ2_0", std::nullopt},      {36, "IQ4_NL_4_4", std::nullopt}, {37, "IQ4_NL_4_8", std::nullopt},
-    {38, "IQ4_NL_8_8", std::nullopt}, {39, "MXFP4", std::nullopt}};
+constexpr std::string_view kCodebook = "it looks up values in a codebook";
+constexpr std::string_view kTernary = "it packs ternary weights";
+constexpr std::string_view kMicroscaled = "it is a microscaled floating-point format";
+constexpr std::string_view kBits = "it packs weights of one bit";
+constexpr std::string_view kRepacked = "it was repacked for one kind of processor and has been removed from the format";
+constexpr std::string_view kIntermediate = "it is meant for intermediate results, not for files";
+
+constexpr TensorType kTensorTypes[] = {{0, "F32", ElementType::f32, {}},    {1, "F16", ElementType::f16, {}},
+                                       {2, "Q4_0", ElementType::q4_0, {}},  {3, "Q4_1", ElementType::q4_1, {}},
+                                       {6, "Q5_0", ElementType::q5_0, {}},  {7, "Q5_1", ElementType::q5_1, {}},
+                                       {8, "Q8_0", ElementType::q8_0, {}},  {9, "Q8_1", {}, kIntermediate},
+                                       {10, "Q2_K", ElementType::q2_k, {}}, {11, "Q3_K", ElementType::q3_k, {}},
+                                       {12, "Q4_K", ElementType::q4_k, {}}, {13, "Q5_K", ElementType::q5_k, {}},
+                                       {14, "Q6_K", ElementType::q6_k, {}}, {15, "Q8_K", {}, kIntermediate},
+                                       {16, "IQ2_XXS", {}, kCodebook},      {17, "IQ2_XS", {}, kCodebook},
+                                       {18, "IQ3_XXS", {}, kCodebook},      {19, "IQ1_S", {}, kCodebook},
+                                       {20, "IQ4_NL", {}, kCodebook},       {21, "IQ3_S", {}, kCodebook},
+                                       {22, "IQ2_S", {}, kCodebook},        {23, "IQ4_XS", {}, kCodebook},
+                                       {24, "I8", ElementType::i8, {}},     {25, "I16", ElementType::i16, {}},
+                                       {26, "I32", ElementType::i32, {}},   {27, "I64", ElementType::i64, {}},
+                                       {28, "F64", ElementType::f64, {}},   {29, "IQ1_M", {}, kCodebook},
+                                       {30, "BF16", ElementType::bf16, {}}, {31, "Q4_0_4_4", {}, kRepacked},
+                                       {32, "Q4_0_4_8", {}, kRepacked},     {33, "Q4_0_8_8", {}, kRepacked},
+                                       {34, "TQ1_0", {}, kTernary},         {35, "TQ2_0", {}, kTernary},
+                                       {36, "IQ4_NL_4_4", {}, kRepacked},   {37, "IQ4_NL_4_8", {}, kRepacked},
+                                       {38, "IQ4_NL_8_8", {}, kRepacked},   {39, "MXFP4", {}, kMicroscaled},
+                                       {40, "NVFP4", {}, kMicroscaled},     {41, "Q1_0", {}, kBits}};
+
+/// The names of the types that danaus reads, for messages.
+std::string supported_types() {
+  std::vector<std::string_view> names;
+  for (const TensorType& type : kTensorTypes) {
+    if (type.type) names.push_back(type.name);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
 
 /// A position in the bytes; every read is checked.
 class Cursor {
@@ -285,19 +309,28 @@ Result<TensorInfo> read_tensor_info(Cursor& cursor) {
                                         [&](const TensorType& entry) { return entry.number == number; });
   if (type == std::end(kTensorTypes))
     return located(Error("gguf.tensor-type", Failure::bad_input,
-                         fmt::format("the tensor '{}' has the type {}, which GGUF does not have", shown, number)));
+                         fmt::format("the tensor '{}' has the type {}, which GGUF does not have", shown, number))
+                       .with_hint("the file is damaged, or newer than this version of danaus"));
   if (!type->type)
     return located(Error("gguf.unsupported-type", Failure::unsupported,
-                         fmt::format("the tensor '{}' has the type {}, which is not supported", shown, type->name))
-                       .with_hint("supported are F32, F16, BF16, F64, Q4_0, Q4_1, Q8_0 and integers; quantise the "
-                                  "model to one of these"));
+                         fmt::format("the tensor '{}' has the type {}, which is not supported: {}", shown, type->name,
+                                     type->reason))
+                       .note(fmt::format("supported are {}", supported_types()))
+                       .with_hint("take the same model as Q4_K_M, Q8_0 or F16, or convert it: llama-quantize "
+                                  "--allow-requantize IN.gguf OUT.gguf Q8_0"));
   info.tensor.type = *type->type;
+  const std::uint64_t row = info.tensor.shape.back();
+  const std::uint32_t block = layout_of(info.tensor.type).block_elements;
+  if (row % block != 0)
+    return located(Error("gguf.dimension", Failure::bad_input,
+                         fmt::format("the rows of the tensor '{}' have {} elements, the type {} stores blocks of {}",
+                                     shown, row, type->name, block))
+                       .with_hint("the file is damaged: rows are whole blocks"));
   const std::optional<std::uint64_t> size = storage_bytes(info.tensor.type, info.tensor.shape);
   if (!size)
-    return located(
-        Error("gguf.dimension", Failure::bad_input,
-              fmt::format("the dimensions {} of the tensor '{}' are too large or its rows are not whole blocks of {}",
-                          fmt::join(info.tensor.shape, " x "), shown, type->name)));
+    return located(Error(
+        "gguf.dimension", Failure::bad_input,
+        fmt::format("the dimensions {} of the tensor '{}' are too large", fmt::join(info.tensor.shape, " x "), shown)));
   info.size = *size;
   return info;
 }

@@ -16,7 +16,28 @@
 
 namespace danaus::model {
 
-enum class ElementType : std::uint8_t { f32, f16, bf16, f64, i8, u8, i16, i32, i64, q4_0, q4_1, q8_0 };
+/// Types of elements in files; those with q are quantised in blocks, see element.cpp.
+enum class ElementType : std::uint8_t {
+  f32,
+  f16,
+  bf16,
+  f64,
+  i8,
+  u8,
+  i16,
+  i32,
+  i64,
+  q4_0,
+  q4_1,
+  q8_0,
+  q5_0,
+  q5_1,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k
+};
 std::string_view name_of(ElementType type);
 
 /// A tensor inside a mapped file. Shapes are in row-major order, slowest dimension first (a matrix is {out, in}).
@@ -30,8 +51,8 @@ struct Tensor {
 };
 
 /// Converts rows [first, first + count) to float. A row runs along the last dimension: a matrix {out, in} has `out`
-/// rows, a vector is one row. `out` has count * row length elements. Exact wherever the value is a float; F64, I32, I64
-/// and the sum of Q4_1 are rounded once.
+/// rows, a vector is one row. `out` has count * row length elements. Exact wherever the value is a float; F64, I32 and
+/// I64 are rounded once, quantised types after every operation, in the order of the format's reference.
 void dequantise_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t count, std::span<float> out);
 
 enum class Family : std::uint8_t { llama, bert, matrices };

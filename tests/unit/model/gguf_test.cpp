@@ -195,17 +195,6 @@ TEST_CASE("gguf: every kind of damage has its error") {
   CHECK(parse_gguf(other, "x").error().id == "gguf.magic");
 }
 
-TEST_CASE("gguf: an unsupported type is refused by its name") {
-  Gguf file = small_files::small_llama();
-  file.tensors[2].type = small_files::kQ5_K;
-  const Bytes bytes = file.bytes();
-  const Result<GgufFile> parsed = parse_gguf(bytes, "small.gguf");
-  REQUIRE(!parsed);
-  CHECK(parsed.error().id == "gguf.unsupported-type");
-  CHECK(parsed.error().failure == Failure::unsupported);
-  CHECK(parsed.error().message == "the tensor 'blk.0.ffn_down.weight' has the type Q5_K, which is not supported");
-}
-
 TEST_CASE("gguf: models that cannot be") {
   const Gguf good = small_files::small_llama();
   const auto damaged = [&](const std::function<void(Gguf&)>& damage, Failure failure = Failure::bad_input) {

@@ -35,7 +35,7 @@ inline Bytes floats(const std::vector<float>& values) {
 }
 
 /// Tensor types as GGUF numbers them.
-constexpr std::uint32_t kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_K = 13, kQ8_0 = 8, kI32 = 26;
+constexpr std::uint32_t kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ8_0 = 8, kI32 = 26;
 constexpr std::uint32_t kU32 = 4, kFloat = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10;
 
 struct Gguf {
