@@ -75,10 +75,10 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {
+  // Outwards to whole pages: what a neighbour still needs comes back from the system's cache.
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const std::size_t first = (static_cast<std::size_t>(part.data() - data_) + page - 1) / page * page;
-  const std::size_t last =
-      static_cast<std::size_t>(part.data() - data_ + static_cast<std::ptrdiff_t>(part.size())) / page * page;
+  const std::size_t first = static_cast<std::size_t>(part.data() - data_) / page * page;
+  const std::size_t last = static_cast<std::size_t>(part.data() - data_) + part.size();
   if (first < last) ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
 }
 

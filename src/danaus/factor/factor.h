@@ -49,8 +49,9 @@ struct Factors {
 };
 
 struct ProjectionError {
-  double relative = 0;  ///< ||W - M||_F / ||W||_F over the unpadded operator
-  double optimum = 0;   ///< sqrt(sum of discarded sigma^2) / ||W||_F, or a proved lower bound next to it
+  double relative = 0;      ///< ||W - M||_F / ||W||_F over the unpadded operator
+  double optimum = 0;       ///< sqrt(sum of discarded sigma^2) / ||W||_F, or a proved lower bound next to it
+  double squared_norm = 0;  ///< ||W||_F^2
 };
 
 struct Projection {
@@ -62,6 +63,11 @@ struct Projection {
 /// slice is the global optimum), sqrt(sigma) to both sides: ||W - M||^2 <= optimum^2 (1 + 1e-6)^2 + 1e-12 ||W||^2.
 /// Deterministic for any thread count and SIMD target. `weights` has out * in elements. Errors: factor.non-finite.
 Result<Projection> project(std::span<const float> weights, const Structure& structure);
+
+/// The same for weights that are not in memory at once: `read` is called for rows [first, first + count) of W, from the
+/// first to the last, and fills `weights` with them. Holds the rows of a few blocks per thread.
+using ReadRows = std::function<void(std::uint32_t first, std::uint32_t count, std::span<float> weights)>;
+Result<Projection> project(const ReadRows& read, const Structure& structure);
 
 /// M as a dense matrix (out x in), for checks. apply: y = M x.
 std::vector<float> reconstruct(const Factors& factors);

@@ -205,6 +205,10 @@ Result<void> FactorWriter::add(std::string_view name, const Factors& factors) {
     const std::span<const float> weights = weights_of(factors, part);
     const std::size_t whole = (part.blocks - 1) * part.rows * part.columns;
     ensure(weights.size() == whole + part.last_rows * part.last_columns, "factors have the size of their structure");
+    if (part.last_rows == part.rows && part.last_columns == part.columns) {
+      DANAUS_CHECK(file_.write(std::as_bytes(weights)));
+      continue;
+    }
     std::vector<float> last(part.rows * part.columns);
     for (std::size_t row = 0; row < part.last_rows; ++row)
       std::copy_n(weights.begin() + static_cast<std::ptrdiff_t>(whole + row * part.last_columns), part.last_columns,

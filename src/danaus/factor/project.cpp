@@ -2,6 +2,7 @@
 // every slice is the global optimum. Small slices are solved many at a time in single precision (lane_solver.cpp),
 // where each one is accepted only with a proof that it is within the tolerance of the optimum; the others, and all
 // large slices, in double precision (slice_solver.cpp). Errors are measured on the factors as they are stored.
+// A slice needs the rows of its output block only, so W is read and dropped a few output blocks at a time.
 
 #include <fmt/format.h>
 
@@ -10,6 +11,7 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
+#include <numeric>
 
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
@@ -29,6 +31,12 @@ constexpr std::size_t kEnoughSlices = 8;
 // What a slice may miss: a tenth of the tolerances, 2e-6 of the optimum and 1e-12 of the norm.
 constexpr double kAcceptedOfOptimum = 2e-7;
 constexpr double kAcceptedOfNorm = 1e-13;
+// Weights that are in memory at a time, per thread: many groups of slices, so that threads seldom wait for each other.
+constexpr std::size_t kElementsPerThread = std::size_t{1} << 23;
+
+bool all_finite(std::span<const float> weights) {
+  return std::all_of(weights.begin(), weights.end(), [](float value) { return std::isfinite(value); });
+}
 
 /// Scratch memory of the groups that are being solved; reused, so that its pages are touched once per thread.
 class ScratchPool {
@@ -71,9 +79,8 @@ struct SliceError {
 /// One projection: where the slices of W lie and where their factors go.
 class Projector {
  public:
-  Projector(std::span<const float> weights, const Structure& structure)
-      : weights_(weights),
-        structure_(structure),
+  explicit Projector(const Structure& structure)
+      : structure_(structure),
         height_(structure.out_block),
         width_(structure.in_block),
         transposed_(height_ < width_),
@@ -86,13 +93,26 @@ class Projector {
     errors_.resize(std::size_t{structure.k} * structure.l);
   }
 
-  /// False when some weight is not finite.
-  bool run() {
+  /// Output blocks whose weights should be there at a time.
+  std::size_t output_blocks_at_a_time() const {
+    const std::size_t elements = kElementsPerThread * static_cast<std::size_t>(thread_count());
+    const std::size_t count =
+        std::clamp<std::size_t>(elements / (height_ * std::max(1u, structure_.in)), 1, structure_.l);
+    const std::size_t full_lanes = lane_count() / std::gcd(lane_count(), std::size_t{structure_.k});
+    return count - (count < full_lanes ? 0 : count % full_lanes);
+  }
+
+  /// Solves the slices of `count` output blocks; `weights` begins with the rows of the first. False when some weight is
+  /// not finite.
+  bool run(std::span<const float> weights, std::size_t first, std::size_t count) {
+    weights_ = weights;
+    first_row_ = first * height_;
     const bool fits = narrow_ <= kLaneNarrow && tall_ * narrow_ <= kLaneElements && rank_ <= kLaneRank;
-    if (fits && (narrow_ <= kSingleNarrow || errors_.size() >= kEnoughSlices)) return run_lanes();
-    if (!std::all_of(weights_.begin(), weights_.end(), [](float value) { return std::isfinite(value); })) return false;
-    parallel_for(errors_.size(), 1, [&](std::size_t first, std::size_t last) {
-      for (std::size_t number = first; number < last; ++number) solve_in_double(number);
+    const std::size_t begin = first * structure_.k, end = (first + count) * structure_.k;
+    if (fits && (narrow_ <= kSingleNarrow || errors_.size() >= kEnoughSlices)) return run_lanes(begin, end);
+    if (!all_finite(weights_)) return false;
+    parallel_for(end - begin, 1, [&](std::size_t from, std::size_t to) {
+      for (std::size_t number = begin + from; number < begin + to; ++number) solve_in_double(number);
     });
     return true;
   }
@@ -106,7 +126,7 @@ class Projector {
     }
     Projection projection{std::move(factors_), {}};
     if (squared_norm > 0)
-      projection.error = {std::sqrt(squared_error / squared_norm), std::sqrt(optimum / squared_norm)};
+      projection.error = {std::sqrt(squared_error / squared_norm), std::sqrt(optimum / squared_norm), squared_norm};
     return projection;
   }
 
@@ -115,29 +135,28 @@ class Projector {
     const std::size_t row = number / structure_.k * height_;
     const std::size_t column = number % structure_.k * width_;
     if (row >= structure_.out || column >= structure_.in) return {};
-    return {weights_.data() + row * structure_.in + column, std::min<std::size_t>(height_, structure_.out - row),
+    return {weights_.data() + (row - first_row_) * structure_.in + column,
+            std::min<std::size_t>(height_, structure_.out - row),
             std::min<std::size_t>(width_, structure_.in - column)};
   }
 
-  bool run_lanes() {
+  bool run_lanes(std::size_t begin, std::size_t end) {
     const std::size_t lanes = lane_count();
-    const std::size_t groups = (errors_.size() + lanes - 1) / lanes;
-    const std::vector<float> start = start_values(rank_, narrow_);
-    ScratchPool pool(lane_work_size(tall_, narrow_, rank_));
+    if (start_.empty()) start_ = start_values(rank_, narrow_);
+    if (!scratch_) scratch_ = std::make_unique<ScratchPool>(lane_work_size(tall_, narrow_, rank_));
     std::atomic<bool> finite = true;
-    parallel_for(groups, 1, [&](std::size_t first, std::size_t last) {
-      ScratchPool::Memory scratch = pool.take();
+    parallel_for((end - begin + lanes - 1) / lanes, 1, [&](std::size_t from, std::size_t to) {
+      ScratchPool::Memory scratch = scratch_->take();
       std::vector<std::size_t> unsettled;
-      for (std::size_t group = first; group < last; ++group)
-        if (!run_group(group * lanes, std::min(lanes, errors_.size() - group * lanes), start, scratch, unsettled))
-          finite = false;
-      pool.give_back(std::move(scratch));
+      for (std::size_t first = begin + from * lanes; first < std::min(end, begin + to * lanes); first += lanes)
+        if (!run_group(first, std::min(lanes, end - first), scratch, unsettled)) finite = false;
+      scratch_->give_back(std::move(scratch));
       for (const std::size_t number : unsettled) solve_in_double(number);
     });
     return finite;
   }
 
-  bool run_group(std::size_t first, std::size_t count, std::span<const float> start, ScratchPool::Memory& scratch,
+  bool run_group(std::size_t first, std::size_t count, ScratchPool::Memory& scratch,
                  std::vector<std::size_t>& unsettled) {
     const std::size_t lanes = lane_count();
     SliceSource sources[16];
@@ -148,7 +167,7 @@ class Projector {
                                                .transposed = transposed_,
                                                .row_stride = structure_.in,
                                                .sources = {sources, count},
-                                               .start = start,
+                                               .start = start_,
                                                .work = {scratch[0].values, scratch.size() * 16}});
     if (!solution.finite) return false;
     const float* const height_factor = transposed_ ? solution.narrow_factor : solution.tall_factor;
@@ -221,35 +240,74 @@ class Projector {
     }
   }
 
-  std::span<const float> weights_;
+  std::span<const float> weights_;  ///< rows of W from first_row_ on
+  std::size_t first_row_ = 0;
   Structure structure_;
   std::size_t height_, width_;
   bool transposed_;
   std::size_t tall_, narrow_, rank_;
   Factors factors_;
   std::vector<SliceError> errors_;  ///< of slice i * k + j
+  std::vector<float> start_;
+  std::unique_ptr<ScratchPool> scratch_;
 };
 
-/// Names the first weight that is not finite; there is one.
-Error not_finite(std::span<const float> weights, const Structure& structure) {
+/// Names the first weight that is not finite; there is one. `weights` begins with row `first_row`.
+Error not_finite(std::span<const float> weights, const Structure& structure, std::size_t first_row) {
   const auto bad = std::find_if_not(weights.begin(), weights.end(), [](float value) { return std::isfinite(value); });
   const auto at = static_cast<std::size_t>(bad - weights.begin());
   return Error("factor.non-finite", Failure::bad_input,
-               fmt::format("the weight in row {}, column {} is {}", at / structure.in, at % structure.in, *bad))
+               fmt::format("the weight in row {}, column {} is {}", first_row + at / structure.in, at % structure.in,
+                           *bad))
       .with_hint("rows and columns count from 0; repair the model file: a projection needs finite weights");
+}
+
+/// The dense operator is its own projection.
+Result<Projection> keep(std::vector<float> weights, const Structure& structure) {
+  std::vector<double> row_norms(structure.out);
+  std::atomic<bool> finite = true;
+  parallel_for(structure.out, 16, [&](std::size_t first, std::size_t last) {
+    for (std::size_t row = first; row < last; ++row) {
+      for (std::size_t column = 0; column < structure.in; ++column) {
+        const auto value = static_cast<double>(weights[row * structure.in + column]);
+        row_norms[row] += value * value;
+      }
+      if (!std::isfinite(row_norms[row])) finite = false;  // a sum of squares of floats does not overflow
+    }
+  });
+  if (!finite) return fail(not_finite(weights, structure, 0));
+  const double squared_norm = std::accumulate(row_norms.begin(), row_norms.end(), 0.0);
+  return Projection{{structure, std::move(weights), {}}, {.squared_norm = squared_norm}};
 }
 
 }  // namespace
 
 Result<Projection> project(std::span<const float> weights, const Structure& structure) {
   ensure(weights.size() == structure.dense_parameters(), "project: as many weights as the shape says");
+  if (structure.kind == Structure::Kind::dense) return keep({weights.begin(), weights.end()}, structure);
+  Projector projector(structure);
+  if (!projector.run(weights, 0, structure.l)) return fail(not_finite(weights, structure, 0));
+  return std::move(projector).result();
+}
+
+Result<Projection> project(const ReadRows& read, const Structure& structure) {
   if (structure.kind == Structure::Kind::dense) {
-    if (!std::all_of(weights.begin(), weights.end(), [](float value) { return std::isfinite(value); }))
-      return fail(not_finite(weights, structure));
-    return Projection{{structure, {weights.begin(), weights.end()}, {}}, {}};
+    std::vector<float> weights(structure.dense_parameters());
+    read(0, structure.out, weights);
+    return keep(std::move(weights), structure);
   }
-  Projector projector(weights, structure);
-  if (!projector.run()) return fail(not_finite(weights, structure));
+  Projector projector(structure);
+  const std::size_t together = projector.output_blocks_at_a_time();
+  std::vector<float> weights;
+  for (std::size_t block = 0; block < structure.l; block += together) {
+    const std::size_t count = std::min(together, structure.l - block);
+    const auto first = static_cast<std::uint32_t>(std::min<std::size_t>(block * structure.out_block, structure.out));
+    const auto last =
+        static_cast<std::uint32_t>(std::min<std::size_t>((block + count) * structure.out_block, structure.out));
+    weights.resize(std::size_t{last - first} * structure.in);
+    read(first, last - first, weights);
+    if (!projector.run(weights, block, count)) return fail(not_finite(weights, structure, first));
+  }
   return std::move(projector).result();
 }
 
@@ -356,21 +414,22 @@ Result<std::vector<LayerReport>> project_model(
   for (std::size_t n = 0; n < model.linear.size(); ++n) {
     const model::LinearOperator& operation = model.linear[n];
     if (!selected(operation.name)) continue;
-    const model::Tensor& tensor = operation.weight->tensor;
-    const std::vector<float> weights = model::read_weights(operation);
-    Result<Projection> projection = project(weights, structures[n]);
+    const auto read = [&](std::uint32_t first, std::uint32_t count, std::span<float> weights) {
+      progress.update(done + std::uint64_t{first} * operation.in);
+      model::read_weights(operation, first, count, weights);
+    };
+    Result<Projection> projection = project(read, structures[n]);
     if (!projection) {
       Error error = std::move(projection).error();
       error.message = fmt::format("{}: {}", operation.name, error.message);
-      if (tensor.file) error.where.file = tensor.file->name();
+      if (operation.weight->tensor.file) error.where.file = operation.weight->tensor.file->name();
       return fail(std::move(error));
     }
-    double squared_norm = 0;
-    for (const float value : weights) squared_norm += static_cast<double>(value) * static_cast<double>(value);
     const double relative = projection->error.relative;
+    const double squared_norm = projection->error.squared_norm;
     reports.push_back({operation.name, structures[n], relative, squared_norm, relative * relative * squared_norm});
     DANAUS_CHECK(sink(operation.name, *projection));
-    done += weights.size();
+    done += std::uint64_t{operation.out} * operation.in;
     progress.update(done);
   }
   return reports;

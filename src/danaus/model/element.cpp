@@ -301,6 +301,14 @@ std::optional<std::uint64_t> storage_bytes(ElementType type, std::span<const std
 
 std::uint64_t Tensor::elements() const { return element_count(shape).value_or(0); }
 
+void dequantise_blocks(ElementType type, std::span<const std::byte> blocks, std::span<float> out) {
+  const TypeInfo& info = info_of(type);
+  const std::uint64_t count = blocks.size() / info.layout.block_bytes;
+  ensure(count * info.layout.block_bytes == blocks.size() && count * info.layout.block_elements == out.size(),
+         "whole blocks fill the output");
+  info.convert(blocks.data(), count, out.data());
+}
+
 void dequantise_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t count, std::span<float> out) {
   const std::uint64_t row = tensor.shape.empty() ? 1 : tensor.shape.back();
   const ElementLayout layout = layout_of(tensor.type);
@@ -311,8 +319,7 @@ void dequantise_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t co
   ensure(first <= rows && count <= rows - first, "the rows are in the tensor");
   const std::uint64_t row_bytes = row / layout.block_elements * layout.block_bytes;
   ensure(tensor.bytes.size() == rows * row_bytes, "a tensor's bytes are those of its shape");
-  info_of(tensor.type)
-      .convert(tensor.bytes.data() + first * row_bytes, count * (row / layout.block_elements), out.data());
+  dequantise_blocks(tensor.type, tensor.bytes.subspan(first * row_bytes, count * row_bytes), out);
 }
 
 }  // namespace danaus::model

@@ -24,4 +24,7 @@ std::optional<std::uint64_t> element_count(std::span<const std::uint64_t> shape)
 /// Bytes that a tensor occupies; nothing when they do not fit 63 bits or a row is not a whole number of blocks.
 std::optional<std::uint64_t> storage_bytes(ElementType type, std::span<const std::uint64_t> shape);
 
+/// Converts whole blocks of a type, one after the other.
+void dequantise_blocks(ElementType type, std::span<const std::byte> blocks, std::span<float> out);
+
 }  // namespace danaus::model

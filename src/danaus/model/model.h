@@ -77,8 +77,10 @@ struct LinearOperator {
   std::optional<WeightView> weight;
 };
 
-/// Converts an operator's weights to float, {out, in} row-major, and gives the pages of the file back.
+/// Converts an operator's weights to float, {out, in} row-major, on all threads, and gives the pages of the file back:
+/// all of them, or those of outputs first ... first + count - 1 into `weights` (count * in elements).
 std::vector<float> read_weights(const LinearOperator& operation);
+void read_weights(const LinearOperator& operation, std::uint32_t first, std::uint32_t count, std::span<float> weights);
 
 /// A named constant of the graph (gain, bias): elements first ... of a vector (or of a flattened tensor).
 struct ConstantView {
