@@ -154,9 +154,12 @@ struct Q4_K {
       const float run_scale = scale * static_cast<float>(scales.scale(run));
       const float run_minimum = minimum * static_cast<float>(scales.minimum(run));
       const std::uint8_t* const bytes = q + run / 2 * 32;
-      const int shift = static_cast<int>(run % 2 * 4);
-      for (std::size_t n = 0; n < 32; ++n)
-        out[run * 32 + n] = run_scale * static_cast<float>((bytes[n] >> shift) & 15) - run_minimum;
+      float* const to = out + run * 32;
+      if (run % 2 == 0) {
+        for (std::size_t n = 0; n < 32; ++n) to[n] = run_scale * static_cast<float>(bytes[n] & 15) - run_minimum;
+      } else {
+        for (std::size_t n = 0; n < 32; ++n) to[n] = run_scale * static_cast<float>(bytes[n] >> 4) - run_minimum;
+      }
     }
   }
 };
