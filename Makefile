@@ -62,7 +62,9 @@ fuzz:
 	@cmake --preset fuzz -Wno-dev >/dev/null
 	@cmake --build --preset fuzz
 	@for target in $$(find build/fuzz -maxdepth 1 -type f -name '*_fuzzer' -executable | sort); do \
-	  echo "$$target"; "$$target" -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	  echo "$$target"; mkdir -p "$$target.found"; \
+	  seeds=$$(find tests/data -type d -path "tests/data/$$(basename "$$target" _fuzzer)"); \
+	  "$$target" -max_total_time=$(FUZZ_SECONDS) "$$target.found" $$seeds || exit 1; done
 
 format:
 	@scripts/install-dependencies.sh develop

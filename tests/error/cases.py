@@ -73,6 +73,11 @@ def gguf(metadata=b"", tensors=0, entries=0, magic=b"GGUF", version=3):
     return magic + struct.pack("<IQQ", version, tensors, entries) + metadata
 
 
+def gguf_tensor(name, sizes, kind):
+    """A file whose only tensor has these sizes (fastest first) and this type number."""
+    return gguf(struct.pack("<Q", len(name)) + name.encode() + struct.pack(f"<I{len(sizes)}QIQ", len(sizes), *sizes, kind, 0), tensors=1)
+
+
 def safetensors(header, data=b""):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data
@@ -152,6 +157,8 @@ CASES = [
     Case("gguf.unsupported-version", 4, "run m.gguf", files={"m.gguf": gguf(version=9)}),
     Case("gguf.count", 3, "run m.gguf", files={"m.gguf": gguf(tensors=1 << 60)}),
     Case("gguf.missing-key", 3, "run m.gguf", files={"m.gguf": gguf()}),
+    Case("gguf.unsupported-type", 4, "run m.gguf", files={"m.gguf": gguf_tensor("blk.0.attn_q.weight", [256, 256], 23)}),
+    Case("gguf.dimension", 3, "run m.gguf", files={"m.gguf": gguf_tensor("blk.0.attn_q.weight", [576, 256], 12)}),
     Case("safetensors.truncated", 3, "project m.safetensors", files={"m.safetensors": b"\x10"}),
     Case("safetensors.json", 3, "project m.safetensors", files={"m.safetensors": safetensors(b"{'w'}")}),
     Case("hf.config-missing", 3, "run folder", files={"folder/readme": "nothing here"}),

@@ -99,7 +99,7 @@ class Projector {
     const std::size_t count =
         std::clamp<std::size_t>(elements / (height_ * std::max(1u, structure_.in)), 1, structure_.l);
     const std::size_t full_lanes = lane_count() / std::gcd(lane_count(), std::size_t{structure_.k});
-    return count - (count < full_lanes ? 0 : count % full_lanes);
+    return count < full_lanes || count == structure_.l ? count : count - count % full_lanes;
   }
 
   /// Solves the slices of `count` output blocks; `weights` begins with the rows of the first. False when some weight is

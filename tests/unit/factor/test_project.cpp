@@ -244,3 +244,40 @@ TEST_CASE("the same bits for every thread count and SIMD target") {
     }
   }
 }
+
+TEST_CASE("weights read piece by piece give the same bits as weights at once") {
+  set_thread_count(1);  // least memory: several pieces
+  for (const Structure& structure :
+       {Structure::blocks(3100, 3000, 48, 64, 1), Structure::blocks(3100, 3000, 5, 9, 1),
+        Structure::blocks(60, 40, 4, 70, 1), Structure::blocks(3100, 3000, 60, 1, 1), Structure::dense(300, 200)}) {
+    const std::vector<float> weights = oracle::gaussian(structure.dense_parameters(), 3);
+    std::uint32_t pieces = 0, rows = 0;
+    const auto read = [&](std::uint32_t first, std::uint32_t count, std::span<float> part) {
+      REQUIRE(first == rows);
+      REQUIRE(part.size() == std::size_t{count} * structure.in);
+      std::copy_n(weights.begin() + std::ptrdiff_t{first} * structure.in, part.size(), part.begin());
+      rows += count;
+      ++pieces;
+    };
+    const Result<Projection> streamed = project(read, structure);
+    const Result<Projection> whole = project(weights, structure);
+    REQUIRE(streamed);
+    REQUIRE(whole);
+    CHECK(rows == structure.out);
+    CHECK((pieces > 1) == (structure.out > 1000 && structure.l > 1));
+    CHECK(streamed->factors.right == whole->factors.right);
+    CHECK(streamed->factors.left == whole->factors.left);
+    CHECK(streamed->error.relative == whole->error.relative);
+    CHECK(streamed->error.optimum == whole->error.optimum);
+    CHECK(streamed->error.squared_norm == whole->error.squared_norm);
+    CHECK(whole->error.squared_norm == doctest::Approx(oracle::squared_norm(weights)));
+  }
+  const auto broken = [](std::uint32_t first, std::uint32_t count, std::span<float> part) {
+    std::fill(part.begin(), part.end(), 1.0f);
+    if (first <= 3000 && 3000 < first + count) part[(3000 - first) * std::size_t{3000} + 17] = NAN;
+  };
+  const Result<Projection> refused = project(broken, Structure::blocks(3100, 3000, 48, 64, 1));
+  set_thread_count(0);
+  REQUIRE(!refused);
+  CHECK(refused.error().message == "the weight in row 3000, column 17 is nan");
+}

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -52,6 +53,42 @@ TEST_CASE("a piece of a matrix is its rows, or its columns turned") {
     for (std::uint32_t o = 0; o < 4; ++o) {
       for (std::uint32_t i = 0; i < rows; ++i)
         CHECK(columns_turned[o * rows + i] == static_cast<float>(1000 * i + 5 + o));
+    }
+  }
+}
+
+TEST_CASE("outputs piece by piece are the outputs at once, quantised and turned too") {
+  // 96 rows of 3 blocks of Q8_0: scale 1/2 and any bytes.
+  std::vector<std::byte> blocks(96 * 3 * 34);
+  for (std::size_t n = 0; n < blocks.size(); ++n) blocks[n] = static_cast<std::byte>(n * 37 + n / 256);
+  for (std::size_t block = 0; block < 96 * 3; ++block) {
+    blocks[block * 34] = std::byte{0x00};
+    blocks[block * 34 + 1] = std::byte{0x38};
+  }
+  const auto value = [&](std::size_t row, std::size_t column) {
+    const std::byte q = blocks[(row * 3 + column / 32) * 34 + 2 + column % 32];
+    return 0.5f * static_cast<float>(static_cast<std::int8_t>(q));
+  };
+  Tensor tensor;
+  tensor.type = ElementType::q8_0;
+  tensor.shape = {96, 96};
+  tensor.bytes = blocks;
+  for (const bool transposed : {false, true}) {
+    LinearOperator operation;
+    operation.out = 61;
+    operation.in = 96;
+    operation.weight = WeightView{.tensor = tensor, .first = 30, .transposed = transposed};
+    const std::vector<float> all = read_weights(operation);
+    for (std::size_t o = 0; o < 61; ++o) {
+      for (std::size_t i = 0; i < 96; ++i)
+        REQUIRE(all[o * 96 + i] == (transposed ? value(i, 30 + o) : value(30 + o, i)));
+    }
+    for (const std::uint32_t size : {1u, 2u, 7u, 33u, 61u}) {
+      for (std::uint32_t first = 0; first + size <= 61; first += size) {
+        std::vector<float> part(std::size_t{size} * 96);
+        read_weights(operation, first, size, part);
+        CHECK(std::equal(part.begin(), part.end(), all.begin() + first * 96));
+      }
     }
   }
 }
