@@ -48,6 +48,7 @@ bench:
 	@cmake --preset bench -Wno-dev >/dev/null
 	@cmake --build --preset bench
 	@build/bench/bench_project
+	@build/bench/bench_dequantise
 	@/usr/bin/python3 bench/compare_d2s.py build/bench/bench_d2s
 	@/usr/bin/python3 bench/run_models.py build/bench/danaus
 
