@@ -23,7 +23,7 @@ void dequantise(benchmark::State& state, ElementType type) {
     benchmark::DoNotOptimize(values.data());
     benchmark::ClobberMemory();
   }
-  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * kElements * sizeof(float)));
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kElements * sizeof(float)));
 }
 
 }  // namespace
