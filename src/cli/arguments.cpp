@@ -112,6 +112,21 @@ void add_chip(CLI::App& app, Arguments& arguments, const std::string& default_ch
       ->group("Chip");
 }
 
+/// What to do with a model that is larger than a chip.
+void add_system(CLI::App& app, Arguments& arguments) {
+  const auto set_chips = [&arguments](const CLI::results_t& texts) {
+    arguments.settings.emplace_back("chip.chips", texts.back());
+    return true;
+  };
+  app.add_option("--chips", set_chips, "Deal the arrays to N equal chips, linked to a switch [chip.chips]")
+      ->type_name("N")
+      ->check(whole_number(1, 65536))
+      ->group("Chip");
+  app.add_flag("--reload", arguments.reload,
+               "Program a model that is larger than the chips in passes; time and energy count")
+      ->group("Chip");
+}
+
 void add_structure(CLI::App& app, Arguments& arguments) {
   using Kind = factor::Policy::Kind;
   factor::Policy& policy = arguments.policy;
@@ -197,7 +212,8 @@ constexpr Subcommand kSubcommands[] = {
     {"run", "Compile, prove and time a model on a chip, one column per mapping",
      "danaus run bert-large\n"
      "danaus run llama-7b --chip unit --map linear,dense --blocks 64\n"
-     "danaus run model.gguf --set adc.per_array=32 --json",
+     "danaus run model.gguf --set adc.per_array=32 --json\n"
+     "danaus run llama-7b --set chip.arrays=4096 --chips 32 --map linear",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
        arguments.maps = {"linear", "sparse", "dense"};
@@ -205,6 +221,7 @@ constexpr Subcommand kSubcommands[] = {
        add_program_options(app, arguments);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_system(app, arguments);
        app.add_flag("--no-error", arguments.no_error, "Do not project the weights: no relative error, no wait")
            ->group("Structure");
        add_json(app, arguments);
@@ -241,6 +258,7 @@ constexpr Subcommand kSubcommands[] = {
            ->group("Program");
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_system(app, arguments);
        add_output(app, arguments, "The program", true);
      }},
     {"verify", "Check a program, with a proof run over a prime field",
@@ -289,7 +307,8 @@ constexpr Subcommand kSubcommands[] = {
      "danaus explain mapping dense\n"
      "danaus explain adc.per_array",
      [](CLI::App& app, Arguments& arguments) {
-       app.add_option("TOPIC", arguments.topic, "An error id, a chip key, cost adc|activation|message, or mapping NAME")
+       app.add_option("TOPIC", arguments.topic,
+                      "An error id, a chip key, cost adc|activation|message|link|reload, or mapping NAME")
            ->required()
            ->type_name("")
            ->expected(1, 2);

@@ -42,6 +42,7 @@ struct Arguments {
   std::uint32_t encoder_tokens = 0;
   std::uint32_t slots = 0;
   bool share_inputs = true;
+  bool reload = false;
   bool no_error = false;
   std::vector<std::string> only;  ///< project: globs of operator names
   std::string input;              ///< the program or text file

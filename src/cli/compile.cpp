@@ -11,9 +11,10 @@
 namespace danaus::cli {
 namespace {
 
-Result<compile::Placement> placement_for(const Arguments& arguments, const Graph& graph, const chip::Chip& chip,
-                                         const std::string& map) {
-  if (arguments.placement_in.empty()) return pipeline::place(graph, chip, map);
+Result<compile::Placement> placement_for(const Arguments& arguments, const Graph& graph, const model::Model& model,
+                                         const chip::Chip& chip, const std::string& map,
+                                         const pipeline::RunOptions& options) {
+  if (arguments.placement_in.empty()) return pipeline::place(graph, model, chip, map, options);
   DANAUS_TRY(text, read_text(arguments.placement_in, std::size_t{1} << 30));
   return compile::placement_from_json(graph, text, arguments.placement_in);
 }
@@ -33,7 +34,7 @@ Result<int> compile_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(model, model::load(arguments.model));
   DANAUS_TRY(options, run_options(arguments, model));
   DANAUS_TRY(graph, pipeline::structured_graph(model, chip, map, options));
-  DANAUS_TRY(placement, placement_for(arguments, graph, chip, map));
+  DANAUS_TRY(placement, placement_for(arguments, graph, model, chip, map, options));
   if (!arguments.placement_out.empty()) {
     DANAUS_CHECK(write_output(arguments.placement_out, compile::to_json(graph, placement)));
     console.talk(fmt::format("wrote {}: {} patches on {} arrays", arguments.placement_out, placement.patches.size(),

@@ -138,14 +138,69 @@ Result<std::string> explain_message(const chip::Chip& chip) {
   return text;
 }
 
+Result<std::string> explain_link(const chip::Chip& chip) {
+  const chip::Chip::System& system = chip.system;
+  std::string text = fmt::format("Messages of 8-bit elements from one chip '{}' to another\n\n", chip.name);
+  text +=
+      "Each chip has one link to a switch, at its first tile. A message crosses the mesh of its chip, waits for the\n";
+  text +=
+      "link, takes it for bits / rate, and crosses the mesh of the other chip; a multicast takes the link once per "
+      "chip.\n";
+  text += "Links into a chip are never waited for.\n\n";
+  text +=
+      fmt::format("T     = bits / chip.link_gbps + chip.link_latency_ns = bits / {} + {:g} ns, beside the meshes\n",
+                  system.link_gbps == 0 ? "infinite" : fmt::format("{:g}", system.link_gbps), system.link_latency_ns);
+  text += fmt::format("E     = bits * chip.link_energy_pj_per_bit = bits * {:g} pJ, beside the meshes\n",
+                      system.link_energy_pj_per_bit);
+  text += fmt::format("area  = chip.link_area_um2 = {:g} mm2 per chip\n\n", system.link_area_um2 / 1e6);
+  for (const std::uint64_t elements : {std::uint64_t{32}, std::uint64_t{256}, std::uint64_t{1024}}) {
+    const std::uint64_t bits = 8 * elements + chip.network.header_bits;
+    text += fmt::format("{:>5} elements: {:g} ns on the link, {:g} ns in all, {:.4g} pJ\n", elements,
+                        nanoseconds(chip::link_time(chip, bits)),
+                        nanoseconds(chip::link_time(chip, bits) + chip::to_picoseconds(system.link_latency_ns)),
+                        static_cast<double>(bits) * system.link_energy_pj_per_bit);
+  }
+  return text;
+}
+
+Result<std::string> explain_reload(const chip::Chip& chip) {
+  const chip::Chip::Programming& programming = chip.programming;
+  std::string text = fmt::format("Writing the weights of chip '{}' while a model runs (--reload)\n\n", chip.name);
+  text += "A model that needs more arrays than the chips have is cut into passes of whole operators in the order of\n";
+  text +=
+      "execution. A pass is written before it is used; nothing overlaps. In decode every token needs every pass; in\n";
+  text +=
+      "prefill and encode all tokens go through a pass before the next is written, so the passes are written once.\n\n";
+  text += fmt::format("T of a pass = rows * iterations * (pulse + verify) = {} * {} * {:g} ns = {:.4g} us",
+                      chip.array.rows, programming.iterations, programming.pulse_ns + programming.verify_ns,
+                      chip::programming_time_us(chip, 1));
+  text += programming.arrays_at_a_time == 0
+              ? ", all arrays in parallel\n"
+              : fmt::format(",\n              times ceil(arrays of a chip / {})\n", programming.arrays_at_a_time);
+  const std::uint64_t weights = std::uint64_t{chip.array.rows} * chip.array.cols;
+  text += fmt::format(
+      "E of an array = weights * slices * devices * iterations * energy = {} * {} * {} * {} * {:g} pJ = {:.4g} uJ\n",
+      weights, chip.array.slices, chip.array.devices_per_weight, programming.iterations, programming.energy_pj,
+      chip::programming_energy_uj(chip, weights));
+  text += programming.endurance > 0
+              ? fmt::format("A cell survives program.endurance / iterations = {:g} / {} = {:.4g} passes.\n",
+                            programming.endurance, programming.iterations,
+                            programming.endurance / std::max(1u, programming.iterations))
+              : "The chip file has no figure for the endurance of a cell (program.endurance).\n";
+  text += "Bringing the weights to the chip is not counted.\n";
+  return text;
+}
+
 Result<std::string> explain_cost(const Arguments& arguments, const std::string& what) {
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
   if (what == "adc") return explain_adc(chip);
   if (what == "activation") return explain_activation(chip);
   if (what == "message") return explain_message(chip);
-  const std::string_view near = nearest(what, {"adc", "activation", "message"});
+  if (what == "link") return explain_link(chip);
+  if (what == "reload") return explain_reload(chip);
+  const std::string_view near = nearest(what, {"adc", "activation", "message", "link", "reload"});
   return fail(Error("cli.unknown-topic", Failure::usage, fmt::format("there is no cost '{}'", what))
-                  .with_hint(near.empty() ? "explain cost adc, activation or message"
+                  .with_hint(near.empty() ? "explain cost adc, activation, message, link or reload"
                                           : fmt::format("did you mean '{}'?", near)));
 }
 
@@ -187,11 +242,12 @@ Result<std::string> explain(const Arguments& arguments) {
   for (const chip::KeyInfo& key : chip::keys()) known.push_back(key.key);
   known.insert(known.end(), {"cost", "mapping"});
   const std::string_view near = nearest(topic, known);
-  return fail(Error("cli.unknown-topic", Failure::usage,
-                    fmt::format("'{}' cannot be explained", fmt::join(arguments.topic, " ")))
-                  .with_hint(near.empty() || near == topic
-                                 ? "explain an error id, a chip key, cost adc|activation|message, or mapping NAME"
-                                 : fmt::format("did you mean '{}'?", near)));
+  return fail(
+      Error("cli.unknown-topic", Failure::usage,
+            fmt::format("'{}' cannot be explained", fmt::join(arguments.topic, " ")))
+          .with_hint(near.empty() || near == topic
+                         ? "explain an error id, a chip key, cost adc|activation|message|link|reload, or mapping NAME"
+                         : fmt::format("did you mean '{}'?", near)));
 }
 
 }  // namespace

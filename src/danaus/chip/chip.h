@@ -94,12 +94,16 @@ struct Chip {
     std::uint32_t tiers = 1;
     bool one_tier_at_a_time = true;
     double passive_mw_per_array = 0, control_area_um2_per_array = 0;
-    double link_gbps = 0, link_energy_pj_per_bit = 0;  ///< between chips; a program on one chip does not use it
+    std::uint32_t chips = 1;  ///< equal chips, each with one link to a switch; `arrays` and all the rest are per chip
+    double link_gbps = 0;     ///< each way; 0 = infinitely fast. A single chip has no link
+    double link_latency_ns = 0, link_energy_pj_per_bit = 0, link_area_um2 = 0;
     bool operator==(const System&) const = default;
   } system;  ///< [chip] in the file
   struct Programming {
     std::uint32_t iterations = 0;
     double pulse_ns = 0, verify_ns = 0, energy_pj = 0;
+    std::uint32_t arrays_at_a_time = 0;  ///< arrays of a chip that are written in parallel; 0 = all
+    double endurance = 0;                ///< cycles that a device survives; 0 = no figure
     bool operator==(const Programming&) const = default;
   } programming;  ///< [program] in the file
 

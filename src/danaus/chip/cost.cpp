@@ -241,9 +241,42 @@ Result<Area> area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_b
   return result;
 }
 
-double programming_time_us(const Chip& chip) {
+Result<Area> system_area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes,
+                         std::uint32_t largest_adc_bits) {
+  const std::uint32_t share = arrays_per_chip(chip, arrays);
+  DANAUS_TRY(one, area(chip, share == 0 ? arrays : share, buffer_bytes, largest_adc_bits));
+  if (share == 0) return one;
+  const double chips = chip.system.chips;
+  return Area{.arrays_mm2 = chips * one.arrays_mm2,
+              .adcs_mm2 = chips * one.adcs_mm2,
+              .digital_mm2 = chips * one.digital_mm2,
+              .buffers_mm2 = chips * one.buffers_mm2,
+              .network_mm2 = chips * one.network_mm2,
+              .links_mm2 = chip.system.chips == 1 ? 0 : chips * chip.system.link_area_um2 / kUm2PerMm2};
+}
+
+std::uint32_t arrays_per_chip(const Chip& chip, std::uint32_t arrays) {
+  const std::uint32_t limit = chip.system.arrays;
+  if (chip.system.chips == 1 && (limit == 0 || arrays <= limit)) return 0;
+  if (limit != 0) return limit;
+  const std::uint64_t per_tile = chip.network.arrays_per_tile;
+  const std::uint64_t in_a_row = std::uint64_t{chip.system.chips} * per_tile;  // a tile on every chip
+  const std::uint64_t tiles = std::max<std::uint64_t>(1, (arrays + in_a_row - 1) / in_a_row);
+  return static_cast<std::uint32_t>(tiles * per_tile);
+}
+
+std::uint64_t system_arrays(const Chip& chip) { return std::uint64_t{chip.system.arrays} * chip.system.chips; }
+
+Picoseconds link_time(const Chip& chip, std::uint64_t bits) {
+  if (chip.system.link_gbps == 0) return 0;
+  return to_picoseconds(static_cast<double>(bits) / chip.system.link_gbps);
+}
+
+double programming_time_us(const Chip& chip, std::uint32_t arrays) {
   const double cycle_ns = chip.programming.pulse_ns + chip.programming.verify_ns;
-  return double{1} * chip.array.rows * chip.programming.iterations * cycle_ns / 1000.0;
+  const std::uint32_t at_a_time = chip.programming.arrays_at_a_time;
+  const double turns = at_a_time == 0 ? 1.0 : arrays / at_a_time + (arrays % at_a_time != 0);
+  return turns * chip.array.rows * chip.programming.iterations * cycle_ns / 1000.0;
 }
 
 double programming_energy_uj(const Chip& chip, std::uint64_t weights) {

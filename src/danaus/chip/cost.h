@@ -61,15 +61,29 @@ std::uint32_t mesh_hops(std::uint32_t from, std::uint32_t to, std::uint32_t tile
 std::uint32_t mesh_side(std::uint32_t tiles);
 std::uint32_t mesh_hops_on(std::uint32_t side, std::uint32_t from, std::uint32_t to);
 
-struct Area {
-  double arrays_mm2 = 0, adcs_mm2 = 0, digital_mm2 = 0, buffers_mm2 = 0, network_mm2 = 0;
-  double total_mm2() const { return arrays_mm2 + adcs_mm2 + digital_mm2 + buffers_mm2 + network_mm2; }
-};
-/// `buffer_bytes`: per tile, used when the chip says "as much as needed".
-Result<Area> area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes, std::uint32_t largest_adc_bits);
+/// Arrays onto each of chip.chips chips when `arrays` are dealt out in order of number: chip.arrays or, where a chip
+/// has as many as needed, equal shares of whole tiles. 0 = one chip holds all. More than chips * share need more
+/// passes.
+std::uint32_t arrays_per_chip(const Chip& chip, std::uint32_t arrays);
+/// Arrays of all chips together; 0 = as many as needed.
+std::uint64_t system_arrays(const Chip& chip);
 
-/// Programming all used cells once, row-parallel within an array, arrays in parallel.
-double programming_time_us(const Chip& chip);
+/// A message on a chip's link: serialisation, during which the link is busy.
+Picoseconds link_time(const Chip& chip, std::uint64_t bits);
+
+struct Area {
+  double arrays_mm2 = 0, adcs_mm2 = 0, digital_mm2 = 0, buffers_mm2 = 0, network_mm2 = 0, links_mm2 = 0;
+  double total_mm2() const { return arrays_mm2 + adcs_mm2 + digital_mm2 + buffers_mm2 + network_mm2 + links_mm2; }
+};
+/// One chip without its link. `buffer_bytes`: per tile, used when the chip says "as much as needed".
+Result<Area> area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes, std::uint32_t largest_adc_bits);
+/// All chips onto which `arrays` arrays are dealt: idle ones and those of a full share count, too.
+Result<Area> system_area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes,
+                         std::uint32_t largest_adc_bits);
+
+/// Programming all cells of `arrays` arrays of a chip once: row by row within an array, program.arrays_at_a_time arrays
+/// in parallel.
+double programming_time_us(const Chip& chip, std::uint32_t arrays);
 double programming_energy_uj(const Chip& chip, std::uint64_t weights);
 
 }  // namespace danaus::chip

@@ -177,15 +177,24 @@ std::vector<Key> make_table() {
       {"chip.one_tier_at_a_time", "no meaning with one tier", Flag{DANAUS_FIELD(system.one_tier_at_a_time)}},
       {"chip.passive_mw_per_array", "idle power", mw(DANAUS_FIELD(system.passive_mw_per_array))},
       {"chip.control_area_um2_per_array", "control logic", um2(DANAUS_FIELD(system.control_area_um2_per_array))},
-      {"chip.link_gbps", "link to other chips; a single chip does not use it",
+      {"chip.chips", "equal chips that share the model's arrays, each linked to a switch (--chips)",
+       count(DANAUS_FIELD(system.chips), 1, 65536)},
+      {"chip.link_gbps", "a chip's link to the switch, each way; 0 = infinitely fast",
        Number{DANAUS_FIELD(system.link_gbps), 0, 1e9}},
-      {"chip.link_energy_pj_per_bit", "link to other chips", pj(DANAUS_FIELD(system.link_energy_pj_per_bit))},
+      {"chip.link_latency_ns", "from one chip to another, beside the transfer",
+       ns(DANAUS_FIELD(system.link_latency_ns))},
+      {"chip.link_energy_pj_per_bit", "from one chip to another", pj(DANAUS_FIELD(system.link_energy_pj_per_bit))},
+      {"chip.link_area_um2", "a chip's link, with several chips", um2(DANAUS_FIELD(system.link_area_um2))},
 
       {"program.iterations", "program-and-verify cycles per row",
        count(DANAUS_FIELD(programming.iterations), 0, 1u << 20)},
       {"program.pulse_ns", "programming pulse", ns(DANAUS_FIELD(programming.pulse_ns))},
       {"program.verify_ns", "verifying read", ns(DANAUS_FIELD(programming.verify_ns))},
       {"program.energy_pj", "one cycle, per device", pj(DANAUS_FIELD(programming.energy_pj))},
+      {"program.arrays_at_a_time", "arrays of a chip that are written in parallel; 0 = all",
+       count(DANAUS_FIELD(programming.arrays_at_a_time), 0, 1u << 24)},
+      {"program.endurance", "cycles that a device survives; 0 = no figure",
+       Number{DANAUS_FIELD(programming.endurance), 0, 1e18}},
   };
 }
 

@@ -24,8 +24,7 @@ struct Placement {
 struct PlaceOptions {
   std::uint32_t rows = 256, cols = 256;
   std::uint32_t arrays_per_tile = 16;
-  std::uint32_t array_limit =
-      0;  ///< 0 = none; else error place.capacity naming shortfall and first layer that does not fit
+  NodeId first_node{0}, last_node{0xffffffff};  ///< only the linear nodes from first to last
 };
 
 /// A strategy: a graph with structures in, a placement out. Deterministic.
@@ -40,6 +39,12 @@ struct StrategyInfo {
 const std::vector<StrategyInfo>& strategies();
 /// Error place.unknown-map with a spelling hint.
 Result<const StrategyInfo*> find_strategy(std::string_view name);
+
+/// For weight reload: the model in passes of at most `arrays_at_a_time` arrays, in the order of execution; pass n takes
+/// the arrays from n * arrays_at_a_time on. Operators that read the same value are in one pass where it holds them.
+/// Errors: those of the strategy, place.passes (more arrays than a program can name).
+Result<Placement> place_in_passes(const Graph& graph, const StrategyInfo& strategy, PlaceOptions options,
+                                  std::uint64_t arrays_at_a_time);
 
 std::string to_json(const Graph& graph, const Placement& placement);
 Result<Placement> placement_from_json(const Graph& graph, std::string_view json, const std::string& file_name);

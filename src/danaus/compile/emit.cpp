@@ -1051,7 +1051,8 @@ Result<void> Emitter::relocate() {
                     .note(fmt::format("{} slot(s) of {}, constants {}, {} token(s) of {}", slots_, slot, constants,
                                       options_.tokens, stream))
                     .with_hint("use fewer --tokens or --slots"));
-  const std::uint64_t bytes = (total * chip_.input.bits + 7) / 8;
+  // Every pass has addresses of its own in the tiles that it shares with the others.
+  const std::uint64_t bytes = program_.chip.passes() * ((total * chip_.input.bits + 7) / 8);
   if (chip_.buffer.bytes_per_tile != 0 && bytes > chip_.buffer.bytes_per_tile)
     return fail(
         Error("emit.buffer", Failure::does_not_fit,
@@ -1103,7 +1104,9 @@ Result<program::Program> Emitter::run() {
                    .adcs = chip_.adc.per_array,
                    .arrays = placement_.arrays,
                    .arrays_per_tile = chip_.network.arrays_per_tile,
-                   .buffer = 0};
+                   .buffer = 0,
+                   .chips = chip_.system.chips,
+                   .arrays_per_chip = chip::arrays_per_chip(chip_, placement_.arrays)};
   program_.chip_digest = chip::digest_of(chip_);
   program_.model_digest = options_.model_digest;
   program_.notes.push_back({"chip", chip::to_toml(chip_)});

@@ -33,8 +33,8 @@ std::uint64_t bytes_of(std::uint32_t bits) { return (bits + 7) / 8; }
 struct CostHash {
   std::size_t operator()(const Cost& cost) const {
     std::uint64_t hash = 0;
-    for (const Picoseconds part : {cost.input, cost.settle, cost.adc, cost.network, cost.digital, cost.attention,
-                                   static_cast<Picoseconds>(cost.rounds)})
+    for (const Picoseconds part : {cost.input, cost.settle, cost.adc, cost.network, cost.link, cost.digital,
+                                   cost.attention, static_cast<Picoseconds>(cost.rounds)})
       hash = (hash ^ static_cast<std::uint64_t>(part)) * 0x9e3779b97f4a7c15u ^ (hash >> 29);
     return static_cast<std::size_t>(hash);
   }
@@ -53,7 +53,8 @@ class Planner {
   Result<Plan> run() {
     DANAUS_CHECK(check_shape());
     tiles_ = program_.chip.tiles();
-    side_ = chip::mesh_side(tiles_);
+    side_ = chip::mesh_side(program_.chip.is_dealt() ? program_.chip.tiles_per_chip() : tiles_);
+    incoming_.resize(program_.chip.is_dealt() ? program_.chip.chips : 0);
     DANAUS_CHECK(check_regions());
     add_fixed_resources();
     config_counts_.resize(program_.intent.configs.size());
@@ -78,6 +79,7 @@ class Planner {
     }
     if (work_ > kMostWork) return fail(too_long(fmt::format("its commands read and write {} elements", work_)));
     DANAUS_CHECK(add_energy());
+    for (const Picoseconds time : incoming_) plan_.busiest_incoming_link = std::max(plan_.busiest_incoming_link, time);
     collect_last_uses();
     return std::move(plan_);
   }
@@ -110,7 +112,19 @@ class Planner {
                         .with_hint("simulate with the chip the program was compiled for, or compile it again"));
       }
     }
-    const std::uint32_t most = chip_.system.arrays != 0 ? chip_.system.arrays : kMostArrays;
+    const std::uint32_t share = chip::arrays_per_chip(chip_, shape.arrays);
+    if (shape.is_dealt() && (shape.chips != chip_.system.chips || shape.arrays_per_chip != share)) {
+      return fail(Error("machine.shape", Failure::bad_input,
+                        fmt::format("the program is dealt to {} chips of {} arrays; '{}' is {} of {}", shape.chips,
+                                    shape.arrays_per_chip, chip_.name, chip_.system.chips, share))
+                      .with_hint("simulate with the chip the program was compiled for, or compile it again"));
+    }
+    if (!shape.is_dealt() && chip_.system.chips != 1) {
+      return fail(Error("machine.shape", Failure::bad_input,
+                        fmt::format("the program is for one chip, '{}' is {}", chip_.name, chip_.system.chips))
+                      .with_hint("compile it again with --chips"));
+    }
+    const std::uint32_t most = chip_.system.arrays != 0 && !shape.is_dealt() ? chip_.system.arrays : kMostArrays;
     if (shape.arrays > most) {
       return fail(
           Error("machine.shape", Failure::bad_input,
@@ -200,11 +214,14 @@ class Planner {
 
   void add_fixed_resources() {
     plan_.resources.push_back({Resource::Kind::free, kUnlimited});  // resource 0: what needs nothing
+    // A unit beside each KV region, or a chip's units for the regions on its tiles.
     const std::uint32_t units = chip_.attention.units;
-    for (std::uint32_t region = 0; region < program_.kv.size(); ++region) {
-      if (units == 0 || region == 0) plan_.resources.push_back({Resource::Kind::attention, units == 0 ? 1 : units});
-      plan_.region_resource.push_back(static_cast<std::uint32_t>(plan_.resources.size() - 1));
-    }
+    const auto regions = static_cast<std::uint32_t>(program_.kv.size());
+    const std::uint32_t pools = units == 0 ? regions : regions == 0 ? 0 : program_.chip.chips;
+    const auto first = static_cast<std::uint32_t>(plan_.resources.size());
+    plan_.resources.resize(first + pools, {Resource::Kind::attention, units == 0 ? 1 : units});
+    for (std::uint32_t region = 0; region < regions; ++region)
+      plan_.region_resource.push_back(first + (units == 0 ? region : program_.chip.chip_of(program_.kv[region].tile)));
     fixed_resources_ = static_cast<std::uint32_t>(plan_.resources.size());
   }
 
@@ -215,13 +232,38 @@ class Planner {
     return fixed_resources_ + named;
   }
 
-  void set_step(std::uint32_t resource_number, const Cost& cost) {
+  std::uint32_t cost_number(const Cost& cost) {
     if (plan_.costs.empty() || !(plan_.costs[last_cost_] == cost)) {
       const auto [found, is_new] = cost_numbers_.try_emplace(cost, static_cast<std::uint32_t>(plan_.costs.size()));
       if (is_new) plan_.costs.push_back(cost);
       last_cost_ = found->second;
     }
-    plan_.steps[position_] = {resource_number, last_cost_};
+    return last_cost_;
+  }
+
+  void set_step(std::uint32_t resource_number, const Cost& cost) {
+    plan_.steps[position_] = {resource_number, cost_number(cost)};
+  }
+
+  std::uint32_t add_later_step(std::uint32_t resource_number, const Cost& cost, std::uint32_t then) {
+    plan_.later_steps.push_back({resource_number, cost_number(cost), then});
+    return static_cast<std::uint32_t>(plan_.later_steps.size() - 1);
+  }
+
+  // Passes use the same arrays and tiles one after the other.
+  std::uint32_t physical_array(ArrayId array) const {
+    const program::ChipShape& shape = program_.chip;
+    if (!shape.is_dealt()) return index(array);
+    return static_cast<std::uint32_t>(index(array) % (std::uint64_t{shape.arrays_per_chip} * shape.chips));
+  }
+  std::uint32_t physical_tile(TileId tile) const {
+    const program::ChipShape& shape = program_.chip;
+    if (!shape.is_dealt()) return index(tile);
+    return static_cast<std::uint32_t>(index(tile) % (std::uint64_t{shape.tiles_per_chip()} * shape.chips));
+  }
+  // Where a tile lies on the mesh of its chip.
+  std::uint32_t mesh_place(TileId tile) const {
+    return program_.chip.is_dealt() ? index(tile) % program_.chip.tiles_per_chip() : index(tile);
   }
 
   // The latest command that uses a tile's buffer, so far.
@@ -273,7 +315,7 @@ class Planner {
     cost.settle = time.settle;
     cost.adc = time.adc;
     cost.rounds = conversions * rounds;
-    set_step(resource(Resource::Kind::array, index(mvm.array), 1), cost);
+    set_step(resource(Resource::Kind::array, physical_array(mvm.array), 1), cost);
     use(index(program_.tile_of(mvm.array)));
 
     const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? chip_.array.cols : columns);
@@ -320,52 +362,106 @@ class Planner {
     }
     use(from);
 
-    Cost cost;
+    Journey journey;
     if (move.deal) {
-      // The messages leave one after the other; the last to arrive ends the move.
-      Picoseconds departure = 0;
-      for (const TileId member : members) {
-        const std::uint32_t distance = hops(from, index(member));
-        if (distance == 0) continue;
-        const Picoseconds arrival = departure + chip::message_time(chip_, move.length, bits, distance);
-        cost.network = std::min(chip::kLongestTime, std::max(cost.network, arrival));
-        departure = std::min(chip::kLongestTime, departure + chip::message_port_time(chip_, move.length, bits));
-        count_message(move.length, bits, distance);
-      }
+      for (const TileId member : members) send(journey, move.from, std::span(&member, 1), move.length, bits);
     } else {
-      std::uint32_t farthest = 0;
-      for (const TileId member : members) farthest = std::max(farthest, hops(from, index(member)));
-      if (farthest > 0) {
-        cost.network = chip::message_time(chip_, elements, bits, farthest);
-        count_message(elements, bits, members.size() == 1 ? farthest : tree_links(from, members));
-      }
+      send(journey, move.from, members, elements, bits);
     }
-    set_step(cost.network == 0 ? 0 : resource(Resource::Kind::port, from, 1), cost);
+    std::uint32_t then = kNone;
+    if (journey.crosses) {
+      journey.beyond.link = chip::to_picoseconds(chip_.system.link_latency_ns);
+      then = add_later_step(0, journey.beyond, kNone);
+      then = add_later_step(resource(Resource::Kind::link, program_.chip.chip_of(move.from), 1), journey.link, then);
+    }
+    set_step(journey.mesh.network == 0 ? 0 : resource(Resource::Kind::port, physical_tile(move.from), 1), journey.mesh);
+    plan_.steps[position_].then = then;
     const std::uint64_t written = move.deal ? elements : elements * members.size();
     plan_.counts.buffer_bytes += repeat_ * (elements + written) * bytes_of(bits);
     add_work(elements + written);
     return {};
   }
 
-  void count_message(std::uint64_t elements, std::uint32_t bits, std::uint64_t links) {
-    const std::uint64_t message_bits = elements * bits + chip_.network.header_bits;
+  // What the messages of one move take on the mesh of their chip, on its link, and on the meshes beyond.
+  struct Journey {
+    Cost mesh, link, beyond;
+    bool crosses = false;
+    Picoseconds departure = 0;  // of the next message: they leave one after the other, the last to arrive ends the move
+  };
+
+  // One message, to one tile or as a multicast: a tree on the mesh of its chip, the link once per other chip, and a
+  // tree on the mesh of each. The link is at the first tile of a chip.
+  void send(Journey& journey, TileId from, std::span<const TileId> members, std::uint64_t elements,
+            std::uint32_t bits_per_element) {
+    constexpr std::uint32_t kGate = 0;
+    const std::uint32_t own_chip = program_.chip.chip_of(from);
+    const std::uint64_t bits = elements * bits_per_element + chip_.network.header_bits;
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> places;  // (chip, place on its mesh)
+    places.reserve(members.size() + 1);
+    for (const TileId member : members) places.emplace_back(program_.chip.chip_of(member), mesh_place(member));
+    std::sort(places.begin(), places.end());
+    const auto is_here = [&](const auto& place) { return place.first == own_chip; };
+    const bool crosses = !std::all_of(places.begin(), places.end(), is_here);
+    if (crosses) {
+      places.emplace_back(own_chip, kGate);
+      std::sort(places.begin(), places.end());
+    }
+    bool is_message = crosses;
+    std::uint64_t links = 0;
+    std::vector<std::uint32_t> stops;
+    for (std::size_t first = 0, last = 0; first < places.size(); first = last) {
+      const std::uint32_t chip_number = places[first].first;
+      const std::uint32_t source = chip_number == own_chip ? mesh_place(from) : kGate;
+      std::uint32_t farthest = 0;
+      stops.clear();
+      for (; last < places.size() && places[last].first == chip_number; ++last) {
+        stops.push_back(places[last].second);
+        farthest = std::max(farthest, chip::mesh_hops_on(side_, source, stops.back()));
+      }
+      links += stops.size() == 1 ? farthest : tree_links(source, stops);
+      is_message = is_message || farthest > 0;
+      const Picoseconds time = chip::message_time(chip_, elements, bits_per_element, farthest);
+      if (chip_number == own_chip) {
+        extend(journey.mesh.network, journey.departure + time);
+        if (farthest > 0)
+          journey.departure = std::min(chip::kLongestTime,
+                                       journey.departure + chip::message_port_time(chip_, elements, bits_per_element));
+      } else {
+        const Picoseconds crossing = chip::link_time(chip_, bits);
+        journey.crosses = true;
+        journey.link.link = std::min(chip::kLongestTime, journey.link.link + crossing);
+        extend(journey.beyond.network, time);
+        incoming_[chip_number] = add_times(incoming_[chip_number], crossing);
+        plan_.counts.link_messages += repeat_;
+        plan_.counts.link_bits += repeat_ * bits;
+      }
+    }
+    if (!is_message) return;
     plan_.counts.messages += repeat_;
-    plan_.counts.message_bits += repeat_ * message_bits;
-    if (chip_.network.topology == chip::Topology::mesh) plan_.counts.bit_hops += repeat_ * message_bits * links;
+    plan_.counts.message_bits += repeat_ * bits;
+    if (chip_.network.topology == chip::Topology::mesh) plan_.counts.bit_hops += repeat_ * bits * links;
   }
 
-  std::uint32_t hops(std::uint32_t from, std::uint32_t to) const { return chip::mesh_hops_on(side_, from, to); }
+  static void extend(Picoseconds& latest, Picoseconds time) {
+    latest = std::min(chip::kLongestTime, std::max(latest, time));
+  }
+
+  // The sum so far and one more time per iteration.
+  Picoseconds add_times(Picoseconds sum, Picoseconds time) const {
+    const auto times = static_cast<Picoseconds>(repeat_);
+    return time > (chip::kLongestTime - sum) / times ? chip::kLongestTime : sum + times * time;
+  }
 
   // Links of the multicast tree: along the row of the source first, then up and down the columns of the members.
-  std::uint64_t tree_links(std::uint32_t from, std::span<const TileId> members) {
+  std::uint64_t tree_links(std::uint32_t source, std::span<const std::uint32_t> stops) const {
     struct Position {
       std::uint32_t x, y;
       auto operator<=>(const Position&) const = default;
     };
     std::vector<Position> places;
-    places.reserve(members.size() + 1);
-    places.push_back({from % side_, from / side_});
-    for (const TileId member : members) places.push_back({index(member) % side_, index(member) / side_});
+    places.reserve(stops.size() + 1);
+    places.push_back({source % side_, source / side_});
+    for (const std::uint32_t stop : stops) places.push_back({stop % side_, stop / side_});
     const std::uint32_t source_y = places.front().y;
     std::sort(places.begin(), places.end());
     std::uint64_t links = places.back().x - places.front().x;
@@ -392,7 +488,8 @@ class Planner {
       cost.digital = once > chip::kLongestTime / times ? chip::kLongestTime : once * times;
     }
     const std::uint32_t units = digital.units == 0 ? kUnlimited : digital.units;
-    set_step(resource(Resource::Kind::digital, digital.hub ? 0 : index(vec.tile), units), cost);
+    const std::uint32_t pool = digital.hub ? program_.chip.chip_of(vec.tile) : physical_tile(vec.tile);
+    set_step(resource(Resource::Kind::digital, pool, units), cost);
     use(index(vec.tile));
     std::uint64_t elements = program::result_length(vec.op, vec.length);
     for (std::uint32_t source = 0; source < program::source_count(vec.op); ++source)
@@ -463,7 +560,8 @@ class Planner {
   const bool linear_only_;
   Experts experts_;
   std::uint32_t tiles_ = 0;
-  std::uint32_t side_ = 1;  // of the mesh
+  std::uint32_t side_ = 1;             // of a chip's mesh
+  std::vector<Picoseconds> incoming_;  // by chip: serialisation on the link from the switch
   Plan plan_;
   std::uint32_t position_ = 0;
   std::uint64_t repeat_ = 1;

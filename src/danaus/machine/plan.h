@@ -35,22 +35,24 @@ struct Segment {
 
 /// The time of a command by kind. Its resource is occupied that long.
 struct Cost {
-  Picoseconds input = 0, settle = 0, adc = 0, network = 0, digital = 0, attention = 0;
+  Picoseconds input = 0, settle = 0, adc = 0, network = 0, link = 0, digital = 0, attention = 0;
   std::uint64_t rounds = 0;
-  Picoseconds duration() const { return input + settle + adc + network + digital + attention; }
+  Picoseconds duration() const { return input + settle + adc + network + link + digital + attention; }
   bool operator==(const Cost&) const = default;
 };
 
 struct Resource {
-  enum class Kind : std::uint8_t { array, digital, port, attention, free };
+  enum class Kind : std::uint8_t { array, digital, port, link, attention, free };
   Kind kind = Kind::free;
   std::uint32_t capacity = 0;  ///< commands at a time
 };
 
-/// kNone where the operands' registers decide (attend).
+/// kNone where the operands' registers decide (attend). A message to another chip is a step on its own mesh, then one
+/// on the link, then one on the mesh beyond: each waits for its resource and starts when the one before it has ended.
 struct Step {
   std::uint32_t resource = 0;
   std::uint32_t cost = kNone;
+  std::uint32_t then = kNone;  ///< the next step of the same command, in Plan::later_steps
 };
 
 /// A branch by the position of its `when`.
@@ -65,6 +67,7 @@ struct Plan {
   std::vector<Segment> segments;
   std::vector<Step> steps;  ///< by position in the code
   std::vector<Branch> branches;
+  std::vector<Step> later_steps;
   std::vector<Cost> costs;
   std::vector<Resource> resources;
   std::vector<std::uint32_t> region_resource;  ///< resource of each KV region's attention unit
@@ -75,6 +78,7 @@ struct Plan {
   std::uint32_t largest_segment = 0;
   Counts counts;  ///< without attention and the bytes that attend moves
   Energy energy;  ///< rows, cells and adc only
+  Picoseconds busiest_incoming_link = 0;
 };
 
 /// Operations on one resource are checked here once, operands' addresses when they are used (registers move them).

@@ -23,6 +23,7 @@
 #include "danaus/machine/instances.h"
 #include "danaus/machine/plan.h"
 #include "danaus/machine/pool.h"
+#include "danaus/machine/reload.h"
 #include "danaus/machine/timing.h"
 
 namespace danaus::machine {
@@ -41,6 +42,7 @@ struct Path {
 struct Live {
   Path path;  // until it was released; its own time included once its own work is done
   Picoseconds ready = 0, start = 0;
+  std::uint32_t step = kNone;  // of Plan::later_steps, once the first one has ended
 };
 
 struct Edge {
@@ -109,7 +111,9 @@ class Machine {
     Result<void> executed = execute();
     progress_.end();
     if (!executed) return fail(std::move(executed).error());
-    return timing();
+    const Reload reload = reload_of(program_, chip_);
+    if (reload.time >= chip::kLongestTime - total_) return fail(too_long());
+    return timing(reload);
   }
 
  private:
@@ -120,19 +124,22 @@ class Machine {
       forget_completed();
       if (events_.empty()) break;
       now_ = events_.top().time;
-      if (now_ >= chip::kLongestTime) {
-        return fail(Error("machine.too-long", Failure::unsupported, "the program takes more than 28 hours on the chip")
-                        .with_hint("check the times in the chip file"));
-      }
+      if (now_ >= chip::kLongestTime) return fail(too_long());
       while (!events_.empty() && events_.top().time == now_) {
         const QueuedEvent event = events_.top();
         events_.pop();
+        const std::uint32_t resource = resource_of(event.ordinal);  // before its next step
         work_done(event.ordinal);
-        release_resource(event.ordinal);
+        release_resource(resource, event.ordinal);
       }
     }
     ensure(open_.empty() && segment_ == plan_.segments.size(), "every command of a program completes");
     return {};
+  }
+
+  static Error too_long() {
+    return Error("machine.too-long", Failure::unsupported, "the program takes more than 28 hours on the chip")
+        .with_hint("check the times in the chip file");
   }
 
   // Instances: no more than the window and the program need.
@@ -180,7 +187,12 @@ class Machine {
   void make_ready(std::uint32_t ordinal, const Path& path) {
     Instance& instance = instances_[ordinal];
     instance.live = live_.take();
-    live_[instance.live] = Live{path, now_, now_};
+    live_[instance.live] = Live{path, now_, now_, kNone};
+    queue(ordinal);
+  }
+
+  // Its resource, or the queue for it.
+  void queue(std::uint32_t ordinal) {
     const std::uint32_t resource = resource_of(ordinal);
     if (cost_of(ordinal).duration() == 0 && resources_[resource].running < plan_.resources[resource].capacity) {
       zero_length_.push(ordinal);
@@ -191,13 +203,18 @@ class Machine {
 
   void run_zero_length(std::uint32_t ordinal) {
     inherit_release(ordinal, resource_of(ordinal));
-    live_[instances_[ordinal].live].start = now_;
+    begin(ordinal);
     work_done(ordinal);
+  }
+
+  void begin(std::uint32_t ordinal) {
+    Live& live = live_[instances_[ordinal].live];
+    if (live.step == kNone) live.start = now_;
   }
 
   void start(std::uint32_t ordinal, std::uint32_t number) {
     inherit_release(ordinal, number);
-    live_[instances_[ordinal].live].start = now_;
+    begin(ordinal);
     const Picoseconds duration = cost_of(ordinal).duration();
     ResourceState& resource = resources_[number];
     ++resource.running;
@@ -205,7 +222,7 @@ class Machine {
     events_.push({now_ + duration, ordinal});
   }
 
-  // The instance's own work is done; it completes unless it must wait to commit.
+  // A step of the instance's own work is done. After the last one it completes, unless it must wait to commit.
   void work_done(std::uint32_t ordinal) {
     Instance& instance = instances_[ordinal];
     Live& live = live_[instance.live];
@@ -214,9 +231,16 @@ class Machine {
     live.path.time.settle += cost.settle;
     live.path.time.adc += cost.adc;
     live.path.time.network += cost.network;
+    live.path.time.link += cost.link;
     live.path.time.digital += cost.digital;
     live.path.time.attention += cost.attention;
     live.path.rounds += cost.rounds;
+    if (const std::uint32_t next = step_of(ordinal).then; next != kNone) {
+      live.step = next;
+      live.ready = now_;
+      queue(ordinal);
+      return;
+    }
     if (--instance.end_after == 0) completing_.push_back(ordinal);
   }
 
@@ -248,18 +272,24 @@ class Machine {
 
   // ---- resources ----
 
+  // The step that the instance is at.
+  const Step& step_of(std::uint32_t ordinal) {
+    const std::uint32_t live = instances_[ordinal].live;
+    if (live != kNone && live_[live].step != kNone) return plan_.later_steps[live_[live].step];
+    return plan_.steps[position_of(iteration_of(ordinal), ordinal)];
+  }
+
   std::uint32_t resource_of(std::uint32_t ordinal) {
-    const Step& step = plan_.steps[position_of(iteration_of(ordinal), ordinal)];
+    const Step& step = step_of(ordinal);
     return step.resource != kNone ? step.resource : attends_.at(ordinal).resource;
   }
 
   const Cost& cost_of(std::uint32_t ordinal) {
-    const Step& step = plan_.steps[position_of(iteration_of(ordinal), ordinal)];
+    const Step& step = step_of(ordinal);
     return step.cost != kNone ? plan_.costs[step.cost] : attends_.at(ordinal).cost;
   }
 
-  void release_resource(std::uint32_t ordinal) {
-    const std::uint32_t number = resource_of(ordinal);
+  void release_resource(std::uint32_t number, std::uint32_t ordinal) {
     ResourceState& resource = resources_[number];
     --resource.running;
     resource.released_by = instances_[ordinal].live;
@@ -524,26 +554,32 @@ class Machine {
 
   // ---- results ----
 
-  Timing timing() const {
+  // Nothing overlaps with the reload: it is added to what the scoreboard found.
+  Timing timing(const Reload& reload) const {
     Timing result;
-    result.total = total_;
+    result.total = total_ + reload.time;
     result.token_end = token_end_;
     result.counts = counts_;
     result.critical_path = last_path_.time;
     result.critical_rounds = last_path_.rounds;
-    ensure(result.critical_path.total() == total_, "the critical path sums to the total time");
-    result.energy = energy();
+    result.critical_path.reload = reload.time;
+    result.reload = reload;
+    ensure(result.critical_path.total() == result.total, "the critical path sums to the total time");
+    result.energy = energy(result.total);
+    result.energy.reload = reload.energy_pj;
+    result.busiest_link = plan_.busiest_incoming_link;
     for (std::size_t number = 0; number < resources_.size(); ++number) {
       const Resource& resource = plan_.resources[number];
       const Picoseconds busy = resources_[number].busy;
       if (resource.kind == Resource::Kind::array) result.busiest_array = std::max(result.busiest_array, busy);
+      if (resource.kind == Resource::Kind::link) result.busiest_link = std::max(result.busiest_link, busy);
       if (resource.kind == Resource::Kind::digital)
         result.busiest_digital = std::max(result.busiest_digital, (busy + resource.capacity - 1) / resource.capacity);
     }
     return result;
   }
 
-  Energy energy() const {
+  Energy energy(Picoseconds total) const {
     const auto number = [](std::uint64_t count) { return static_cast<double>(count); };
     const chip::Chip::Digital& digital = chip_.digital;
     const std::array<double, kVecOps> element_pj = {
@@ -552,14 +588,20 @@ class Machine {
     Energy result = plan_.energy;
     result.network = number(counts_.bit_hops) * chip_.network.energy_pj_per_bit_hop;
     for (std::size_t op = 0; op < kVecOps; ++op) result.digital += number(counts_.op_elements[op]) * element_pj[op];
+    result.link = number(counts_.link_bits) * chip_.system.link_energy_pj_per_bit;
     result.attention = number(counts_.attention_macs) * chip_.attention.energy_pj_per_mac +
                        number(counts_.kv_bytes) * chip_.attention.kv_energy_pj_per_byte;
     result.buffer = number(counts_.buffer_bytes) * chip_.buffer.energy_pj_per_byte;
-    const double arrays = chip_.system.arrays != 0 ? chip_.system.arrays : program_.chip.arrays;
-    const double pools = digital.hub ? 1 : program_.chip.tiles();
+    const program::ChipShape& shape = program_.chip;
+    double arrays = chip_.system.arrays != 0 ? chip_.system.arrays : shape.arrays;
+    double pools = digital.hub ? 1 : shape.tiles();
+    if (shape.is_dealt()) {  // all chips, idle ones too
+      arrays = double{1} * shape.chips * shape.arrays_per_chip;
+      pools = double{1} * shape.chips * (digital.hub ? 1 : shape.tiles_per_chip());
+    }
     const double passive_mw = arrays * chip_.system.passive_mw_per_array + pools * digital.units * digital.passive_mw;
     constexpr double kPjPerMwPs = 1e-3;
-    result.passive = passive_mw * static_cast<double>(total_) * kPjPerMwPs;
+    result.passive = passive_mw * static_cast<double>(total) * kPjPerMwPs;
     return result;
   }
 

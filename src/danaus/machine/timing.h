@@ -44,6 +44,7 @@ inline constexpr std::size_t kVecOps = 11;
 struct Counts {
   std::uint64_t commands = 0, activations = 0, conversions = 0, adc_rounds = 0, driven_rows = 0, active_cells = 0;
   std::uint64_t messages = 0, message_bits = 0, bit_hops = 0;
+  std::uint64_t link_messages = 0, link_bits = 0;  ///< between chips
   std::uint64_t vector_ops = 0, vector_elements = 0;
   std::array<std::uint64_t, kVecOps> op_elements{};  ///< vector_elements by operation, in the order of program::VecOp
   std::uint64_t attention_macs = 0, kv_bytes = 0;
@@ -53,18 +54,28 @@ struct Counts {
 
 /// Where time and energy go. The parts sum to the total exactly (time: along the critical path).
 struct Breakdown {
-  Picoseconds input = 0, settle = 0, adc = 0, network = 0, digital = 0, attention = 0, wait = 0;
-  Picoseconds total() const { return input + settle + adc + network + digital + attention + wait; }
+  Picoseconds input = 0, settle = 0, adc = 0, network = 0, link = 0, digital = 0, attention = 0, wait = 0, reload = 0;
+  Picoseconds total() const { return input + settle + adc + network + link + digital + attention + wait + reload; }
   bool operator==(const Breakdown&) const = default;
 };
 struct Energy {  // pJ
-  double rows = 0, cells = 0, adc = 0, network = 0, digital = 0, attention = 0, buffer = 0, passive = 0;
-  double active() const { return rows + cells + adc + network + digital + attention + buffer; }
+  double rows = 0, cells = 0, adc = 0, network = 0, link = 0, digital = 0, attention = 0, buffer = 0, reload = 0,
+         passive = 0;
+  double active() const { return rows + cells + adc + network + link + digital + attention + buffer + reload; }
   double total() const { return active() + passive; }
 };
 
+/// Writing weights while the program runs: nothing unless its arrays are more than the chips have (README.md).
+struct Reload {
+  std::uint32_t passes = 1;
+  std::uint64_t writes = 0;  ///< passes programmed during the program, the first one included
+  Picoseconds time = 0;      ///< of all writes
+  double energy_pj = 0;      ///< of all writes
+  bool operator==(const Reload&) const = default;
+};
+
 struct Timing {
-  Picoseconds total = 0;  ///< first command to last
+  Picoseconds total = 0;  ///< first command to last, and the reload
   std::vector<Picoseconds>
       token_end;  ///< completion of each iteration of the last loop; of everything if there is no loop
   Counts counts;
@@ -72,10 +83,12 @@ struct Timing {
   std::uint64_t critical_rounds = 0;  ///< ADC rounds along the critical path
   Energy energy;
   Picoseconds busiest_array = 0, busiest_digital = 0;  ///< busy time of the busiest resource
+  Picoseconds busiest_link = 0;  ///< the most time of serialisation on a chip's link, over both directions
+  Reload reload;
 };
 
-/// Errors: machine.shape (program and chip differ in array edge, ADCs or tile), machine.invalid (a command that a
-/// verified program cannot have, with its position), machine.too-long (more than 2e9 executed commands, 2^24
+/// Errors: machine.shape (program and chip differ in array edge, ADCs, tile or chips), machine.invalid (a command that
+/// a verified program cannot have, with its position), machine.too-long (more than 2e9 executed commands, 2^24
 /// iterations, 1e12 elements read and written or 28 hours), machine.too-large (too much state to track), chip.adc-bits,
 /// chip.adc-rate.
 Result<Timing> simulate(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options = {},

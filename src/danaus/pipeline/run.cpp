@@ -12,6 +12,7 @@
 
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
+#include "danaus/pipeline/capacity.h"
 
 namespace danaus::pipeline {
 namespace {
@@ -215,6 +216,35 @@ Result<std::optional<RoutingCost>> routing_cost(const program::Program& program,
   return cost;
 }
 
+// What the chips have to do with the program: shares, reload and programming.
+void add_system(MapResult& result, const program::Program& program, const chip::Chip& chip, std::uint64_t tokens) {
+  const program::ChipShape& shape = program.chip;
+  result.arrays = shape.arrays;
+  result.tiles = shape.tiles();
+  if (shape.is_dealt()) {
+    // Passes may end with arrays that hold nothing, and all of them share the same tiles.
+    result.arrays = 0;
+    for (std::size_t p = 0; p < program.patches.size(); ++p)
+      result.arrays += p == 0 || program.patches[p].array != program.patches[p - 1].array ? 1 : 0;
+    const std::uint64_t all_tiles = std::uint64_t{shape.chips} * shape.tiles_per_chip();
+    result.tiles = static_cast<std::uint32_t>(std::min<std::uint64_t>(shape.tiles(), all_tiles));
+    result.arrays_per_chip = shape.arrays_per_chip;
+    result.chips_used = std::min(shape.chips, (shape.arrays + shape.arrays_per_chip - 1) / shape.arrays_per_chip);
+  }
+  const machine::Reload& reload = result.timing.reload;
+  const std::uint32_t on_one_chip = shape.is_dealt() ? std::min(shape.arrays, shape.arrays_per_chip) : shape.arrays;
+  result.programming_time_us = reload.passes * chip::programming_time_us(chip, on_one_chip);
+  result.programming_energy_uj = chip::programming_energy_uj(chip, result.parameters);
+  const double energy_pj = result.timing.energy.total() / static_cast<double>(tokens);
+  constexpr double kPjPerUj = 1e6;
+  if (reload.passes == 1 && energy_pj > 0)
+    result.break_even_tokens = result.programming_energy_uj * kPjPerUj / energy_pj;
+  const double cycles =
+      static_cast<double>(reload.writes) * chip.programming.iterations;  // of a cell: all passes use it
+  if (reload.passes > 1 && chip.programming.endurance > 0 && cycles > 0)
+    result.tokens_until_worn_out = chip.programming.endurance * static_cast<double>(tokens) / cycles;
+}
+
 Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, const std::string& map,
                           const RunOptions& options, Progress& progress) {
   DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
@@ -245,7 +275,7 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   result.map = map;
   result.proof_tokens = proof->proof_tokens;
   const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
-  result.buffer_bytes = static_cast<std::uint32_t>((proof->buffer_used * bits + 7) / 8);
+  result.buffer_bytes = static_cast<std::uint32_t>(program.chip.passes() * ((proof->buffer_used * bits + 7) / 8));
   const std::uint64_t tokens = std::max(1u, options.emit.tokens);
   result.activations = full->counts.activations / tokens;
   result.conversions = full->counts.conversions / tokens;
@@ -261,17 +291,14 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   result.macs = executed_macs(program.intent);
   result.structure = common(program.intent, family_of);
   result.blocks = common(program.intent, blocks_of);
-  result.arrays = program.chip.arrays;
-  result.tiles = program.chip.tiles();
+  add_system(result, program, chip, tokens);
   const std::uint64_t cells = std::uint64_t{program.chip.rows} * program.chip.cols;
   result.array_bound = static_cast<std::uint32_t>((result.parameters + cells - 1) / cells);
   result.utilisation =
       static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
-  result.programming_time_us = chip::programming_time_us(chip);
-  result.programming_energy_uj = chip::programming_energy_uj(chip, result.parameters);
   result.commands = program.code.size();
   result.program_digest = program::digest_of(program);
-  DANAUS_TRY(area, chip::area(chip, result.arrays, result.buffer_bytes, largest_adc_bits(program.intent)));
+  DANAUS_TRY(area, chip::system_area(chip, program.chip.arrays, result.buffer_bytes, largest_adc_bits(program.intent)));
   result.area = area;
   return result;
 }
@@ -285,16 +312,22 @@ Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip
   return compile::with_structures(model.graph, structures, chip);
 }
 
-Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, const std::string& map) {
+Result<compile::Placement> place(const Graph& graph, const model::Model& model, const chip::Chip& chip,
+                                 const std::string& map, const RunOptions& options) {
   DANAUS_TRY(strategy, compile::find_strategy(map));
-  return strategy->place(graph, {.rows = chip.array.rows,
-                                 .cols = chip.array.cols,
-                                 .arrays_per_tile = chip.network.arrays_per_tile,
-                                 .array_limit = chip.system.arrays});
+  const compile::PlaceOptions place_options = place_options_for(chip);
+  DANAUS_TRY(placement, strategy->place(graph, place_options));
+  if (fits(placement, chip)) return placement;
+  if (options.reload) return compile::place_in_passes(graph, *strategy, place_options, chip::system_arrays(chip));
+  Error error = capacity_error(graph, placement, chip);
+  for (std::string& note : ways_out(graph, placement, *strategy, chip)) error.notes.push_back(std::move(note));
+  error.notes.push_back(other_maps(model, chip, map, options));
+  return fail(std::move(error));
 }
 
 Result<program::Program> emit_program(const Graph& graph, compile::Placement placement, const model::Model& model,
                                       const chip::Chip& chip, const RunOptions& options) {
+  if (!options.reload && !fits(placement, chip)) return fail(capacity_error(graph, placement, chip));
   compile::EmitOptions emit_options = options.emit;
   emit_options.model_name = model.name;
   emit_options.model_digest = model.digest;
@@ -308,7 +341,7 @@ Result<program::Program> compile_model(const model::Model& model, const chip::Ch
   MapProgress map_progress(progress, map);
   Step step(map_progress, "compile");
   DANAUS_TRY(graph, structured_graph(model, chip, map, options));
-  DANAUS_TRY(placement, place(graph, chip, map));
+  DANAUS_TRY(placement, place(graph, model, chip, map, options));
   return emit_program(graph, std::move(placement), model, chip, options);
 }
 

@@ -24,6 +24,7 @@ struct RunOptions {
   compile::EmitOptions emit;    ///< model name and digest are filled in from the model
   std::uint64_t seed = 1;       ///< of the proof run
   std::uint32_t routings = 4;   ///< mixture of experts: draws that the expected cost is the mean of
+  bool reload = false;          ///< a model that needs more arrays than the chips have is programmed in passes
   bool project_weights = true;  ///< project the weights of a model that has some, for `relative_error`
 };
 
@@ -43,7 +44,9 @@ struct MapResult {
   std::string blocks;            ///< "32x32:1", "mixed", "" for dense
   std::uint64_t parameters = 0;  ///< of all mapped operators
   std::uint64_t macs = 0;        ///< per token of those that the program executes; of experts, the k that are chosen
-  std::uint32_t arrays = 0, tiles = 0;
+  std::uint32_t arrays = 0, tiles = 0;             ///< arrays that hold weights, over all passes; tiles of all chips
+  std::uint32_t arrays_per_chip = 0;               ///< dealt to each chip; 0 = one chip holds all
+  std::uint32_t chips_used = 1;                    ///< that hold weights
   double utilisation = 0;                          ///< parameters / (arrays * rows * cols)
   std::uint64_t activations = 0, conversions = 0;  ///< per token
   std::uint64_t adc_rounds = 0;                    ///< along the critical path of linear_latency, per token
@@ -51,7 +54,12 @@ struct MapResult {
   machine::Timing timing;  ///< the full simulation
   chip::Area area;
   double programming_time_us = 0, programming_energy_uj = 0;  ///< writing all weights once
-  std::uint64_t commands = 0;                                 ///< records in the program
+  /// Tokens whose inference takes as much energy as writing all weights once. Nothing when weights are written for
+  /// every token or inference takes no energy.
+  std::optional<double> break_even_tokens;
+  /// Tokens until the cells are worn out by reloading. Nothing without a reload or an endurance.
+  std::optional<double> tokens_until_worn_out;
+  std::uint64_t commands = 0;      ///< records in the program
   std::uint32_t proof_tokens = 0;  ///< the proof ran over so many tokens (it passed: a failure is an error)
   std::uint32_t buffer_bytes = 0;  ///< per tile, high water
   std::uint32_t array_bound = 0;   ///< ceil(parameters / cells)
@@ -77,9 +85,12 @@ struct RunResult {
 /// Errors: place.unknown-map and those of choose_structures.
 Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                const RunOptions& options);
-/// Blocks of the graph onto arrays of the chip by the strategy `map`.
-Result<compile::Placement> place(const Graph& graph, const chip::Chip& chip, const std::string& map);
-/// Graph + placement -> program that carries its chip file in the note "chip".
+/// Blocks of the graph onto arrays of the chips by the strategy `map`, in passes if need be and options.reload.
+/// Error place.capacity when they do not fit, with the arithmetic and the ways out.
+Result<compile::Placement> place(const Graph& graph, const model::Model& model, const chip::Chip& chip,
+                                 const std::string& map, const RunOptions& options);
+/// Graph + placement -> program that carries its chip file in the note "chip". Error place.capacity when the placement
+/// has more arrays than the chips and there is no reload.
 Result<program::Program> emit_program(const Graph& graph, compile::Placement placement, const model::Model& model,
                                       const chip::Chip& chip, const RunOptions& options);
 

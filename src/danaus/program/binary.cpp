@@ -278,6 +278,7 @@ std::vector<std::byte> to_binary(const Program& program) {
   const ChipShape& chip = program.chip;
   for (const std::uint32_t number : {chip.rows, chip.cols, chip.adcs, chip.arrays, chip.arrays_per_tile, chip.buffer})
     shape.u32(number);
+  if (chip.is_dealt()) shape.u32(chip.chips), shape.u32(chip.arrays_per_chip);
   file.section(program.notes);
   file.section(program.intent.configs);
   file.section(program.kv);
@@ -526,6 +527,9 @@ class FileReader {
     chip.arrays = reader.number("arrays", 4, 0, kMostArrays);
     chip.arrays_per_tile = reader.number("tile", 4, 1, kMostArrays);
     chip.buffer = reader.number("buffer", 4, 0, kMostElements);
+    if (!reader.good() || reader.left() == 0) return;  // one chip holds all arrays
+    chip.chips = reader.number("chips", 4, 1, kMostArrays);
+    chip.arrays_per_chip = reader.number("arrays per chip", 4, 1, kMostArrays);
   }
 
   void read_note(Reader& reader) {

@@ -181,8 +181,10 @@ std::string to_text(const Program& program) {
     text += '\n';
   }
   const ChipShape& chip = program.chip;
-  text += fmt::format("chip rows {} cols {} adcs {} arrays {} tile {} buffer {}\n", chip.rows, chip.cols, chip.adcs,
+  text += fmt::format("chip rows {} cols {} adcs {} arrays {} tile {} buffer {}", chip.rows, chip.cols, chip.adcs,
                       chip.arrays, chip.arrays_per_tile, chip.buffer);
+  if (chip.is_dealt()) text += fmt::format(" chips {} each {}", chip.chips, chip.arrays_per_chip);
+  text += '\n';
   for (std::size_t number = 0; number < graph.configs.size(); ++number) {
     text += fmt::format("cfg {}", number);
     append_config(text, graph.configs[number]);
@@ -351,6 +353,9 @@ class TextReader {
     chip.arrays = field(scanner, "arrays", 0, kMostArrays);
     chip.arrays_per_tile = field(scanner, "tile", 1, kMostArrays);
     chip.buffer = field(scanner, "buffer", 0, kMostElements);
+    if (scanner.at_end()) return;
+    chip.chips = field(scanner, "chips", 1, kMostArrays);
+    chip.arrays_per_chip = field(scanner, "each", 1, kMostArrays);
   }
 
   void read_config(Scanner& scanner) {

@@ -219,6 +219,10 @@ bool Surveyor::check_tables() {
                               chip.cols, chip.arrays_per_tile, chip.buffer));
     return false;
   }
+  if (chip.is_dealt() && (chip.chips == 0 || chip.arrays_per_chip == 0)) {
+    out_of_bounds(fmt::format("{} chips of {} arrays are not possible", chip.chips, chip.arrays_per_chip));
+    return false;
+  }
   if (Result<void> valid = validate(program_.intent); !valid) {
     broken(std::move(valid).error());
     return false;

@@ -33,16 +33,15 @@ double sum(const Json& parts) {
 
 Json breakdown_ns(const machine::Breakdown& path) {
   const auto ns = [](chip::Picoseconds time) { return static_cast<double>(time) / 1000; };
-  return {{"input", ns(path.input)},     {"settle", ns(path.settle)},   {"adc", ns(path.adc)},
-          {"network", ns(path.network)}, {"digital", ns(path.digital)}, {"attention", ns(path.attention)},
-          {"wait", ns(path.wait)}};
+  return {{"input", ns(path.input)},         {"settle", ns(path.settle)}, {"adc", ns(path.adc)},
+          {"network", ns(path.network)},     {"link", ns(path.link)},     {"digital", ns(path.digital)},
+          {"attention", ns(path.attention)}, {"wait", ns(path.wait)},     {"reload", ns(path.reload)}};
 }
 
 Json breakdown_active_nj(const machine::Energy& energy) {
-  return {{"rows", energy.rows / 1000},       {"cells", energy.cells / 1000},
-          {"adc", energy.adc / 1000},         {"network", energy.network / 1000},
-          {"digital", energy.digital / 1000}, {"attention", energy.attention / 1000},
-          {"buffer", energy.buffer / 1000}};
+  return {{"rows", energy.rows / 1000},           {"cells", energy.cells / 1000},   {"adc", energy.adc / 1000},
+          {"network", energy.network / 1000},     {"link", energy.link / 1000},     {"digital", energy.digital / 1000},
+          {"attention", energy.attention / 1000}, {"buffer", energy.buffer / 1000}, {"reload", energy.reload / 1000}};
 }
 
 Json counts_json(const machine::Counts& counts) {
@@ -55,6 +54,8 @@ Json counts_json(const machine::Counts& counts) {
           {"messages", counts.messages},
           {"message_bits", counts.message_bits},
           {"bit_hops", counts.bit_hops},
+          {"link_messages", counts.link_messages},
+          {"link_bits", counts.link_bits},
           {"vector_ops", counts.vector_ops},
           {"vector_elements", counts.vector_elements},
           {"attention_macs", counts.attention_macs},
@@ -74,6 +75,8 @@ void add_timing(Json& json, const machine::Timing& timing) {
   json["breakdown_ns"] = time;
   json["breakdown_nj"] = std::move(energy);
   json["counts"] = counts_json(timing.counts);
+  json["busiest_link_ns"] = static_cast<double>(timing.busiest_link) / 1000;
+  json["reload"] = {{"passes", timing.reload.passes}, {"writes", timing.reload.writes}};
 }
 
 Json map_json(const pipeline::MapResult& result) {
@@ -92,11 +95,9 @@ Json map_json(const pipeline::MapResult& result) {
   add_timing(json, result.timing);
   json["throughput_tokens_per_s"] = result.throughput_tokens_per_s;
   json["area_mm2"] = result.area.total_mm2();
-  json["breakdown_mm2"] = {{"arrays", result.area.arrays_mm2},
-                           {"adcs", result.area.adcs_mm2},
-                           {"digital", result.area.digital_mm2},
-                           {"buffers", result.area.buffers_mm2},
-                           {"network", result.area.network_mm2}};
+  json["breakdown_mm2"] = {{"arrays", result.area.arrays_mm2},   {"adcs", result.area.adcs_mm2},
+                           {"digital", result.area.digital_mm2}, {"buffers", result.area.buffers_mm2},
+                           {"network", result.area.network_mm2}, {"links", result.area.links_mm2}};
   if (result.routing) {
     json["routing"] = {{"draws", result.routing->draws},
                        {"expected_latency_ns", result.routing->expected_latency_ns},
@@ -106,7 +107,12 @@ Json map_json(const pipeline::MapResult& result) {
   }
   json["bound"]["arrays"] = result.array_bound;
   json["relative_error"] = optional_number(result.relative_error);
-  json["programming"] = {{"time_us", result.programming_time_us}, {"energy_uj", result.programming_energy_uj}};
+  json["arrays_per_chip"] = result.arrays_per_chip;
+  json["chips_used"] = result.chips_used;
+  json["reload"]["tokens_until_worn_out"] = optional_number(result.tokens_until_worn_out);
+  json["programming"] = {{"time_us", result.programming_time_us},
+                         {"energy_uj", result.programming_energy_uj},
+                         {"break_even_tokens", optional_number(result.break_even_tokens)}};
   json["program"] = {{"commands", result.commands},
                      {"buffer_bytes_per_tile", result.buffer_bytes},
                      {"proof_tokens", result.proof_tokens},
@@ -141,6 +147,7 @@ std::string run_json(const pipeline::RunResult& result, const Provenance& proven
                {"model", result.model},
                {"chip", result.chip.name},
                {"chip_digest", to_string(chip::digest_of(result.chip))},
+               {"chips", result.chip.system.chips},
                {"mode", compile::name_of(result.mode)},
                {"tokens", result.tokens},
                {"kv", result.kv},

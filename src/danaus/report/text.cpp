@@ -94,21 +94,30 @@ struct TimePart {
   std::string_view name;
   chip::Picoseconds machine::Breakdown::*value;
 };
-constexpr TimePart kTimeParts[] = {
-    {"input", &machine::Breakdown::input},     {"settle", &machine::Breakdown::settle},
-    {"adc", &machine::Breakdown::adc},         {"network", &machine::Breakdown::network},
-    {"digital", &machine::Breakdown::digital}, {"attention", &machine::Breakdown::attention},
-    {"wait", &machine::Breakdown::wait}};
+constexpr TimePart kTimeParts[] = {{"input", &machine::Breakdown::input},
+                                   {"settle", &machine::Breakdown::settle},
+                                   {"adc", &machine::Breakdown::adc},
+                                   {"network", &machine::Breakdown::network},
+                                   {"link", &machine::Breakdown::link},
+                                   {"digital", &machine::Breakdown::digital},
+                                   {"attention", &machine::Breakdown::attention},
+                                   {"wait", &machine::Breakdown::wait},
+                                   {"reload", &machine::Breakdown::reload}};
 
 struct EnergyPart {
   std::string_view name;
   double machine::Energy::*value;
 };
-constexpr EnergyPart kEnergyParts[] = {
-    {"rows", &machine::Energy::rows},       {"cells", &machine::Energy::cells},
-    {"adc", &machine::Energy::adc},         {"network", &machine::Energy::network},
-    {"digital", &machine::Energy::digital}, {"attention", &machine::Energy::attention},
-    {"buffer", &machine::Energy::buffer},   {"passive", &machine::Energy::passive}};
+constexpr EnergyPart kEnergyParts[] = {{"rows", &machine::Energy::rows},
+                                       {"cells", &machine::Energy::cells},
+                                       {"adc", &machine::Energy::adc},
+                                       {"network", &machine::Energy::network},
+                                       {"link", &machine::Energy::link},
+                                       {"digital", &machine::Energy::digital},
+                                       {"attention", &machine::Energy::attention},
+                                       {"buffer", &machine::Energy::buffer},
+                                       {"reload", &machine::Energy::reload},
+                                       {"passive", &machine::Energy::passive}};
 
 /// Where time and energy go, only the parts that are not zero everywhere.
 void add_breakdown(MapTable& table, const std::vector<MapResult>& results) {
@@ -133,6 +142,84 @@ void add_breakdown(MapTable& table, const std::vector<MapResult>& results) {
   }
 }
 
+bool reloads(const MapResult& result) { return result.timing.reload.passes > 1; }
+
+/// Shares of the chips, traffic between them, weights written on the way; nothing on one chip that holds the model.
+void add_system(MapTable& table, const std::vector<MapResult>& results, std::uint32_t chips) {
+  if (std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.arrays_per_chip != 0; })) {
+    if (chips > 1)
+      table.figure<std::uint64_t>("  chips used", format_count, [](const MapResult& map) { return map.chips_used; });
+    table.figure<std::uint64_t>("  per chip", format_count, [](const MapResult& map) {
+      return map.arrays_per_chip != 0 ? map.arrays_per_chip : map.arrays;
+    });
+  }
+  if (std::any_of(results.begin(), results.end(), reloads))
+    table.figure<std::uint64_t>("  passes", format_count,
+                                [](const MapResult& map) { return map.timing.reload.passes; });
+}
+
+/// Parts of latency and energy that a model larger than a chip adds.
+void add_system_costs(MapTable& table, const std::vector<MapResult>& results) {
+  const bool linked = std::any_of(results.begin(), results.end(),
+                                  [](const MapResult& map) { return map.timing.counts.link_messages != 0; });
+  const bool reloaded = std::any_of(results.begin(), results.end(), reloads);
+  if (linked || reloaded) table.gap();
+  if (linked) {
+    table.figure<std::uint64_t>("link messages", format_count,
+                                [](const MapResult& map) { return map.timing.counts.link_messages; });
+    table.figure<std::uint64_t>("link bits", format_count,
+                                [](const MapResult& map) { return map.timing.counts.link_bits; });
+    table.figure<double>("busiest link", format_time,
+                         [](const MapResult& map) { return nanoseconds(map.timing.busiest_link); });
+    table.figure<double>("link time", format_time,
+                         [](const MapResult& map) { return nanoseconds(map.timing.critical_path.link); });
+    table.figure<double>("link energy", format_energy,
+                         [](const MapResult& map) { return map.timing.energy.link / 1000; });
+  }
+  if (!reloaded) return;
+  table.figure<std::uint64_t>("passes written", format_count,
+                              [](const MapResult& map) { return map.timing.reload.writes; });
+  table.figure<double>("reload time", format_time,
+                       [](const MapResult& map) { return nanoseconds(map.timing.critical_path.reload); });
+  table.figure<double>("reload energy", format_energy,
+                       [](const MapResult& map) { return map.timing.energy.reload / 1000; });
+  if (std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.tokens_until_worn_out; })) {
+    table.text("cells worn out after", [](const MapResult& map) {
+      return map.tokens_until_worn_out ? fmt::format("{:.3g} tokens", *map.tokens_until_worn_out) : "-";
+    });
+  }
+}
+
+/// Writing all weights once, before the first token.
+void add_programming(MapTable& table, const std::vector<MapResult>& results) {
+  if (std::none_of(results.begin(), results.end(), [](const MapResult& map) { return map.programming_energy_uj > 0; }))
+    return;
+  table.gap();
+  table.figure<double>("programming time", format_time,
+                       [](const MapResult& map) { return map.programming_time_us * 1000; });
+  table.figure<double>("programming energy", format_energy,
+                       [](const MapResult& map) { return map.programming_energy_uj * 1000; });
+  table.text("  break-even", [](const MapResult& map) {
+    return map.break_even_tokens ? fmt::format("{:.4g} tokens", *map.break_even_tokens) : "-";
+  });
+}
+
+std::string system_line(const chip::Chip& chip) {
+  const std::string rate =
+      chip.system.link_gbps == 0 ? "infinitely fast" : fmt::format("{:g} Gbit/s each way", chip.system.link_gbps);
+  return fmt::format("each with a link to a switch: {}, latency {:g} ns, {:g} pJ per bit", rate,
+                     chip.system.link_latency_ns, chip.system.link_energy_pj_per_bit);
+}
+
+std::string reload_line(compile::Mode mode) {
+  return fmt::format(
+      "Reload: the model does not fit; its weights are written in passes{}. Latency = simulated time + writing\n"
+      "time: a sum, without overlap and without bringing the weights to the chip. danaus explain cost reload\n",
+      mode == compile::Mode::decode ? ", all of them for every token"
+                                    : ", each once: all tokens go through a pass before the next, which\n"
+                                      "needs room for their activations that is not counted");
+}
+
 std::string proof_line(const std::vector<MapResult>& results) {
   std::uint32_t tokens = results.front().proof_tokens;
   for (const MapResult& result : results) tokens = std::min(tokens, result.proof_tokens);
@@ -148,6 +235,8 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
             fmt::format("{} layers, {} linear operators, {} weights{}", result.layers, result.operators,
                         format_count(result.dense_parameters), result.has_weights ? "" : " (shapes only)")});
   head.add({"chip", result.chip.name, chip_line(result.chip)});
+  if (result.chip.system.chips > 1)
+    head.add({"chips", format_count(result.chip.system.chips), system_line(result.chip)});
   head.add({"mode", std::string(compile::name_of(result.mode)), mode_line(result)});
   std::string text = head.to_string();
   if (result.results.empty()) return text;
@@ -159,6 +248,7 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   table.figure<std::uint64_t>("parameters", format_count, [](const MapResult& map) { return map.parameters; });
   table.figure<std::uint64_t>("arrays", format_count, [](const MapResult& map) { return map.arrays; });
   table.figure<std::uint64_t>("  lower bound", format_count, [](const MapResult& map) { return map.array_bound; });
+  add_system(table, results, result.chip.system.chips);
   table.text("utilisation", [](const MapResult& map) { return format_percent(map.utilisation); });
   table.figure<std::uint64_t>("conversions/token", format_count, [](const MapResult& map) { return map.conversions; });
   table.figure<double>("linear latency", format_time, [](const MapResult& map) { return map.linear_latency_ns; });
@@ -184,8 +274,13 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
       return map.relative_error ? fmt::format("{:.3f}", *map.relative_error) : "-";
     });
   }
-  if (breakdown) add_breakdown(table, results);
+  add_system_costs(table, results);
+  if (breakdown) {
+    add_programming(table, results);
+    add_breakdown(table, results);
+  }
   text += "\n" + table.to_string() + "\n" + proof_line(results);
+  if (std::any_of(results.begin(), results.end(), reloads)) text += reload_line(result.mode);
   if (errors)
     text += "The relative error is that of projection alone: without training it is a starting point, not a result.\n";
   if (result.chip.adc.energy_pj < 0)

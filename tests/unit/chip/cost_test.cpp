@@ -155,7 +155,7 @@ TEST_CASE("the unit chip: 10 ns and 1 ns per round") {
   CHECK(message_port_time(chip, 1000, 8) == 0);
   CHECK(message_energy_pj(chip, 1000, 8, 30) == 0.0);
   CHECK(area(chip, 100, 4096, 8).value().total_mm2() == 0.0);
-  CHECK(programming_time_us(chip) == 0.0);
+  CHECK(programming_time_us(chip, 1) == 0.0);
 }
 
 TEST_CASE("converter bits by rule") {
@@ -251,10 +251,49 @@ TEST_CASE("area: sum of its parts") {
   CHECK(area(chip, 10, 64, 8).value().buffers_mm2 == doctest::Approx(3 * 1000 * 1e-6));
 }
 
-TEST_CASE("programming: rows in series, arrays in parallel") {
-  const Chip chip = load_good("pcm-14nm");
-  CHECK(programming_time_us(chip) == doctest::Approx(256 * 20 * 0.330));                 // 1.7 ms
+TEST_CASE("programming: rows in series, arrays in parallel or in turns") {
+  Chip chip = load_good("pcm-14nm");
+  CHECK(programming_time_us(chip, 1000) == doctest::Approx(256 * 20 * 0.330));           // 1.7 ms
   CHECK(programming_energy_uj(chip, 65536) == doctest::Approx(65536 * 4 * 20 * 20e-6));  // 105 uJ per array
+  chip.programming.arrays_at_a_time = 160;
+  CHECK(programming_time_us(chip, 160) == doctest::Approx(256 * 20 * 0.330));
+  CHECK(programming_time_us(chip, 1000) == doctest::Approx(7 * 256 * 20 * 0.330));
+}
+
+TEST_CASE("shares of several chips") {
+  Chip chip;
+  chip.network.arrays_per_tile = 16;
+  CHECK(arrays_per_chip(chip, 4608) == 0);  // one chip, as many as needed
+  chip.system.arrays = 1000;
+  CHECK(arrays_per_chip(chip, 1000) == 0);
+  CHECK(arrays_per_chip(chip, 1001) == 1000);  // passes
+  chip.system.chips = 5;
+  CHECK(system_arrays(chip) == 5000);
+  CHECK(arrays_per_chip(chip, 1) == 1000);
+  chip.system.arrays = 0;
+  CHECK(system_arrays(chip) == 0);
+  CHECK(arrays_per_chip(chip, 4608) == 928);  // 288 tiles, 57.6 a chip: 58 of 16
+  CHECK(arrays_per_chip(chip, 0) == 16);
+  chip.system.chips = 65536;
+  chip.network.arrays_per_tile = 65536;
+  CHECK(arrays_per_chip(chip, 1u << 24) == 65536);
+}
+
+TEST_CASE("links: serialisation at the rate, area per chip of a system") {
+  Chip chip;
+  CHECK(link_time(chip, 1000) == 0);  // infinitely fast
+  chip.system.link_gbps = 128;
+  CHECK(link_time(chip, 288) == 2250);  // 288 bits at 128 bits per ns
+  chip.adc.area_um2 = 1000;
+  chip.system.arrays = 10;
+  chip.system.link_area_um2 = 5e6;
+  const Area one = area(chip, 10, 0, 8).value();
+  CHECK(system_area(chip, 4, 0, 8).value().total_mm2() == area(chip, 4, 0, 8).value().total_mm2());
+  CHECK(system_area(chip, 11, 0, 8).value().total_mm2() == one.total_mm2());  // two passes on one chip: no link
+  chip.system.chips = 3;
+  const Area three = system_area(chip, 11, 0, 8).value();
+  CHECK(three.links_mm2 == 15);
+  CHECK(three.total_mm2() == doctest::Approx(3 * one.total_mm2() + 15));
 }
 
 // HERMES (JSSC 2022) is measured silicon: one converter per column, integrating during the input window, 256x256, 8

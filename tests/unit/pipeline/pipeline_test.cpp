@@ -73,7 +73,7 @@ TEST_CASE("compile_model is structures, placement, program") {
   const chip::Chip chip = small_chip();
   const RunOptions options = small_blocks();
   const Graph graph = structured_graph(model, chip, "dense", options).value();
-  const compile::Placement placement = place(graph, chip, "dense").value();
+  const compile::Placement placement = place(graph, model, chip, "dense", options).value();
   const program::Program program = emit_program(graph, placement, model, chip, options).value();
   CHECK(program == compile_model(model, chip, "dense", options, no_progress()).value());
   CHECK(std::count_if(program.notes.begin(), program.notes.end(),

@@ -85,13 +85,15 @@ TEST_CASE("run JSON: the parts sum to the totals to the last bit") {
   const std::string json = run_json(
       run, {.version = "0", .command = {"danaus"}, .seed = 1, .threads = 1, .host = "", .time = "", .wall_s = 0});
   CHECK(json.find("\"schema\": \"danaus.run/1\"") != std::string::npos);
-  CHECK(sum_of(json, "breakdown_ns", {"input", "settle", "adc", "network", "digital", "attention", "wait"}) ==
+  CHECK(sum_of(json, "breakdown_ns",
+               {"input", "settle", "adc", "network", "link", "digital", "attention", "wait", "reload"}) ==
         number_after(json, "latency_ns", json.find("\"linear_latency_ns\"") + 20));
-  CHECK(sum_of(json, "breakdown_nj", {"rows", "cells", "adc", "network", "digital", "attention", "buffer"}) ==
+  CHECK(sum_of(json, "breakdown_nj",
+               {"rows", "cells", "adc", "network", "link", "digital", "attention", "buffer", "reload"}) ==
         number_after(json, "energy_active_nj"));
-  CHECK(
-      sum_of(json, "breakdown_nj", {"rows", "cells", "adc", "network", "digital", "attention", "buffer", "passive"}) ==
-      number_after(json, "energy_nj"));
+  CHECK(sum_of(json, "breakdown_nj",
+               {"rows", "cells", "adc", "network", "link", "digital", "attention", "buffer", "reload", "passive"}) ==
+        number_after(json, "energy_nj"));
   CHECK(number_after(json, "latency_ns", json.find("\"linear_latency_ns\"") + 20) == doctest::Approx(0.952));
   CHECK(json.find("\"relative_error\": null") != std::string::npos);
 }

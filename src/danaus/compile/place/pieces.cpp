@@ -1,7 +1,5 @@
 #include "danaus/compile/place/pieces.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <tuple>
 
@@ -47,9 +45,10 @@ std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, cons
   return pieces;
 }
 
-std::vector<NodeId> linear_nodes(const Graph& graph) {
+std::vector<NodeId> linear_nodes(const Graph& graph, const PlaceOptions& options) {
   std::vector<NodeId> nodes;
-  for (std::size_t number = 0; number < graph.nodes.size(); ++number) {
+  const std::size_t end = std::min<std::size_t>(graph.nodes.size(), std::size_t{index(options.last_node)} + 1);
+  for (std::size_t number = index(options.first_node); number < end; ++number) {
     if (graph.nodes[number].kind == NodeKind::linear) nodes.push_back(NodeId{static_cast<std::uint32_t>(number)});
   }
   return nodes;
@@ -71,24 +70,10 @@ program::Patch patch_for(const Piece& piece, std::uint32_t array, std::uint32_t 
           .stage = piece.stage};
 }
 
-Result<Placement> finish(const Graph& graph, std::vector<program::Patch> patches, std::uint32_t arrays,
-                         const PlaceOptions& options) {
+Placement finish(std::vector<program::Patch> patches, std::uint32_t arrays) {
   const auto position = [](const program::Patch& patch) { return std::tuple(patch.array, patch.row, patch.column); };
   std::sort(patches.begin(), patches.end(),
             [&](const program::Patch& a, const program::Patch& b) { return position(a) < position(b); });
-  if (options.array_limit != 0 && arrays > options.array_limit) {
-    Error error("place.capacity", Failure::does_not_fit,
-                fmt::format("the placement needs {} arrays, the chip has {}", arrays, options.array_limit));
-    // The first operator, in graph order, with a piece beyond the last array.
-    NodeId first_outside{0xffffffff};
-    for (const program::Patch& patch : patches) {
-      if (index(patch.array) >= options.array_limit) first_outside = std::min(first_outside, patch.node);
-    }
-    return fail(std::move(error)
-                    .note(fmt::format("first operator that does not fit: {} ({} arrays are missing in all)",
-                                      graph.at(first_outside).name, arrays - options.array_limit))
-                    .with_hint("raise chip.arrays, choose a denser --map, or a higher --compression"));
-  }
   return Placement{.arrays = arrays, .patches = std::move(patches)};
 }
 

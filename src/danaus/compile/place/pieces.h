@@ -6,7 +6,7 @@
 
 #include "danaus/compile/compile.h"
 
-/// What all strategies share: blocks cut to the array, and the sorted placement with its capacity check.
+/// What all strategies share: blocks cut to the array, and the sorted placement.
 namespace danaus::compile {
 
 /// A block of a stage, or the part of it that fits into an array. Occupies `rows` inputs and `columns` outputs.
@@ -26,14 +26,12 @@ struct Piece {
 std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, const PlaceOptions& options,
                        bool full_tiles);
 
-/// Linear nodes of the graph in order.
-std::vector<NodeId> linear_nodes(const Graph& graph);
+/// Linear nodes of the graph that are to be placed, in order.
+std::vector<NodeId> linear_nodes(const Graph& graph, const PlaceOptions& options);
 
 program::Patch patch_for(const Piece& piece, std::uint32_t array, std::uint32_t row, std::uint32_t column);
 
-/// Sorts the patches and checks the array limit. Error place.capacity names the shortfall and the first operator that
-/// does not fit.
-Result<Placement> finish(const Graph& graph, std::vector<program::Patch> patches, std::uint32_t arrays,
-                         const PlaceOptions& options);
+/// Sorts the patches.
+Placement finish(std::vector<program::Patch> patches, std::uint32_t arrays);
 
 }  // namespace danaus::compile

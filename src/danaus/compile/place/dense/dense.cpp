@@ -147,7 +147,7 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
   // at once.
   std::vector<Bundle> bundles;
   std::map<std::pair<std::uint32_t, std::uint32_t>, SizeClass, std::greater<>> sizes;  // tallest, then widest first
-  const std::vector<NodeId> nodes = linear_nodes(graph);
+  const std::vector<NodeId> nodes = linear_nodes(graph, options);
   std::uint64_t stage_number = 0;
   for (std::size_t first = 0; first < nodes.size();) {
     std::size_t last = first + 1;
@@ -218,7 +218,7 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
       ensure(dealt, "there is a shelf slot for every piece");
     }
   }
-  return finish(graph, std::move(patches), arrays, options);
+  return finish(std::move(patches), arrays);
 }
 
 }  // namespace danaus::compile

@@ -9,13 +9,13 @@ namespace danaus::compile {
 Result<Placement> place_linear(const Graph& graph, const PlaceOptions& options) {
   std::vector<program::Patch> patches;
   std::uint32_t arrays = 0;
-  for (const NodeId node : linear_nodes(graph)) {
+  for (const NodeId node : linear_nodes(graph, options)) {
     for (std::uint32_t stage = 0; stage < graph.at(node).structure.stages(); ++stage) {
       for (const Piece& piece : cut(graph, node, static_cast<std::uint8_t>(stage), options, true))
         patches.push_back(patch_for(piece, arrays++, 0, 0));
     }
   }
-  return finish(graph, std::move(patches), arrays, options);
+  return finish(std::move(patches), arrays);
 }
 
 }  // namespace danaus::compile

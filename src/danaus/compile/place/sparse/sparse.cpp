@@ -13,7 +13,7 @@ namespace danaus::compile {
 Result<Placement> place_sparse(const Graph& graph, const PlaceOptions& options) {
   std::vector<program::Patch> patches;
   std::uint32_t arrays = 0;
-  for (const NodeId node : linear_nodes(graph)) {
+  for (const NodeId node : linear_nodes(graph, options)) {
     const Structure& structure = graph.at(node).structure;
     for (std::uint32_t stage = 0; stage < structure.stages(); ++stage) {
       const std::vector<Piece> pieces =
@@ -31,7 +31,7 @@ Result<Placement> place_sparse(const Graph& graph, const PlaceOptions& options) 
       arrays += (static_cast<std::uint32_t>(pieces.size()) + per_array - 1) / per_array;
     }
   }
-  return finish(graph, std::move(patches), arrays, options);
+  return finish(std::move(patches), arrays);
 }
 
 }  // namespace danaus::compile
