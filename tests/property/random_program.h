@@ -232,6 +232,10 @@ inline Case random_case(std::uint64_t number) {
   result.emit.kv = result.emit.tokens + dice.roll(0, 5);
   result.emit.slots = dice.roll(0, 3);
   result.emit.share_inputs = dice.coin();
+  if (dice.coin()) {  // several chips, in passes where they are too few
+    result.chip.system.chips = dice.roll(1, 4);
+    result.chip.system.arrays = dice.coin() ? dice.roll(1, 40) : 0;
+  }
   return result;
 }
 

@@ -342,6 +342,28 @@ TEST_CASE("deleted and doubled lines") {
   }
 }
 
+TEST_CASE("the shares of several chips") {
+  std::string text = codec::example_text();
+  const auto with = [&](const std::string& shares) {
+    std::string changed = text;
+    changed.insert(changed.find("buffer 400") + 10, shares);
+    return changed;
+  };
+  const Program program = parse_good(with(" chips 2 each 3"));
+  CHECK(program.chip.chips == 2);
+  CHECK(program.chip.arrays_per_chip == 3);
+  CHECK(to_text(program) == with(" chips 2 each 3"));
+  CHECK(parse_binary(to_binary(program), "p").value() == program);
+  CHECK(to_binary(program).size() == to_binary(parse_good(text)).size() + 8);
+  for (const char* bad : {" chips 0 each 3", " chips 2 each 0", " chips 2", " each 2", " chips 2 each 3 x",
+                          " chips 16777217 each 1", " chips 2 each 16777217", " chips each 3"}) {
+    CAPTURE(bad);
+    const Result<Program> refused = parse_text(with(bad), "bad");
+    REQUIRE_FALSE(refused.has_value());
+    CHECK((refused.error().id == "program.syntax" || refused.error().id == "program.range"));
+  }
+}
+
 TEST_CASE("changed characters") {
   for (const std::string& text : {codec::example_text(), codec::rich_text()}) {
     for (std::uint64_t n = 0; n < 300; ++n) {
