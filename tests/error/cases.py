@@ -191,6 +191,11 @@ CASES = [
     Case("place.unknown-map", 2, "run m.toml --map linear,dence", files=tiny()),
     Case("place.capacity", 5, "run m.toml --chip unit --set chip.arrays=1 --set array.rows=16 --set array.cols=16 "
          "--set adc.per_array=4", files=tiny()),
+    Case("place.capacity", 5, "run m.toml --map dense --blocks 4 --set chip.arrays=2 --chips 2 --set array.rows=16 "
+         "--set array.cols=16", name="chips", files=tiny()),
+    Case("place.capacity", 5, f"compile m.toml --blocks 4 {SMALL} --set chip.arrays=1 --from-placement p.json -o p.dnx",
+         name="placement", files={**tiny(), "change": {"array": 0}}, needs_compile=COMPILE),
+    Case("cli.arguments", 2, "run m.toml --chips 0", name="chips", files=tiny()),
     Case("emit.mode", 4, "run m.toml --mode encode", files=tiny()),
     Case("emit.mode", 4, "run bert-base --mode prefill", name="encoder"),
     Case("emit.buffer", 5, "run m.toml --chip unit --set buffer.bytes_per_tile=64", files=tiny()),
@@ -222,4 +227,6 @@ CASES = [
     Case("machine.too-long", 4, "run m.safetensors --chip unit --blocks 2 --map sparse --mode prefill --tokens 150000 --no-error "
          "--set array.settle_ns=1e9", files={"m.safetensors": f32("w", [4, 4])}),
     Case("machine.shape", 3, "simulate p.txt --chip unit", files={"p.txt": PROGRAM}),
+    Case("machine.shape", 3, "simulate p.dnx --set chip.chips=3", name="chips", files=tiny(),
+         needs_compile=f"compile m.toml --blocks 4 {SMALL} --chips 2 -o p.dnx -q"),
 ]

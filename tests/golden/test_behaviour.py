@@ -34,6 +34,7 @@ def program(danaus, tmp_path):
 @pytest.mark.parametrize("arguments", [
     ("run", "bert-large", "--blocks", "32", "--map", "linear,dense"),
     ("run", "smollm2-135m", "--mode", "prefill", "--tokens", "4"),
+    ("run", "smollm2-135m", "--mode", "prefill", "--tokens", "4", "--chips", "2", "--set", "chip.arrays=600", "--reload"),
     ("project", "llama-7b"),
 ])
 def test_same_result_for_any_thread_count(danaus, arguments):

@@ -81,3 +81,70 @@ def test_parts_sum_to_totals(danaus, chip):
         assert result["bound"]["arrays"] == math.ceil(result["parameters"] / 65536)
         assert math.isfinite(result["area_mm2"])
         assert result["program"]["proof_tokens"] == 1
+
+
+# bert-large is larger than a chip of 1000 arrays: 24 layers of 192 arrays (q, k, v, o 16 each, up and down 64 each) are 4608.
+SMALL_CHIP = ("--set", "chip.arrays=1000")
+
+
+def test_larger_than_the_chip_is_an_error(danaus):
+    stdout, stderr = danaus("run", "bert-large", "--map", "linear", *SMALL_CHIP, code=5)
+    assert stdout == ""
+    # 5 layers and q, k of the sixth take 5 * 192 + 32 = 992 arrays, so v does not fit.
+    assert "needs 4608 arrays, the chip has 1000: 3608 are missing" in stderr
+    assert "first operator that does not fit: blk.5.attn_v" in stderr
+    assert "--chips 5: 5 x 1000 = 5000 arrays" in stderr
+    # A pass: 256 rows * 20 cycles * 330 ns = 1.6896 ms. A weight: 4 devices * 20 cycles * 20 pJ, 301989888 of them.
+    assert "--reload: 5 passes, at most 5 x 1.69 ms = 8.448 ms and 483.2 mJ to write them" in stderr
+
+
+def test_larger_than_the_chip_in_passes(danaus):
+    result, = danaus.json("run", "bert-large", *UNIT, "--map", "linear", *SMALL_CHIP, "--reload", "--set", "program.iterations=20",
+                          "--set", "program.pulse_ns=200", "--set", "program.verify_ns=130", "--set", "program.energy_pj=20",
+                          "--set", "array.devices_per_weight=4", "--set", "program.endurance=1e8")["results"]
+    expect(result, arrays=4608, arrays_per_chip=1000, chips_used=1, linear_latency_ns=1728 + 5 * 1689600, latency_ns=1728 + 5 * 1689600)
+    assert result["breakdown_ns"]["reload"] == 5 * 1689600
+    assert result["breakdown_nj"]["reload"] == pytest.approx(301989888 * 4 * 20 * 20e-3)
+    assert result["reload"] == {"passes": 5, "writes": 5, "tokens_until_worn_out": 1e8 / (5 * 20)}
+    assert result["energy_nj"] == sum(result["breakdown_nj"].values())
+    # Encoding writes each pass once, whatever the number of tokens.
+    encoded, = danaus.json("run", "bert-base", "--chip", "unit", "--mode", "encode", "--tokens", 16, "--map", "linear", "--set",
+                           "chip.arrays=300", "--reload", "--set", "program.iterations=1", "--set", "program.pulse_ns=1000")["results"]
+    assert encoded["reload"]["passes"] == encoded["reload"]["writes"] == 5
+    # A layer takes q k v 27, o 9, up 36, down 36 arrays. 300 hold 2 layers, q k v, o and up of a third (288); its down, 2 layers, q k v
+    # and o (288); up, down and 2 layers (288); again as the first; and the rest.
+    assert encoded["breakdown_ns"]["reload"] == 5 * 256 * 1000
+
+
+# Chips of 960 arrays hold 5 layers each: 4 borders. Over each the residual stream goes twice, to q, k, v and to where the sum with the
+# output of o is made, from the 4 tiles of `down` with 256 elements each: 8 messages of 256 * 8 + 32 = 2080 bits over one link.
+@pytest.mark.parametrize("gbps, border_ns", [
+    # 1.625 ns a message: q, k, v have the first four after 4 * 1.625 + 20 ns; the other four are there before o is done.
+    (1280, 26.5),
+    # 16.25 ns a message: the last is there after 8 * 16.25 + 20 = 150 ns, later than q, k, v and o after 4 * 16.25 + 20 + 2 * 18.
+    (128, 150 - 2 * 18),
+])
+def test_larger_than_the_chip_on_five_chips(danaus, gbps, border_ns):
+    options = ("--chip", "unit", "--map", "linear", "--set", "chip.arrays=960", "--chips", 5, "--set", f"chip.link_gbps={gbps}", "--set",
+               "chip.link_latency_ns=20", "--set", "network.header_bits=32", "--set", "chip.link_energy_pj_per_bit=0.5")
+    document = danaus.json("run", "bert-large", *options)
+    result, = document["results"]
+    expect(result, arrays=4608, arrays_per_chip=960, chips_used=5, latency_ns=1728 + 4 * border_ns)
+    assert document["chips"] == 5
+    assert result["counts"]["link_messages"] == 4 * 8
+    assert result["counts"]["link_bits"] == 4 * 8 * 2080
+    assert result["breakdown_nj"]["link"] == 4 * 8 * 2080 * 0.5e-3
+    assert result["busiest_link_ns"] == pytest.approx(8 * 2080 / gbps)
+
+
+@pytest.mark.parametrize("options", [("--chips", 3), ("--chips", 2, "--set", "chip.arrays=100", "--reload")])
+@pytest.mark.parametrize("map_name", ["linear", "sparse", "dense"])
+def test_simulate_gives_the_figures_of_run(danaus, tmp_path, options, map_name):
+    arguments = ("smollm2-135m", "--chip", "pcm-14nm", "--map", map_name, *options)
+    result, = danaus.json("run", *arguments)["results"]
+    danaus("compile", *arguments, "-o", tmp_path / "p.dnx")
+    simulated = danaus.json("simulate", tmp_path / "p.dnx")
+    for key in ("latency_ns", "linear_latency_ns", "energy_nj", "breakdown_ns", "breakdown_nj", "counts", "busiest_link_ns"):
+        assert simulated[key] == result[key], key
+    assert sum(result["breakdown_ns"].values()) == result["latency_ns"]
+    assert sum(result["breakdown_nj"].values()) == result["energy_nj"]

@@ -40,7 +40,8 @@ def test_show_chip_prints_the_preset_with_its_sources(danaus):
     assert danaus("show", "chips", "pcm-14nm")[0] == (ROOT / "chips/pcm-14nm.toml").read_text()
 
 
-@pytest.mark.parametrize("words", [("cost", "adc"), ("cost", "activation"), ("cost", "message"), ("mapping", "dense"),
+@pytest.mark.parametrize("words", [("cost", "adc"), ("cost", "activation"), ("cost", "message"), ("cost", "link"),
+                                   ("cost", "reload"), ("mapping", "dense"),
                                    ("gguf.truncated",), ("adc.per_array",)])
 def test_explain(danaus, golden, words):
     golden(TEXTS / f"explain-{'-'.join(words)}.txt", danaus("explain", *words)[0])
@@ -50,6 +51,16 @@ def test_run_table(danaus, golden):
     stdout, stderr = danaus("run", "tiny.toml", "--blocks", "4", *SMALL_CHIP, "-v", cwd=HERE)
     assert stderr == ""
     golden(TEXTS / "run-tiny.txt", stdout)
+
+
+@pytest.mark.parametrize("label, options", [("chips", ("--chips", "3", "--set", "chip.link_gbps=16")), ("reload", ("--reload",))])
+def test_run_table_of_a_model_larger_than_the_chip(danaus, golden, label, options):
+    programming = ("--set", "program.iterations=10", "--set", "program.pulse_ns=5", "--set", "program.energy_pj=2", "--set",
+                   "program.endurance=1e6")
+    stdout, stderr = danaus("run", "tiny.toml", "--blocks", "4", *SMALL_CHIP, "--set", "network.arrays_per_tile=2", "--set",
+                            "chip.arrays=8", *programming, *options, cwd=HERE)
+    assert stderr == ""
+    golden(TEXTS / f"run-tiny-{label}.txt", stdout)
 
 
 def test_project_table_of_shapes(danaus, golden):

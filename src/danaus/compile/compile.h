@@ -42,7 +42,7 @@ Result<const StrategyInfo*> find_strategy(std::string_view name);
 
 /// For weight reload: the model in passes of at most `arrays_at_a_time` arrays, in the order of execution; pass n takes
 /// the arrays from n * arrays_at_a_time on. Operators that read the same value are in one pass where it holds them.
-/// Errors: those of the strategy, place.passes (more arrays than a program can name).
+/// An operator that is larger than that takes several passes. Errors: those of the strategy.
 Result<Placement> place_in_passes(const Graph& graph, const StrategyInfo& strategy, PlaceOptions options,
                                   std::uint64_t arrays_at_a_time);
 

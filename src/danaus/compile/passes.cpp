@@ -12,8 +12,6 @@
 namespace danaus::compile {
 namespace {
 
-constexpr std::uint64_t kMostArrays = 1u << 24;  // that a program can name
-
 /// Neighbouring linear nodes that read the same value: executed together, stage by stage.
 std::vector<std::vector<NodeId>> units_of(const Graph& graph) {
   std::vector<std::vector<NodeId>> units;
@@ -65,10 +63,6 @@ Result<Placement> place_in_passes(const Graph& graph, const StrategyInfo& strate
         count = too_many > step ? std::max<std::size_t>(1, too_many - step) : 1;
       }
       step *= 2;
-    }
-    if (begin + placement.arrays > kMostArrays) {
-      return fail(Error("place.passes", Failure::unsupported, "the passes take more than 2^24 arrays in all")
-                      .with_hint("raise chip.arrays, or use --chips"));
     }
     for (program::Patch& patch : placement.patches) {
       patch.array = ArrayId{static_cast<std::uint32_t>(begin + index(patch.array))};
