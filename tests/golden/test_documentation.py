@@ -30,3 +30,10 @@ def test_commands_of_the_page_run(danaus, tmp_path, page, least):
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     for arguments in found:
         danaus(*arguments, cwd=tmp_path)
+
+
+def test_the_page_on_models_larger_than_the_chip_shows_the_error(danaus):
+    page = (ROOT / "docs/larger-than-the-chip.md").read_text()
+    shown = re.search(r"^ {4}\$ danaus (.*)\n((?: {4}.*\n)+)", page, re.M)
+    _, stderr = danaus(*shown[1].split(), code=5)
+    assert re.sub("^ {4}", "", shown[2], flags=re.M) == stderr

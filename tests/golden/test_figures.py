@@ -91,7 +91,7 @@ def test_larger_than_the_chip_is_an_error(danaus):
     stdout, stderr = danaus("run", "bert-large", "--map", "linear", *SMALL_CHIP, code=5)
     assert stdout == ""
     # 5 layers and q, k of the sixth take 5 * 192 + 32 = 992 arrays, so v does not fit.
-    assert "needs 4608 arrays, the chip has 1000: 3608 are missing" in stderr
+    assert "needs 4608 arrays, the chip has 1000: a shortfall of 3608" in stderr
     assert "first operator that does not fit: blk.5.attn_v" in stderr
     assert "--chips 5: 5 x 1000 = 5000 arrays" in stderr
     # A pass: 256 rows * 20 cycles * 330 ns = 1.6896 ms. A weight: 4 devices * 20 cycles * 20 pJ, 301989888 of them.

@@ -448,7 +448,8 @@ class Planner {
 
   // The sum so far and one more time per iteration.
   Picoseconds add_times(Picoseconds sum, Picoseconds time) const {
-    const auto times = static_cast<Picoseconds>(repeat_);
+    const auto times = static_cast<Picoseconds>(repeat_);  // 0 in a branch that is never taken
+    if (times == 0) return sum;
     return time > (chip::kLongestTime - sum) / times ? chip::kLongestTime : sum + times * time;
   }
 

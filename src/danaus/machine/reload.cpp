@@ -1,6 +1,7 @@
 // Walks the code once and counts how often the pass in the cells changes in the sequential order. A serial loop goes
 // through its passes once per iteration; in any other loop all iterations go through one pass before the next is
-// programmed. Before the program the cells hold the pass that it ends with, as when programs follow one another.
+// programmed. A branch counts where it is taken. Before the program the cells hold the pass that it ends with, as when
+// programs follow one another.
 
 #include "danaus/machine/reload.h"
 
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "danaus/chip/cost.h"
+#include "danaus/machine/experts.h"
 
 namespace danaus::machine {
 namespace {
@@ -47,16 +49,15 @@ std::vector<PassCost> cost_of_passes(const program::Program& program, const chip
 /// How often each pass is programmed.
 class Walk {
  public:
-  explicit Walk(const program::Program& program) : writes_(program.chip.passes()) {
-    for (const program::Record& record : program.code) {
-      const program::Command command = program::decode_unchecked(record);
-      if (const program::Repeat* repeat = std::get_if<program::Repeat>(&command)) {
-        loop_ = *repeat;
-        first_in_loop_.reset();
-      } else if (std::holds_alternative<program::End>(command)) {
-        end_loop();
-      } else if (const program::Mvm* mvm = std::get_if<program::Mvm>(&command)) {
-        visit(program.chip.pass_of(mvm->array));
+  Walk(const program::Program& program, const Plan& plan, const Routing& routing)
+      : program_(program), plan_(plan), experts_(program.intent, routing), writes_(program.chip.passes()) {
+    for (const Segment& segment : plan.segments) {
+      const std::vector<Visit> visits = visits_of(segment);
+      const std::uint32_t rounds = segment.loop.serial ? segment.loop.n : 1;
+      for (std::uint32_t round = 0; round < rounds; ++round) {
+        for (const Visit& visit : visits) {
+          if (segment.loop.serial ? is_taken(visit, round) : is_taken_by_any(visit, segment.loop.n)) enter(visit.pass);
+        }
       }
     }
     if (first_ && *first_ != *resident_) ++writes_[*first_];
@@ -64,33 +65,64 @@ class Walk {
   const std::vector<std::uint64_t>& writes() const { return writes_; }
 
  private:
-  void visit(std::uint32_t pass) {
+  /// Neighbouring activations in one pass, in a branch or in none.
+  struct Visit {
+    std::uint32_t pass = 0;
+    const Branch* branch = nullptr;
+    bool operator==(const Visit&) const = default;
+  };
+
+  std::vector<Visit> visits_of(const Segment& segment) const {
+    std::vector<Visit> visits;
+    for (std::uint32_t position = segment.first; position < segment.first + segment.count; ++position) {
+      const program::Command command = program::decode_unchecked(program_.code[position]);
+      const program::Mvm* mvm = std::get_if<program::Mvm>(&command);
+      if (mvm == nullptr) continue;
+      const Visit visit{program_.chip.pass_of(mvm->array), branch_at(position)};
+      if (visits.empty() || visits.back() != visit) visits.push_back(visit);
+    }
+    return visits;
+  }
+
+  const Branch* branch_at(std::uint32_t position) const {
+    const auto after = std::upper_bound(plan_.branches.begin(), plan_.branches.end(), position,
+                                        [](std::uint32_t value, const Branch& branch) { return value < branch.begin; });
+    if (after == plan_.branches.begin()) return nullptr;
+    const Branch& before = *(after - 1);
+    return position < before.end ? &before : nullptr;
+  }
+
+  bool is_taken(const Visit& visit, std::uint32_t token) {
+    return visit.branch == nullptr || experts_.is_chosen(visit.branch->gates, token, visit.branch->element);
+  }
+  bool is_taken_by_any(const Visit& visit, std::uint32_t tokens) {
+    for (std::uint32_t token = 0; token < tokens; ++token) {
+      if (is_taken(visit, token)) return true;
+    }
+    return false;
+  }
+
+  void enter(std::uint32_t pass) {
     if (!first_) first_ = pass;
-    if (resident_ && *resident_ != pass && !first_in_loop_) ++writes_[pass];  // once, when the loop is entered
-    if (resident_ && *resident_ != pass && first_in_loop_) writes_[pass] += loop_.serial ? loop_.n : 1;
-    if (!first_in_loop_) first_in_loop_ = pass;
+    if (resident_ && *resident_ != pass) ++writes_[pass];
     resident_ = pass;
   }
 
-  void end_loop() {
-    if (loop_.serial && first_in_loop_ && *first_in_loop_ != *resident_) writes_[*first_in_loop_] += loop_.n - 1;
-    loop_ = {};
-  }
-
+  const program::Program& program_;
+  const Plan& plan_;
+  Experts experts_;
   std::vector<std::uint64_t> writes_;
-  program::Repeat loop_;  // of the code at hand: once outside a loop
   std::optional<std::uint32_t> first_, resident_;
-  std::optional<std::uint32_t> first_in_loop_;
 };
 
 }  // namespace
 
-Reload reload_of(const program::Program& program, const chip::Chip& chip) {
+Reload reload_of(const program::Program& program, const chip::Chip& chip, const Plan& plan, const Routing& routing) {
   Reload reload;
   reload.passes = program.chip.passes();
   if (reload.passes == 1) return reload;
   const std::vector<PassCost> costs = cost_of_passes(program, chip);
-  const Walk walk(program);
+  const Walk walk(program, plan, routing);
   double time_us = 0;
   for (std::size_t pass = 0; pass < costs.size(); ++pass) {
     const auto times = static_cast<double>(walk.writes()[pass]);

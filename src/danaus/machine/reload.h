@@ -1,13 +1,13 @@
 #pragma once
 
 #include "danaus/chip/chip.h"
+#include "danaus/machine/plan.h"
 #include "danaus/machine/timing.h"
 #include "danaus/program/program.h"
 
 namespace danaus::machine {
 
 /// What it takes to program the passes of a program whose arrays are more than the chips have; nothing for one pass.
-/// The program must have a plan (plan.h): its records decode and its loops are closed.
-Reload reload_of(const program::Program& program, const chip::Chip& chip);
+Reload reload_of(const program::Program& program, const chip::Chip& chip, const Plan& plan, const Routing& routing);
 
 }  // namespace danaus::machine

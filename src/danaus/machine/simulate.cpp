@@ -111,7 +111,7 @@ class Machine {
     Result<void> executed = execute();
     progress_.end();
     if (!executed) return fail(std::move(executed).error());
-    const Reload reload = reload_of(program_, chip_);
+    const Reload reload = reload_of(program_, chip_, plan_, options_.routing);
     if (reload.time >= chip::kLongestTime - total_) return fail(too_long());
     return timing(reload);
   }

@@ -41,8 +41,8 @@ Error capacity_error(const Graph& graph, const compile::Placement& placement, co
     if (index(patch.array) >= available) first_outside = std::min(first_outside, patch.node);
   }
   Error error("place.capacity", Failure::does_not_fit,
-              fmt::format("the placement needs {} arrays, {}: {} are missing", placement.arrays, arrays_there_are(chip),
-                          placement.arrays - available));
+              fmt::format("the placement needs {} arrays, {}: a shortfall of {}", placement.arrays,
+                          arrays_there_are(chip), placement.arrays - available));
   if (index(first_outside) < graph.nodes.size())
     error.notes.push_back(fmt::format("first operator that does not fit: {}", graph.at(first_outside).name));
   error.hint = "use more --chips, --reload, a larger chip.arrays, a denser --map, or a higher --compression";
@@ -60,6 +60,11 @@ std::vector<std::string> ways_out(const Graph& graph, const compile::Placement& 
       compile::place_in_passes(graph, strategy, place_options_for(chip), available);
   if (!passes) return notes;
   const std::uint64_t count = (passes->arrays + available - 1) / available;
+  if (chip.programming.iterations == 0) {
+    notes.push_back(
+        fmt::format("--reload: {} passes; the chip file does not say what writing takes ([program])", count));
+    return notes;
+  }
   const double write_ms = chip::programming_time_us(chip, share) / 1000;
   notes.push_back(fmt::format(
       "--reload: {0} passes, at most {0} x {1:.4g} ms = {2:.4g} ms and {3:.4g} mJ to write them, in decode for every "

@@ -212,12 +212,16 @@ std::string system_line(const chip::Chip& chip) {
 }
 
 std::string reload_line(compile::Mode mode) {
+  const std::string_view when = mode == compile::Mode::decode
+                                    ? "all of them for every token.\n"
+                                    : "each once: all tokens go through\na pass before the next. The simulated part is "
+                                      "a lower bound: the activations that "
+                                      "wait between two passes\nneed buffers that are not counted.\n";
   return fmt::format(
-      "Reload: the model does not fit; its weights are written in passes{}. Latency = simulated time + writing\n"
-      "time: a sum, without overlap and without bringing the weights to the chip. danaus explain cost reload\n",
-      mode == compile::Mode::decode ? ", all of them for every token"
-                                    : ", each once: all tokens go through a pass before the next, which\n"
-                                      "needs room for their activations that is not counted");
+      "Reload: the model does not fit, so its weights are written in passes, {}Latency is the simulated time plus the "
+      "writing time: a sum without overlap. Bringing the weights to the chip\nis not counted. See danaus explain cost "
+      "reload\n",
+      when);
 }
 
 std::string proof_line(const std::vector<MapResult>& results) {
@@ -324,6 +328,14 @@ std::string simulation_table(const Simulation& simulation) {
   table.add({"activations", format_count(timing.counts.activations)});
   table.add({"conversions", format_count(timing.counts.conversions)});
   table.add({"messages", format_count(timing.counts.messages)});
+  if (timing.counts.link_messages != 0) {
+    table.add({"  between chips", format_count(timing.counts.link_messages)});
+    table.add({"busiest link", format_time(nanoseconds(timing.busiest_link))});
+  }
+  if (timing.reload.passes > 1) {
+    table.add({"passes", format_count(timing.reload.passes)});
+    table.add({"passes written", format_count(timing.reload.writes)});
+  }
   table.add({"linear latency", format_time(nanoseconds(simulation.linear.total))});
   table.add({"latency", format_time(nanoseconds(timing.total))});
   for (const TimePart& part : kTimeParts) {

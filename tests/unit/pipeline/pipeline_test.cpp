@@ -149,7 +149,7 @@ TEST_CASE("a model larger than the chip is an error that shows the arithmetic") 
   CHECK(error.failure == Failure::does_not_fit);
   // q, k, v and o take an array each, so the gate is the first that finds none. 10 arrays are 3 times 4. Passes hold
   // whole operators: q k v o | gate up | down, of 4, 4 and 2 arrays.
-  CHECK(error.message == "the placement needs 10 arrays, the chip has 4: 6 are missing");
+  CHECK(error.message == "the placement needs 10 arrays, the chip has 4: a shortfall of 6");
   REQUIRE(error.notes.size() == 4);
   CHECK(error.notes[0] == "first operator that does not fit: blk.0.ffn_gate");
   CHECK(error.notes[1] == "--chips 3: 3 x 4 = 12 arrays");
@@ -162,7 +162,7 @@ TEST_CASE("a model larger than the chip is an error that shows the arithmetic") 
   linear.maps = {"linear"};
   const Result<RunResult> on_two = run(tiny(), four_arrays(2), linear, no_progress());
   REQUIRE_FALSE(on_two);
-  CHECK(on_two.error().message == "the placement needs 10 arrays, 2 chips of 4 have 8: 2 are missing");
+  CHECK(on_two.error().message == "the placement needs 10 arrays, 2 chips of 4 have 8: a shortfall of 2");
   CHECK(run(tiny(), four_arrays(3), linear, no_progress()).has_value());
 
   // A placement from outside is held to the same.
