@@ -234,7 +234,7 @@ class Machine:
             buffer[address] = value
 
     def activate(self, command, registers):
-        tile = command.array // self.program.arrays_per_tile
+        tile = self.program.tile_of(command.array)
         columns = command.columns.positions(self.program.columns)
         driven = command.rows.positions(self.program.rows)
         totals = dict.fromkeys(columns, 0)

@@ -227,6 +227,8 @@ class Program:
     arrays: int = 0
     arrays_per_tile: int = 0
     buffer: int = 0
+    chips: int = 1
+    each: int = 0  # arrays dealt to a chip; 0: one chip has all
     configurations: dict = field(default_factory=dict)  # number -> words
     regions: dict = field(default_factory=dict)
     groups: dict = field(default_factory=dict)
@@ -237,6 +239,17 @@ class Program:
     constants: list = field(default_factory=list)
     patches: list = field(default_factory=list)
     blocks: list = field(default_factory=list)
+
+    def tile_of(self, array):
+        """A chip's arrays are grouped into tiles, the last with what is left; tiles are numbered chip by chip."""
+        if not self.each:
+            return array // self.arrays_per_tile
+        share, number = divmod(array, self.each)
+        return share * -(-self.each // self.arrays_per_tile) + number // self.arrays_per_tile
+
+    def cells_of(self, array):
+        """The array itself: those beyond all chips are further passes over the same cells."""
+        return array % (self.each * self.chips) if self.each else array
 
 
 NUMBER = r"(-?\d+)"
@@ -436,6 +449,7 @@ def parse_statement(program, words):
         values = dict(zip(rest[::2], map(int, rest[1::2])))
         program.rows, program.columns, program.adcs = values["rows"], values["cols"], values["adcs"]
         program.arrays, program.arrays_per_tile, program.buffer = values["arrays"], values["tile"], values["buffer"]
+        program.chips, program.each = values.get("chips", 1), values.get("each", 0)
     elif keyword == "cfg":
         program.configurations[int(rest[0])] = rest[1:]
     elif keyword == "kv":
@@ -606,8 +620,8 @@ def unroll(program, activations):
             for position, command in block.commands:
                 instance = Instance(iteration, position, barrier=barrier)
                 if isinstance(command, Mvm):
-                    tile = command.array // program.arrays_per_tile
-                    instance.array, instance.add = command.array, command.add
+                    tile = program.tile_of(command.array)
+                    instance.array, instance.add = program.cells_of(command.array), command.add
                     instance.duration = activations.duration(command)
                     instance.reads = on_tile(tile, command.source, registers)
                     instance.writes = on_tile(tile, command.destination, registers)

@@ -397,12 +397,13 @@ def random_chip(generator):
     columns = rows if generator.random() < 0.7 else generator.randint(8, 64)
     return (f'name = "oracle"\nbase = "unit"\n[array]\nrows = {rows}\ncols = {columns}\n'
             f"[adc]\nper_array = {generator.randint(1, min(columns, 16))}\n"
-            f"[network]\narrays_per_tile = {generator.randint(1, 6)}\n")
+            f"[network]\narrays_per_tile = {generator.randint(1, 6)}\n" +
+            generator.choice(["", f"[chip]\nchips = {generator.randint(1, 5)}\narrays = {generator.choice([0, 3, 8, 20])}\n"]))
 
 
 def random_options(generator, model):
     mapping = generator.choice(["linear", "sparse", "dense", "dense"])
-    options = ["--map", mapping, "--share-inputs", generator.choice(["on", "off"])]
+    options = ["--map", mapping, "--share-inputs", generator.choice(["on", "off"]), "--reload"]
     if mapping != "linear":
         kind = generator.random()
         if kind < 0.15:
