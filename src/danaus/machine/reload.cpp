@@ -32,6 +32,7 @@ std::vector<PassCost> cost_of_passes(const program::Program& program, const chip
   std::vector<std::map<std::uint32_t, std::uint32_t>> arrays(shape.passes());  // written, by chip
   const program::Patch* before = nullptr;
   for (const program::Patch& patch : program.patches) {
+    if (index(patch.array) >= shape.arrays) continue;  // of a program that was not verified; nothing can read it
     const std::uint32_t pass = shape.pass_of(patch.array);
     weights[pass] += std::uint64_t{patch.rows} * patch.columns;
     if (before == nullptr || before->array != patch.array) ++arrays[pass][shape.chip_of(shape.tile_of(patch.array))];
