@@ -165,8 +165,8 @@ struct ChipShape {
   std::uint32_t adcs = 0;    ///< per array; column c is wired to ADC c mod adcs (interleaved)
   std::uint32_t arrays = 0;  ///< arrays that the program uses: 0..arrays-1
   std::uint32_t arrays_per_tile = 1;
-  std::uint32_t buffer = 0;           ///< elements per tile
-  std::uint32_t chips = 1;            ///< equal chips that work together
+  std::uint32_t buffer = 0;  ///< elements per tile
+  std::uint32_t chips = 1;   ///< equal chips that work together
   /// 0: one chip holds all arrays. Otherwise arrays are dealt in order of number, this many to each chip; what is left
   /// when every chip has its share is the next pass: it is programmed into the same cells, over the one before.
   std::uint32_t arrays_per_chip = 0;
@@ -182,9 +182,7 @@ struct ChipShape {
     return TileId{number / arrays_per_chip * tiles_per_chip() + number % arrays_per_chip / arrays_per_tile};
   }
   std::uint32_t tiles() const { return arrays == 0 ? 0 : index(tile_of(ArrayId{arrays - 1})) + 1; }
-  std::uint32_t chip_of(TileId tile) const {
-    return arrays_per_chip == 0 ? 0 : index(tile) / tiles_per_chip() % chips;
-  }
+  std::uint32_t chip_of(TileId tile) const { return arrays_per_chip == 0 ? 0 : index(tile) / tiles_per_chip() % chips; }
   std::uint32_t pass_of(ArrayId array) const {
     return arrays_per_chip == 0 ? 0 : index(array) / arrays_per_chip / chips;
   }

@@ -101,5 +101,30 @@ TEST_CASE("experts are drawn k at a time, all equally often, by token and router
   CHECK_FALSE(fixed.is_chosen(NodeId{1}, 9, 1));
 }
 
+TEST_CASE("a branch writes the pass of its expert only where a token takes it") {
+  // One array on the chip: router and expert 0 are the first pass, expert 1 is the second.
+  const chip::Chip chip = small_chip({{"chip.arrays", "1"}, {"program.iterations", "1"}, {"program.pulse_ns", "5"}});
+  const auto in_passes = [](std::string_view loop) {
+    program::Program program = parse_good(mixture_text(loop));
+    program.chip.arrays_per_chip = 1;
+    return program;
+  };
+  const program::Program one = in_passes("rep 1 serial");
+  CHECK(simulate_good(one, chip, {.routing = {.first = 0}, .trace = {}}).reload.writes == 0);
+  const Reload both = simulate_good(one, chip, {.routing = {.first = 1}, .trace = {}}).reload;
+  CHECK(both.writes == 2);
+  CHECK(both.time == 2 * 8 * 5 * kNs);
+  for (const std::uint64_t seed : {1u, 2u, 3u}) {
+    const program::Program seven = in_passes("rep 7 serial b2+8");
+    Experts experts(seven.intent, {.seed = seed, .first = {}});
+    std::uint64_t taken = 0;
+    for (std::uint32_t token = 0; token < 7; ++token) taken += experts.is_chosen(NodeId{2}, token, 1) ? 1 : 0;
+    REQUIRE(taken > 0);
+    const SimulateOptions options{.routing = {.seed = seed, .first = {}}, .trace = {}};
+    CHECK(simulate_good(seven, chip, options).reload.writes == 2 * taken);  // there and back for each such token
+    CHECK(simulate_good(in_passes("rep 7 b2+8"), chip, options).reload.writes == 2);
+  }
+}
+
 }  // namespace
 }  // namespace danaus::machine
