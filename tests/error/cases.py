@@ -151,6 +151,7 @@ CASES = [
     Case("shape.name", 3, "run m.toml", files=tiny(name='"a b"')),
     Case("shape.family", 3, "run m.toml", files=tiny(family='"lama"')),
     Case("shape.activation", 3, "run m.toml", files=tiny(activation='"silo"')),
+    Case("shape.choice", 3, "run m.toml", files=tiny(biases='"qvk"')),
     Case("shape.rope-pairs", 3, "run m.toml", files=tiny(rope_pairs='"hlaf"')),
     Case("gguf.magic", 3, "run m.gguf", files={"m.gguf": gguf(magic=b"GGML")}),
     Case("gguf.truncated", 3, "run m.gguf", files={"m.gguf": b"GGUF\x03\x00"}),

@@ -10,9 +10,9 @@
 #include "danaus/chip/chip.h"
 #include "danaus/compile/compile.h"
 #include "danaus/core/random.h"
-#include "danaus/model/bert.h"
 #include "danaus/model/builder.h"
-#include "danaus/model/llama.h"
+#include "danaus/model/families.h"
+#include "danaus/model/shape_file.h"
 
 /// Random small models, structures, chips and mappings, by number: the same number is the same case everywhere.
 namespace danaus::test {
@@ -143,9 +143,8 @@ inline model::Model random_encoder_decoder(Dice& dice) {
 }
 
 inline model::Model random_transformer(Dice& dice) {
-  model::Shape shape;
+  model::Shape shape = model::shape_of(dice.coin() ? model::Family::llama : model::Family::bert);
   shape.name = "random";
-  shape.family = dice.coin() ? model::Family::llama : model::Family::bert;
   model::Dimensions& d = shape.dimensions;
   d.kv_heads = dice.roll(1, 3);
   d.heads = shape.family == model::Family::llama ? d.kv_heads * dice.roll(1, 3) : d.kv_heads;
@@ -161,9 +160,7 @@ inline model::Model random_transformer(Dice& dice) {
   shape.pairs = dice.coin() ? Config::Pairs::half : Config::Pairs::adjacent;
   const std::optional<model::ShapeProblem> problem = model::complete(shape);
   REQUIRE_MESSAGE(!problem.has_value(), (problem ? problem->message : ""));
-  Result<model::Model> model = shape.family == model::Family::llama
-                                   ? model::build_llama(shape, model::gguf_llama_names(), std::nullopt)
-                                   : model::build_bert(shape, model::gguf_bert_names(), std::nullopt);
+  Result<model::Model> model = model::model_from_shape(shape);
   REQUIRE(model.has_value());
   return std::move(*model);
 }

@@ -57,6 +57,14 @@ GraphBuilder::GraphBuilder(Shape shape, std::optional<std::vector<Tensor>> tenso
   model_.name = shape_.name;
   model_.family = shape_.family;
   model_.dimensions = shape_.dimensions;
+  if (shape_.window != 0 && shape_.window < shape_.dimensions.context) {
+    // As long as the text fits the window, attention over all tokens is the same.
+    model_.dimensions.context = shape_.window;
+    model_.notes.push_back(fmt::format(
+        "the context is {} tokens, the attention window: the model can go on to {}, where a token no longer sees the "
+        "first ones",
+        shape_.window, shape_.dimensions.context));
+  }
   if (!tensors) return;
   has_weights_ = true;
   model_.tensors = std::move(*tensors);

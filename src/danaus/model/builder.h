@@ -27,6 +27,7 @@ class GraphBuilder {
 
   bool failed() const { return error_.has_value(); }
   bool has_tensor(std::string_view name) const { return by_name_.contains(name); }
+  std::uint32_t size_of(NodeId node) const { return model_.graph.at(node).size; }
   void set_layer(std::uint32_t layer) { layer_ = layer; }
 
   ConfigId config(const Config& config);

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "danaus/model/element.h"
-#include "danaus/model/llama.h"
+#include "danaus/model/formats.h"
 #include "danaus/model/text.h"
 
 // GGUF reader (format: github.com/ggml-org/ggml, docs/gguf.md).
@@ -516,127 +516,10 @@ Result<GgufFile> read_gguf(const std::filesystem::path& path) {
   return parse_gguf(file->bytes(), file->name(), file);
 }
 
-namespace {
-
-tl::unexpected<Error> wrong_key_type(const GgufFile& file, const GgufValue& value, std::string_view key,
-                                     std::string_view wanted) {
-  return fail(Error("gguf.key-type", Failure::bad_input, fmt::format("the metadata key '{}' is not {}", key, wanted))
-                  .in_file(file.name)
-                  .at_offset(value.offset));
-}
-
-tl::unexpected<Error> missing_key(const GgufFile& file, std::string_view key) {
-  return fail(
-      Error("gguf.missing-key", Failure::bad_input, fmt::format("the metadata has no '{}'", key)).in_file(file.name));
-}
-
-/// A positive number of 32 bits, `otherwise` if the key is absent and 0 is allowed as "not given".
-Result<std::uint32_t> dimension(const GgufFile& file, std::string_view key,
-                                std::optional<std::uint32_t> otherwise = {}) {
-  const GgufValue* value = file.find(key);
-  if (value == nullptr) {
-    if (otherwise) return *otherwise;
-    return missing_key(file, key);
-  }
-  const std::optional<std::uint64_t> number = value->whole();
-  if (!number || *number == 0 || *number > UINT32_MAX)
-    return wrong_key_type(file, *value, key, "one positive number of 32 bits");
-  return static_cast<std::uint32_t>(*number);
-}
-
-Result<double> real_number(const GgufFile& file, std::string_view key, std::optional<double> otherwise = {}) {
-  const GgufValue* value = file.find(key);
-  if (value == nullptr) {
-    if (otherwise) return *otherwise;
-    return missing_key(file, key);
-  }
-  const std::optional<double> number = value->real();
-  if (!number) return wrong_key_type(file, *value, key, "a real number");
-  return *number;
-}
-
-/// What llama files can ask for beyond the plain architecture.
-Result<void> refuse_variants(const GgufFile& file, const Dimensions& dimensions) {
-  const auto refuse = [&](std::string_view key, std::string_view what) {
-    return fail(
-        Error("gguf.unsupported-key", Failure::unsupported, fmt::format("{} ('{}') is not supported", what, key))
-            .in_file(file.name)
-            .at_offset(file.find(key)->offset));
-  };
-  const auto number_above = [&](std::string_view key, std::uint64_t most) {
-    const GgufValue* value = file.find(key);
-    return value != nullptr && value->whole().value_or(most + 1) > most;
-  };
-  if (number_above("llama.expert_count", 0)) return refuse("llama.expert_count", "a mixture of experts");
-  if (number_above("split.count", 1)) return refuse("split.count", "a model in several files");
-  const GgufValue* scaling = file.find("llama.rope.scaling.type");
-  if (scaling != nullptr && scaling->text() != "none")
-    return refuse("llama.rope.scaling.type", "scaling of the rotary embedding");
-  const GgufValue* linear_scale = file.find("llama.rope.scale_linear");
-  if (linear_scale != nullptr && linear_scale->real() != 1.0)
-    return refuse("llama.rope.scale_linear", "scaling of the rotary embedding");
-  DANAUS_TRY(rotated, dimension(file, "llama.rope.dimension_count", dimensions.head_size));
-  if (rotated != dimensions.head_size)
-    return refuse("llama.rope.dimension_count", "a rotary embedding over a part of each head");
-  DANAUS_TRY(value_size, dimension(file, "llama.attention.value_length", dimensions.head_size));
-  if (value_size != dimensions.head_size)
-    return refuse("llama.attention.value_length", "a value size that differs from the key size");
-  return {};
-}
-
-}  // namespace
-
-Result<Model> model_from_gguf(const GgufFile& file) {
-  constexpr std::string_view kArchitecture = "general.architecture";
-  const GgufValue* architecture = file.find(kArchitecture);
-  if (architecture == nullptr) return missing_key(file, kArchitecture);
-  const std::optional<std::string_view> family = architecture->text();
-  if (!family) return wrong_key_type(file, *architecture, kArchitecture, "a string");
-  if (*family != "llama")
-    return fail(Error("gguf.unsupported-architecture", Failure::unsupported,
-                      fmt::format("the architecture '{}' is not supported (llama is)", printable(*family)))
-                    .in_file(file.name)
-                    .at_offset(architecture->offset)
-                    .with_hint("for the cost alone, write its dimensions into a shape file (.toml)"));
-
-  Shape shape;
-  shape.name = printable(std::filesystem::path(file.name).stem().string());
-  shape.pairs = Config::Pairs::adjacent;  // the converter permutes q and k so that neighbours are pairs
-  Dimensions& d = shape.dimensions;
-  DANAUS_TRY(layers, dimension(file, "llama.block_count"));
-  DANAUS_TRY(hidden, dimension(file, "llama.embedding_length"));
-  DANAUS_TRY(ffn, dimension(file, "llama.feed_forward_length"));
-  DANAUS_TRY(heads, dimension(file, "llama.attention.head_count"));
-  DANAUS_TRY(kv_heads, dimension(file, "llama.attention.head_count_kv", 0));
-  DANAUS_TRY(head_size, dimension(file, "llama.attention.key_length", 0));
-  DANAUS_TRY(context, dimension(file, "llama.context_length"));
-  DANAUS_TRY(epsilon, real_number(file, "llama.attention.layer_norm_rms_epsilon"));
-  DANAUS_TRY(theta, real_number(file, "llama.rope.freq_base", 10000.0));
-  const auto tensor_called = [&](std::string_view name) {
-    return std::find_if(file.tensors.begin(), file.tensors.end(),
-                        [&](const Tensor& tensor) { return tensor.name == name; });
-  };
-  // The number of tokens is that of the embedding; older files do not say it in the metadata.
-  const std::vector<Tensor>::const_iterator embedding = tensor_called("token_embd.weight");
-  const std::uint64_t rows = embedding == file.tensors.end() ? 1 : embedding->shape.front();
-  DANAUS_TRY(vocab, dimension(file, "llama.vocab_size",
-                              static_cast<std::uint32_t>(std::min<std::uint64_t>(rows, UINT32_MAX))));
-  d = {.layers = layers,
-       .hidden = hidden,
-       .ffn = ffn,
-       .heads = heads,
-       .kv_heads = kv_heads,
-       .head_size = head_size,
-       .vocab = vocab,
-       .context = context};
-  shape.epsilon = epsilon;
-  shape.theta = theta;
-  shape.tied_embeddings = tensor_called("output.weight") == file.tensors.end();
-  if (const std::optional<ShapeProblem> problem = complete(shape))
-    return fail(Error("gguf.dimensions", Failure::bad_input, fmt::format("the metadata says: {}", problem->message))
-                    .in_file(file.name));
-  DANAUS_CHECK(refuse_variants(file, d));
-  return build_llama(shape, gguf_llama_names(), file.tensors);
+StoredTypes gguf_types() {
+  StoredTypes types;
+  for (const TensorType& type : kTensorTypes) (type.type ? types.read : types.refused).push_back(type.name);
+  return types;
 }
 
 }  // namespace danaus::model

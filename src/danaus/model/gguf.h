@@ -12,6 +12,7 @@
 #include "danaus/core/error.h"
 #include "danaus/core/files.h"
 #include "danaus/model/model.h"
+#include "danaus/model/shape.h"
 
 namespace danaus::model {
 
@@ -53,8 +54,10 @@ Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, std::string_view n
                             std::shared_ptr<const MappedFile> file = nullptr);
 Result<GgufFile> read_gguf(const std::filesystem::path& path);
 
-/// The model of a GGUF file of architecture "llama". Errors: gguf.missing-key, gguf.key-type, gguf.dimensions,
+/// The model of a GGUF file of one of gguf_architectures(). Errors: gguf.missing-key, gguf.key-type, gguf.dimensions,
 /// gguf.unsupported-architecture, gguf.unsupported-key, model.*.
 Result<Model> model_from_gguf(const GgufFile& file);
+/// Values of general.architecture that are supported.
+std::vector<ArchitectureInfo> gguf_architectures();
 
 }  // namespace danaus::model

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "danaus/model/bert.h"
-#include "danaus/model/llama.h"
+#include "danaus/model/families.h"
 #include "danaus/model/safetensors.h"
 #include "danaus/model/text.h"
+#include "danaus/model/transformer.h"
 
 // Hugging Face importer: config.json gives the shape, the safetensors files the weights.
 // Checkpoints of one architecture differ in what stands before the names ("bert.", "model.", nothing); the prefix is
@@ -25,20 +25,6 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kLargestConfig = 4u << 20;
 constexpr std::size_t kLargestIndex = 64u << 20;
-
-struct Architecture {
-  std::string_view name;
-  Family family;
-};
-constexpr Architecture kArchitectures[] = {{"LlamaForCausalLM", Family::llama},
-                                           {"LlamaModel", Family::llama},
-                                           {"BertModel", Family::bert},
-                                           {"BertForMaskedLM", Family::bert},
-                                           {"BertForPreTraining", Family::bert},
-                                           {"BertForNextSentencePrediction", Family::bert},
-                                           {"BertForSequenceClassification", Family::bert},
-                                           {"BertForTokenClassification", Family::bert},
-                                           {"BertForQuestionAnswering", Family::bert}};
 
 /// An object; a key that appears twice in one object is an error, which the library alone would not see.
 Result<Json> parse_object(std::string_view text, std::string_view file_name) {
@@ -78,6 +64,7 @@ class ConfigReader {
  public:
   ConfigReader(const Json& document, std::string_view file_name) : document_(document), file_name_(file_name) {}
 
+  bool has(const char* key) const { return document_.contains(key); }
   const Json* find(const char* key) const {
     const Json::const_iterator found = document_.find(key);
     return found == document_.end() || found->is_null() ? nullptr : &*found;
@@ -127,43 +114,25 @@ class ConfigReader {
   std::string_view file_name_;
 };
 
-Result<Family> read_family(const ConfigReader& config, std::string_view file_name) {
-  std::string name;
-  if (const Json* list = config.find("architectures")) {
-    if (!list->is_array() || list->size() != 1 || !list->front().is_string())
-      return config.wrong("architectures", "a list of one name");
-    name = list->front().get<std::string>();
-    for (const Architecture& architecture : kArchitectures) {
-      if (architecture.name == name) return architecture.family;
-    }
-  } else {
-    DANAUS_TRY(type, config.text("model_type", ""));
-    if (type.empty()) return config.missing("architectures");
-    if (type == "llama") return Family::llama;
-    if (type == "bert") return Family::bert;
-    name = type;
-  }
-  return fail(
-      Error("hf.unsupported-architecture", Failure::unsupported,
-            fmt::format("the architecture '{}' is not supported (LlamaForCausalLM and BertModel are)", printable(name)))
-          .in_file(file_name)
-          .with_hint("for the cost alone, write its dimensions into a shape file (.toml)"));
+using Reader = Result<void> (*)(const ConfigReader& config, Shape& shape);
+
+/// The dimensions by the names that most configurations have.
+Result<void> read_dimensions(const ConfigReader& config, Shape& shape) {
+  DANAUS_TRY(layers, config.dimension("num_hidden_layers"));
+  DANAUS_TRY(hidden, config.dimension("hidden_size"));
+  DANAUS_TRY(ffn, config.dimension("intermediate_size"));
+  DANAUS_TRY(heads, config.dimension("num_attention_heads"));
+  DANAUS_TRY(vocab, config.dimension("vocab_size"));
+  DANAUS_TRY(context, config.dimension("max_position_embeddings"));
+  shape.dimensions = {
+      .layers = layers, .hidden = hidden, .ffn = ffn, .heads = heads, .vocab = vocab, .context = context};
+  return {};
 }
 
-Result<void> read_llama(const ConfigReader& config, Shape& shape) {
-  DANAUS_TRY(activation, config.text("hidden_act", "silu"));
-  if (activation != "silu" && activation != "swish")
-    return config.unsupported("hidden_act", fmt::format("the activation '{}'", printable(activation)));
-  for (const char* key : {"attention_bias", "mlp_bias"}) {
-    DANAUS_TRY(biased, config.truth(key, false));
-    if (biased) return config.unsupported(key, "biases in a llama model");
-  }
-  DANAUS_TRY(kv_heads, config.dimension("num_key_value_heads", 0));
-  DANAUS_TRY(head_size, config.dimension("head_dim", 0));
-  DANAUS_TRY(epsilon, config.number("rms_norm_eps", 1e-6));
+/// Old configurations have "rope_scaling", newer ones keep theta and the kind of scaling in "rope_parameters".
+Result<void> read_rope(const ConfigReader& config, Shape& shape) {
   DANAUS_TRY(theta, config.number("rope_theta", 10000.0));
-  DANAUS_TRY(tied, config.truth("tie_word_embeddings", false));
-  // Old configurations have "rope_scaling", newer ones keep theta and the kind of scaling in "rope_parameters".
+  shape.theta = theta;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const Json* rope = config.find(key);
     if (rope == nullptr) continue;
@@ -174,31 +143,288 @@ Result<void> read_llama(const ConfigReader& config, Shape& shape) {
     const Json* inner_theta = inner.find("rope_theta");
     if (inner_theta == nullptr) continue;
     if (!inner_theta->is_number()) return config.wrong(key, "an object whose rope_theta is a number");
-    theta = inner_theta->get<double>();
+    shape.theta = inner_theta->get<double>();
   }
+  DANAUS_TRY(part, config.number("partial_rotary_factor", 1.0));
+  if (!(part > 0 && part <= 1)) return config.wrong("partial_rotary_factor", "a number above 0 and up to 1");
+  const Dimensions& size = shape.dimensions;
+  const std::uint32_t head_size = size.head_size != 0 ? size.head_size : size.hidden / std::max(1u, size.heads);
+  if (part < 1) shape.rotary = static_cast<std::uint32_t>(part * head_size);
+  if (part < 1 && shape.rotary == 0) return config.wrong("partial_rotary_factor", "as large as a pair of elements");
+  return {};
+}
+
+/// A configuration key that has to be as here, wherever it is present.
+Result<void> require(const ConfigReader& config, const char* key, bool wanted, std::string_view what) {
+  DANAUS_TRY(value, config.truth(key, wanted));
+  if (value != wanted) return config.unsupported(key, std::string(what));
+  return {};
+}
+
+/// The activation function; several names are the same function up to how it is computed.
+Result<void> read_activation(const ConfigReader& config, const char* key, std::string_view usual, Shape& shape) {
+  DANAUS_TRY(name, config.text(key, std::string(usual)));
+  constexpr std::pair<std::string_view, NodeKind> kActivations[] = {
+      {"silu", NodeKind::silu},     {"swish", NodeKind::silu},     {"gelu", NodeKind::gelu},
+      {"gelu_new", NodeKind::gelu}, {"gelu_fast", NodeKind::gelu}, {"gelu_pytorch_tanh", NodeKind::gelu},
+      {"relu", NodeKind::relu}};
+  for (const std::pair<std::string_view, NodeKind>& activation : kActivations) {
+    if (activation.first != name) continue;
+    shape.activation = activation.second;
+    return {};
+  }
+  return config.unsupported(key, fmt::format("the activation '{}'", printable(name)));
+}
+
+/// Pre-norm decoders with rotary embedding; grouped queries where num_key_value_heads says so.
+Result<void> read_llama(const ConfigReader& config, Shape& shape) {
+  DANAUS_CHECK(read_dimensions(config, shape));
+  DANAUS_CHECK(read_activation(config, "hidden_act", "silu", shape));
+  for (const char* key : {"attention_bias", "mlp_bias"})
+    DANAUS_CHECK(require(config, key, false, "biases in a llama model"));
+  DANAUS_TRY(kv_heads, config.dimension("num_key_value_heads", 0));
+  DANAUS_TRY(head_size, config.dimension("head_dim", 0));
+  DANAUS_TRY(epsilon, config.number("rms_norm_eps", 1e-6));
+  DANAUS_TRY(tied, config.truth("tie_word_embeddings", false));
+  DANAUS_TRY(rotated, config.number("partial_rotary_factor", 1.0));
+  if (rotated != 1.0) return config.unsupported("partial_rotary_factor", "a rotary embedding over a part of each head");
+  DANAUS_CHECK(read_rope(config, shape));
   shape.dimensions.kv_heads = kv_heads;
   shape.dimensions.head_size = head_size;
   shape.epsilon = epsilon;
-  shape.theta = theta;
+  shape.tied_embeddings = tied;
+  return {};
+}
+
+Result<void> read_phi3(const ConfigReader& config, Shape& shape) {
+  DANAUS_CHECK(read_llama(config, shape));
+  DANAUS_TRY(window, config.dimension("sliding_window", 0));
+  shape.window = window;
+  return {};
+}
+
+Result<void> read_mistral(const ConfigReader& config, Shape& shape) {
+  constexpr std::uint32_t kUsualWindow = 4096;  // without the key; null means none
+  DANAUS_CHECK(read_phi3(config, shape));
+  if (!config.has("sliding_window")) shape.window = kUsualWindow;
+  return {};
+}
+
+Result<void> read_qwen2(const ConfigReader& config, Shape& shape) {
+  DANAUS_CHECK(read_llama(config, shape));
+  shape.biases = Biases::qkv;
+  // Layers from max_window_layers on have the window; the shortest sight counts.
+  DANAUS_TRY(windowed, config.truth("use_sliding_window", false));
+  DANAUS_TRY(window, config.dimension("sliding_window", 0));
+  DANAUS_TRY(whole_layers, config.number("max_window_layers", 0));
+  if (windowed && whole_layers < shape.dimensions.layers) shape.window = window;
+  return {};
+}
+
+Result<void> read_mixtral(const ConfigReader& config, Shape& shape) {
+  DANAUS_CHECK(read_phi3(config, shape));
+  DANAUS_TRY(experts, config.dimension("num_local_experts", 8));
+  DANAUS_TRY(experts_per_token, config.dimension("num_experts_per_tok", 2));
+  shape.dimensions.experts = experts;
+  shape.dimensions.experts_per_token = experts_per_token;
+  return {};
+}
+
+Result<void> read_phi(const ConfigReader& config, Shape& shape) {
+  shape.norm = Config::Norm::layer;
+  shape.biases = Biases::all;
+  shape.gated = false;
+  shape.parallel = true;
+  DANAUS_CHECK(read_dimensions(config, shape));
+  DANAUS_CHECK(read_activation(config, "hidden_act", "gelu_new", shape));
+  DANAUS_CHECK(require(config, "qk_layernorm", false, "a norm of queries and keys"));
+  DANAUS_TRY(kv_heads, config.dimension("num_key_value_heads", 0));
+  DANAUS_TRY(epsilon, config.number("layer_norm_eps", 1e-5));
+  DANAUS_TRY(tied, config.truth("tie_word_embeddings", false));
+  shape.dimensions.kv_heads = kv_heads;
+  shape.epsilon = epsilon;
+  shape.tied_embeddings = tied;
+  DANAUS_CHECK(read_rope(config, shape));
+  // Half of each head where the configuration does not say.
+  if (!config.has("partial_rotary_factor")) shape.rotary = shape.dimensions.hidden / shape.dimensions.heads / 2;
+  return {};
+}
+
+Result<void> read_falcon(const ConfigReader& config, Shape& shape) {
+  shape.norm = Config::Norm::layer;
+  shape.gated = false;
+  shape.parallel = true;
+  DANAUS_CHECK(require(config, "parallel_attn", true, "a falcon model whose branches follow each other"));
+  DANAUS_CHECK(require(config, "new_decoder_architecture", false, "the newer falcon layer"));
+  DANAUS_CHECK(require(config, "bias", false, "biases in a falcon model"));
+  DANAUS_CHECK(require(config, "alibi", false, "a position bias of the attention"));
+  DANAUS_CHECK(require(config, "multi_query", true, "a falcon model whose queries have keys of their own"));
+  DANAUS_CHECK(read_activation(config, "activation", "gelu", shape));
+  DANAUS_TRY(layers, config.dimension("num_hidden_layers"));
+  DANAUS_TRY(hidden, config.dimension("hidden_size"));
+  DANAUS_TRY(ffn, config.dimension("ffn_hidden_size", 0));
+  DANAUS_TRY(heads, config.dimension("num_attention_heads"));
+  DANAUS_TRY(vocab, config.dimension("vocab_size"));
+  DANAUS_TRY(context, config.dimension("max_position_embeddings", 2048));
+  DANAUS_TRY(epsilon, config.number("layer_norm_epsilon", 1e-5));
+  DANAUS_TRY(tied, config.truth("tie_word_embeddings", true));
+  if (ffn == 0 && hidden > UINT32_MAX / 4) return config.wrong("hidden_size", "a possible size");
+  shape.dimensions = {.layers = layers,
+                      .hidden = hidden,
+                      .ffn = ffn == 0 ? 4 * hidden : ffn,
+                      .heads = heads,
+                      .kv_heads = 1,
+                      .vocab = vocab,
+                      .context = context};
+  shape.epsilon = epsilon;
+  shape.tied_embeddings = tied;
+  return read_rope(config, shape);
+}
+
+Result<void> read_gpt2(const ConfigReader& config, Shape& shape) {
+  DANAUS_CHECK(read_activation(config, "activation_function", "gelu_new", shape));
+  DANAUS_CHECK(require(config, "scale_attn_weights", true, "attention without scaling"));
+  DANAUS_CHECK(require(config, "scale_attn_by_inverse_layer_idx", false, "attention scaled by the layer's number"));
+  DANAUS_CHECK(require(config, "add_cross_attention", false, "a gpt2 model with cross-attention"));
+  DANAUS_TRY(layers, config.dimension("n_layer"));
+  DANAUS_TRY(hidden, config.dimension("n_embd"));
+  DANAUS_TRY(ffn, config.dimension("n_inner", 0));
+  DANAUS_TRY(heads, config.dimension("n_head"));
+  DANAUS_TRY(vocab, config.dimension("vocab_size"));
+  DANAUS_TRY(context, config.dimension("n_positions"));
+  DANAUS_TRY(epsilon, config.number("layer_norm_epsilon", 1e-5));
+  DANAUS_TRY(tied, config.truth("tie_word_embeddings", true));
+  if (ffn == 0 && hidden > UINT32_MAX / 4) return config.wrong("n_embd", "a possible size");
+  shape.dimensions = {.layers = layers,
+                      .hidden = hidden,
+                      .ffn = ffn == 0 ? 4 * hidden : ffn,
+                      .heads = heads,
+                      .vocab = vocab,
+                      .context = context};
+  shape.epsilon = epsilon;
   shape.tied_embeddings = tied;
   return {};
 }
 
 Result<void> read_bert(const ConfigReader& config, Shape& shape) {
-  DANAUS_TRY(activation, config.text("hidden_act", "gelu"));
-  if (activation != "gelu" && activation != "relu")
-    return config.unsupported("hidden_act", fmt::format("the activation '{}'", printable(activation)));
+  DANAUS_CHECK(read_dimensions(config, shape));
+  DANAUS_CHECK(read_activation(config, "hidden_act", "gelu", shape));
   DANAUS_TRY(positions, config.text("position_embedding_type", "absolute"));
   if (positions != "absolute")
     return config.unsupported("position_embedding_type",
                               fmt::format("the position embedding '{}'", printable(positions)));
-  DANAUS_TRY(decoder, config.truth("is_decoder", false));
-  if (decoder) return config.unsupported("is_decoder", "a bert decoder");
+  DANAUS_CHECK(require(config, "is_decoder", false, "a bert decoder"));
   DANAUS_TRY(epsilon, config.number("layer_norm_eps", 1e-12));
-  shape.activation = activation == "gelu" ? NodeKind::gelu : NodeKind::relu;
-  shape.gated = false;
   shape.epsilon = epsilon;
   return {};
+}
+
+Result<void> read_bart(const ConfigReader& config, Shape& shape) {
+  DANAUS_CHECK(read_activation(config, "activation_function", "gelu", shape));
+  DANAUS_CHECK(require(config, "normalize_before", false, "a bart model with norms before its branches"));
+  DANAUS_CHECK(require(config, "add_final_layer_norm", false, "a norm behind the last layer"));
+  DANAUS_CHECK(require(config, "normalize_embedding", true, "an embedding without norm"));
+  DANAUS_CHECK(require(config, "static_position_embeddings", false, "position embeddings that are computed"));
+  DANAUS_TRY(hidden, config.dimension("d_model"));
+  DANAUS_TRY(layers, config.dimension("encoder_layers"));
+  DANAUS_TRY(decoder_layers, config.dimension("decoder_layers"));
+  DANAUS_TRY(heads, config.dimension("encoder_attention_heads"));
+  DANAUS_TRY(decoder_heads, config.dimension("decoder_attention_heads", heads));
+  if (decoder_heads != heads)
+    return config.unsupported("decoder_attention_heads", "another number of heads than the encoder's");
+  DANAUS_TRY(ffn, config.dimension("encoder_ffn_dim"));
+  DANAUS_TRY(decoder_ffn, config.dimension("decoder_ffn_dim", ffn));
+  if (decoder_ffn != ffn) return config.unsupported("decoder_ffn_dim", "another feed-forward size than the encoder's");
+  DANAUS_TRY(vocab, config.dimension("vocab_size"));
+  DANAUS_TRY(context, config.dimension("max_position_embeddings"));
+  DANAUS_TRY(tied, config.truth("tie_word_embeddings", true));
+  shape.dimensions = {.layers = layers,
+                      .decoder_layers = decoder_layers,
+                      .hidden = hidden,
+                      .ffn = ffn,
+                      .heads = heads,
+                      .vocab = vocab,
+                      .context = context};
+  shape.tied_embeddings = tied;
+  return {};
+}
+
+/// An architecture: how its configuration is read, how its tensors are called, and which tensor shows what stands
+/// before their names.
+struct Architecture {
+  std::string_view name;
+  std::string_view model_type;
+  Family family = Family::llama;
+  Reader read = nullptr;
+  LayoutNames (*names)(const std::string& root) = nullptr;
+  std::string_view marker;
+  bool bare = false;  ///< without a head, as a rule
+};
+
+constexpr std::string_view kLlamaMarker = "embed_tokens.weight", kBertMarker = "embeddings.word_embeddings.weight";
+constexpr std::string_view kBartMarker = "encoder.embed_positions.weight";
+// The first of a model_type stands for it where a configuration names no architecture.
+constexpr Architecture kArchitectures[] = {
+    {"LlamaForCausalLM", "llama", Family::llama, read_llama, hugging_face_llama_names, kLlamaMarker},
+    {"LlamaModel", "llama", Family::llama, read_llama, hugging_face_llama_names, kLlamaMarker, true},
+    {"MistralForCausalLM", "mistral", Family::llama, read_mistral, hugging_face_llama_names, kLlamaMarker},
+    {"MistralModel", "mistral", Family::llama, read_mistral, hugging_face_llama_names, kLlamaMarker, true},
+    {"Qwen2ForCausalLM", "qwen2", Family::llama, read_qwen2, hugging_face_llama_names, kLlamaMarker},
+    {"Qwen2Model", "qwen2", Family::llama, read_qwen2, hugging_face_llama_names, kLlamaMarker, true},
+    {"MixtralForCausalLM", "mixtral", Family::llama, read_mixtral, hugging_face_mixtral_names, kLlamaMarker},
+    {"MixtralModel", "mixtral", Family::llama, read_mixtral, hugging_face_mixtral_names, kLlamaMarker, true},
+    {"PhiForCausalLM", "phi", Family::llama, read_phi, hugging_face_phi_names, kLlamaMarker},
+    {"Phi3ForCausalLM", "phi3", Family::llama, read_phi3, hugging_face_phi3_names, kLlamaMarker},
+    {"FalconForCausalLM", "falcon", Family::llama, read_falcon, hugging_face_falcon_names, "word_embeddings.weight"},
+    {"FalconModel", "falcon", Family::llama, read_falcon, hugging_face_falcon_names, "word_embeddings.weight", true},
+    {"GPT2LMHeadModel", "gpt2", Family::gpt2, read_gpt2, hugging_face_gpt2_names, "wte.weight"},
+    {"GPT2Model", "gpt2", Family::gpt2, read_gpt2, hugging_face_gpt2_names, "wte.weight", true},
+    {"BertModel", "bert", Family::bert, read_bert, hugging_face_bert_names, kBertMarker, true},
+    {"BertForMaskedLM", "bert", Family::bert, read_bert, hugging_face_bert_names, kBertMarker},
+    {"BertForPreTraining", "bert", Family::bert, read_bert, hugging_face_bert_names, kBertMarker},
+    {"BertForNextSentencePrediction", "bert", Family::bert, read_bert, hugging_face_bert_names, kBertMarker},
+    {"BertForSequenceClassification", "bert", Family::bert, read_bert, hugging_face_bert_names, kBertMarker},
+    {"BertForTokenClassification", "bert", Family::bert, read_bert, hugging_face_bert_names, kBertMarker},
+    {"BertForQuestionAnswering", "bert", Family::bert, read_bert, hugging_face_bert_names, kBertMarker},
+    {"BartForConditionalGeneration", "bart", Family::bart, read_bart, hugging_face_bart_names, kBartMarker},
+    {"BartModel", "bart", Family::bart, read_bart, hugging_face_bart_names, kBartMarker, true},
+    {"BartForSequenceClassification", "bart", Family::bart, read_bart, hugging_face_bart_names, kBartMarker, true},
+    {"BartForQuestionAnswering", "bart", Family::bart, read_bart, hugging_face_bart_names, kBartMarker, true}};
+
+Result<const Architecture*> find_architecture(const ConfigReader& config, std::string_view file_name) {
+  std::string name;
+  if (const Json* list = config.find("architectures")) {
+    if (!list->is_array() || list->size() != 1 || !list->front().is_string())
+      return config.wrong("architectures", "a list of one name");
+    name = list->front().get<std::string>();
+    for (const Architecture& architecture : kArchitectures) {
+      if (architecture.name == name) return &architecture;
+    }
+  } else {
+    DANAUS_TRY(type, config.text("model_type", ""));
+    if (type.empty()) return config.missing("architectures");
+    for (const Architecture& architecture : kArchitectures) {
+      if (architecture.model_type == type) return &architecture;
+    }
+    name = type;
+  }
+  std::vector<std::string_view> known;
+  for (const Architecture& architecture : kArchitectures) known.push_back(architecture.name);
+  return fail(Error("hf.unsupported-architecture", Failure::unsupported,
+                    fmt::format("the architecture '{}' is not supported", printable(name)))
+                  .in_file(file_name)
+                  .note(fmt::format("supported are {}", fmt::join(known, ", ")))
+                  .with_hint("for the cost alone, write its dimensions into a shape file (.toml)"));
+}
+
+/// The shape that a configuration describes.
+Result<Shape> read_shape(const ConfigReader& config, const Architecture& architecture, std::string_view file_name) {
+  Shape shape = shape_of(architecture.family);
+  DANAUS_CHECK(architecture.read(config, shape));
+  if (const std::optional<ShapeProblem> problem = complete(shape))
+    return fail(Error("hf.dimensions", Failure::bad_input, fmt::format("the configuration says: {}", problem->message))
+                    .in_file(file_name));
+  return shape;
 }
 
 /// What stands before `name` in the one tensor that ends with it; empty if there is none.
@@ -267,25 +493,17 @@ Result<std::vector<Tensor>> read_weights(const std::filesystem::path& folder,
 
 }  // namespace
 
+std::vector<ArchitectureInfo> hugging_face_architectures() {
+  std::vector<ArchitectureInfo> found;
+  for (const Architecture& architecture : kArchitectures) found.push_back({architecture.name, architecture.family});
+  return found;
+}
+
 Result<Shape> parse_hugging_face_config(std::string_view text, std::string_view file_name) {
   DANAUS_TRY(document, parse_object(text, file_name));
   const ConfigReader config(document, file_name);
-  Shape shape;
-  DANAUS_TRY(family, read_family(config, file_name));
-  shape.family = family;
-  DANAUS_TRY(layers, config.dimension("num_hidden_layers"));
-  DANAUS_TRY(hidden, config.dimension("hidden_size"));
-  DANAUS_TRY(ffn, config.dimension("intermediate_size"));
-  DANAUS_TRY(heads, config.dimension("num_attention_heads"));
-  DANAUS_TRY(vocab, config.dimension("vocab_size"));
-  DANAUS_TRY(context, config.dimension("max_position_embeddings"));
-  shape.dimensions = {
-      .layers = layers, .hidden = hidden, .ffn = ffn, .heads = heads, .vocab = vocab, .context = context};
-  DANAUS_CHECK(family == Family::llama ? read_llama(config, shape) : read_bert(config, shape));
-  if (const std::optional<ShapeProblem> problem = complete(shape))
-    return fail(Error("hf.dimensions", Failure::bad_input, fmt::format("the configuration says: {}", problem->message))
-                    .in_file(file_name));
-  return shape;
+  DANAUS_TRY(architecture, find_architecture(config, file_name));
+  return read_shape(config, *architecture, file_name);
 }
 
 Result<Model> load_hugging_face(const std::filesystem::path& folder,
@@ -296,20 +514,25 @@ Result<Model> load_hugging_face(const std::filesystem::path& folder,
     return fail(
         Error("hf.config-missing", Failure::bad_input, "the folder has no config.json, so it is no Hugging Face model")
             .in_file(folder.string()));
+  const std::string config_name = config_path.string();
   DANAUS_TRY(text, read_text(config_path, kLargestConfig));
-  DANAUS_TRY(shape, parse_hugging_face_config(text, config_path.string()));
+  DANAUS_TRY(document, parse_object(text, config_name));
+  const ConfigReader config(document, config_name);
+  DANAUS_TRY(architecture, find_architecture(config, config_name));
+  DANAUS_TRY(shape, read_shape(config, *architecture, config_name));
   const std::filesystem::path whole = std::filesystem::absolute(folder, ignored).lexically_normal();
   shape.name = printable((whole.has_filename() ? whole : whole.parent_path()).filename().string());
   DANAUS_TRY(tensors, read_weights(folder, weights));
-  if (shape.family == Family::llama) {
-    const LlamaNames names = hugging_face_llama_names(prefix_before("embed_tokens.weight", tensors));
-    return build_llama(shape, names, std::move(tensors));
+  LayoutNames names = architecture->names(prefix_before(architecture->marker, tensors));
+  const auto has = [&](const std::string& name) {
+    return std::any_of(tensors.begin(), tensors.end(), [&](const Tensor& tensor) { return tensor.name == name; });
+  };
+  if (architecture->bare && !has(names.head + ".weight")) names.head.clear();
+  if (has(names.layers.embedding_norm + ".gamma")) {  // checkpoints that were converted long ago
+    names.gain = ".gamma";
+    names.offset = ".beta";
   }
-  const std::string prefix = prefix_before("embeddings.word_embeddings.weight", tensors);
-  const bool old_norms = std::any_of(tensors.begin(), tensors.end(), [&](const Tensor& tensor) {
-    return tensor.name == prefix + "embeddings.LayerNorm.gamma";
-  });
-  return build_bert(shape, hugging_face_bert_names(prefix, old_norms), std::move(tensors));
+  return build_transformer(shape, names, std::move(tensors));
 }
 
 }  // namespace danaus::model

@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 
+#include "danaus/model/formats.h"
 #include "danaus/model/gguf.h"
 #include "danaus/model/hugging_face.h"
 #include "danaus/model/model.h"
@@ -51,10 +51,17 @@ Result<Model> load_safetensors(const std::filesystem::path& path) {
 
 struct Importer {
   std::string_view extension;
-  Loader load;
+  Loader load = nullptr;
+  std::string_view what;
 };
-constexpr std::array<Importer, 3> kImporters = {
-    {{".toml", load_shape_file}, {".gguf", load_gguf}, {".safetensors", load_safetensors}}};
+constexpr Importer kImporters[] = {
+    {".toml", load_shape_file, "a shape file: dimensions without weights, as the presets are"},
+    {".gguf", load_gguf, "GGUF, version 2 or 3"},
+    {".safetensors", load_safetensors,
+     "with a config.json beside it that model, otherwise a bag of matrices: every 2-D tensor an operator named after "
+     "it"}};
+constexpr std::string_view kFolderIs =
+    "Hugging Face: config.json and model.safetensors, or shards and model.safetensors.index.json";
 
 Result<Model> load_path(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -72,15 +79,17 @@ Result<Model> load_path(const std::filesystem::path& path) {
 /// A word that looks like a path names a file, whether it exists or not.
 bool looks_like_path(const std::string& word) {
   if (word.find('/') != std::string::npos) return true;
-  return std::any_of(kImporters.begin(), kImporters.end(),
+  return std::any_of(std::begin(kImporters), std::end(kImporters),
                      [&](const Importer& importer) { return word.ends_with(importer.extension); });
 }
 
 }  // namespace
 
-std::string_view name_of(Family family) {
-  constexpr std::array<std::string_view, 3> kNames = {"llama", "bert", "matrices"};
-  return kNames[static_cast<std::size_t>(family)];
+std::vector<FileKind> file_kinds() {
+  std::vector<FileKind> kinds;
+  for (const Importer& importer : kImporters) kinds.push_back({importer.extension, importer.what});
+  kinds.push_back({"folder", kFolderIs});
+  return kinds;
 }
 
 std::vector<std::string_view> preset_names() {

@@ -55,7 +55,7 @@ struct Tensor {
 /// I64 are rounded once, quantised types after every operation, in the order of the format's reference.
 void dequantise_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t count, std::span<float> out);
 
-enum class Family : std::uint8_t { llama, bert, matrices };
+enum class Family : std::uint8_t { llama, gpt2, bert, bart, matrices };
 std::string_view name_of(Family family);
 
 /// Where in a tensor the weights of an operator of shape out x in are. The tensor is seen as a matrix: its last
@@ -99,7 +99,8 @@ struct DigitalMatrix {
 };
 
 struct Dimensions {
-  std::uint32_t layers = 0;
+  std::uint32_t layers = 0;          ///< of the encoder, where there is a decoder too
+  std::uint32_t decoder_layers = 0;  ///< layers with cross-attention
   std::uint32_t hidden = 0;
   std::uint32_t ffn = 0;
   std::uint32_t heads = 0;
@@ -107,6 +108,8 @@ struct Dimensions {
   std::uint32_t head_size = 0;
   std::uint32_t vocab = 0;
   std::uint32_t context = 0;
+  std::uint32_t experts = 0;  ///< feed-forward parts of a layer between which a router chooses; 0: one, always used
+  std::uint32_t experts_per_token = 0;
   bool operator==(const Dimensions&) const = default;
 };
 
@@ -115,8 +118,9 @@ struct Dimensions {
 /// up, silu, mul, down, add) and end with the final norm; bert layers are post-norm (q k v with bias, attend, o, bias,
 /// add, norm, norm bias, up, bias, gelu, down, bias, add, norm, norm bias). A bag of matrices has one input and output
 /// per matrix. Constants (gains, biases) are named as their tensors ("blk.0.attn_norm.weight"), linear nodes as theirs
-/// without ".weight", those of a bag as the tensor. Nodes of one layer are neighbours; linear nodes with the same
-/// source (q/k/v, gate/up) are neighbours.
+/// without ".weight", those of a bag as the tensor, a piece of a tensor as the tensor and which piece
+/// ("blk.0.attn_qkv.q"). Nodes of one layer are neighbours; linear nodes with the same source (q/k/v, gate/up) are
+/// neighbours.
 struct Model {
   std::string name;
   Family family = Family::llama;
@@ -125,8 +129,9 @@ struct Model {
   std::vector<LinearOperator> linear;   ///< in graph order
   std::vector<ConstantView> constants;  ///< in graph order; empty for shapes
   std::vector<DigitalMatrix> digital;
-  std::vector<Tensor> tensors;  ///< every tensor of the file(s); empty for shapes
-  Digest digest;                ///< of shape, names and (for files) the file's size and header
+  std::vector<std::string> notes;  ///< what a user has to know ("the context is cut to the attention window, ...")
+  std::vector<Tensor> tensors;     ///< every tensor of the file(s); empty for shapes
+  Digest digest;                   ///< of shape, names and (for files) the file's size and header
   bool has_weights() const { return !tensors.empty(); }
 };
 

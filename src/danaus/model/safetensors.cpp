@@ -10,6 +10,7 @@
 
 #include "danaus/model/builder.h"
 #include "danaus/model/element.h"
+#include "danaus/model/formats.h"
 #include "danaus/model/text.h"
 
 // Safetensors reader (format: github.com/huggingface/safetensors).
@@ -302,6 +303,12 @@ Result<Model> model_from_matrices(SafetensorsFile file) {
                       "the file has no matrix: no tensor of real numbers with two dimensions")
                     .in_file(file.name));
   return std::move(builder).finish();
+}
+
+StoredTypes safetensors_types() {
+  StoredTypes types;
+  for (const TypeName& type : kTypeNames) (type.type ? types.read : types.refused).push_back(type.name);
+  return types;
 }
 
 }  // namespace danaus::model

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
+
+#include "danaus/model/families.h"
 
 // Checks of the dimensions of a model. The largest values are far above every known model; they keep sums and products
 // of dimensions within 64 bits, the graph within memory and KV regions within the 24 bits that a command has for them.
@@ -15,6 +18,7 @@ constexpr std::uint32_t kMostHeads = 1u << 16;
 constexpr std::uint32_t kLongestVector = 1u << 24;  // graph validation has the same limit
 constexpr std::uint32_t kMostRows = 1u << 31;       // vocabulary and context
 constexpr std::uint64_t kMostKvRegions = 1u << 24;
+constexpr std::uint64_t kMostExperts = 1u << 16;  // of all layers
 
 struct Range {
   std::string_view key;
@@ -22,7 +26,46 @@ struct Range {
   std::uint32_t most;
 };
 
+/// What only some families have. Every message names the key.
+std::optional<ShapeProblem> unfitting(const Shape& shape) {
+  const Dimensions& d = shape.dimensions;
+  const FamilyInfo& family = info_of(shape.family);
+  const auto lacks = [&](std::string_view key) {
+    return ShapeProblem{key, fmt::format("{} is not possible in the family {}", key, family.name)};
+  };
+  if (d.decoder_layers != 0 && shape.family != Family::bart) return lacks("decoder_layers");
+  if (d.decoder_layers > kMostLayers)
+    return ShapeProblem{"decoder_layers",
+                        fmt::format("decoder_layers = {} is not possible (0 to {})", d.decoder_layers, kMostLayers)};
+  if (shape.parallel && family.norm_after) return lacks("parallel");
+  if (d.experts != 0 && family.norm_after) return lacks("experts");
+  if (shape.window != 0 && family.encoder) return lacks("window");
+  if (std::uint64_t{d.experts} * d.layers > kMostExperts)
+    return ShapeProblem{"experts", fmt::format("layers * experts = {} is too much (at most {})",
+                                               std::uint64_t{d.experts} * d.layers, kMostExperts)};
+  if (d.experts_per_token > d.experts || (d.experts != 0 && d.experts_per_token == 0))
+    return ShapeProblem{"experts_per_token", fmt::format("experts_per_token = {} is not possible with experts = {}",
+                                                         d.experts_per_token, d.experts)};
+  if (d.experts != 0 && shape.biases == Biases::all)
+    return ShapeProblem{"biases", "biases of experts are not possible"};
+  if (shape.rotary != 0 && !family.rotary) return lacks("rotary");
+  const std::uint32_t turned = shape.rotary == 0 ? d.head_size : shape.rotary;
+  if (family.rotary && (turned % 2 != 0 || turned > d.head_size))
+    return ShapeProblem{
+        shape.rotary == 0 ? "head_size" : "rotary",
+        fmt::format("the rotary embedding of {} elements of a head of {} is not possible: it turns pairs", turned,
+                    d.head_size)};
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::string_view name_of(Biases biases) {
+  constexpr std::array<std::string_view, 3> kNames = {"none", "qkv", "all"};
+  return kNames[static_cast<std::size_t>(biases)];
+}
+
+std::string_view name_of(Config::Norm norm) { return norm == Config::Norm::rms ? "rms" : "layer"; }
 
 std::optional<ShapeProblem> complete(Shape& shape) {
   Dimensions& d = shape.dimensions;
@@ -45,11 +88,13 @@ std::optional<ShapeProblem> complete(Shape& shape) {
   if (std::uint64_t{d.heads} * d.head_size > kLongestVector)
     return problem("head_size", fmt::format("heads * head_size = {} is too much (at most {})",
                                             std::uint64_t{d.heads} * d.head_size, kLongestVector));
-  if (std::uint64_t{d.layers} * d.kv_heads > kMostKvRegions)
-    return problem("kv_heads", fmt::format("layers * kv_heads = {} is too much (at most {})",
-                                           std::uint64_t{d.layers} * d.kv_heads, kMostKvRegions));
-  if (shape.family == Family::llama && d.head_size % 2 != 0)
-    return problem("head_size", fmt::format("head size {} is odd, the rotary embedding needs pairs", d.head_size));
+  if (shape.rotary == d.head_size) shape.rotary = 0;
+  if (const std::optional<ShapeProblem> found = unfitting(shape)) return found;
+  // A decoder layer has two attentions.
+  const std::uint64_t attentions = std::uint64_t{d.layers} + std::uint64_t{2} * d.decoder_layers;
+  if (attentions * d.kv_heads > kMostKvRegions)
+    return problem("kv_heads", fmt::format("layers * kv_heads = {} is too much (at most {})", attentions * d.kv_heads,
+                                           kMostKvRegions));
   if (!std::isfinite(shape.theta) || shape.theta <= 0)
     return problem("theta", fmt::format("theta = {} is not a positive number", shape.theta));
   if (!std::isfinite(shape.epsilon) || shape.epsilon <= 0)
@@ -60,11 +105,13 @@ std::optional<ShapeProblem> complete(Shape& shape) {
 std::string to_toml(const Shape& shape) {
   const Dimensions& d = shape.dimensions;
   return fmt::format(
-      "name = \"{}\"\nfamily = \"{}\"\nlayers = {}\nhidden = {}\nffn = {}\nheads = {}\nkv_heads = {}\nhead_size = {}\n"
-      "vocab = {}\ncontext = {}\nactivation = \"{}\"\ngated = {}\ntheta = {}\nepsilon = {}\nrope_pairs = \"{}\"\n"
-      "tied_embeddings = {}\n",
-      shape.name, name_of(shape.family), d.layers, d.hidden, d.ffn, d.heads, d.kv_heads, d.head_size, d.vocab,
-      d.context, name_of(shape.activation), shape.gated, shape.theta, shape.epsilon,
+      "name = \"{}\"\nfamily = \"{}\"\nlayers = {}\ndecoder_layers = {}\nhidden = {}\nffn = {}\nheads = {}\n"
+      "kv_heads = {}\nhead_size = {}\nvocab = {}\ncontext = {}\nwindow = {}\nactivation = \"{}\"\ngated = {}\n"
+      "norm = \"{}\"\nbiases = \"{}\"\nparallel = {}\nexperts = {}\nexperts_per_token = {}\nrotary = {}\ntheta = {}\n"
+      "epsilon = {}\nrope_pairs = \"{}\"\ntied_embeddings = {}\n",
+      shape.name, name_of(shape.family), d.layers, d.decoder_layers, d.hidden, d.ffn, d.heads, d.kv_heads, d.head_size,
+      d.vocab, d.context, shape.window, name_of(shape.activation), shape.gated, name_of(shape.norm),
+      name_of(shape.biases), shape.parallel, d.experts, d.experts_per_token, shape.rotary, shape.theta, shape.epsilon,
       shape.pairs == Config::Pairs::half ? "half" : "adjacent", shape.tied_embeddings);
 }
 

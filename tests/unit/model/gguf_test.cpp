@@ -205,7 +205,7 @@ TEST_CASE("gguf: models that cannot be") {
   CHECK(damaged([](Gguf& f) { f.remove("general.architecture"); }) == "gguf.missing-key");
   CHECK(damaged([](Gguf& f) { f.remove("llama.block_count"); }) == "gguf.missing-key");
   CHECK(damaged([](Gguf& f) { f.remove("llama.attention.layer_norm_rms_epsilon"); }) == "gguf.missing-key");
-  CHECK(damaged([](Gguf& f) { f.remove("general.architecture"), f.text("general.architecture", "qwen2"); },
+  CHECK(damaged([](Gguf& f) { f.remove("general.architecture"), f.text("general.architecture", "gemma3"); },
                 Failure::unsupported) == "gguf.unsupported-architecture");
   CHECK(damaged([](Gguf& f) { f.remove("llama.block_count"), f.text("llama.block_count", "2"); }) == "gguf.key-type");
   CHECK(damaged([](Gguf& f) { f.set_number("llama.block_count", 0); }) == "gguf.key-type");
@@ -217,9 +217,10 @@ TEST_CASE("gguf: models that cannot be") {
   CHECK(damaged([](Gguf& f) { f.set_number("llama.attention.head_count_kv", 3); }) == "gguf.dimensions");
   CHECK(damaged([](Gguf& f) { f.set_number("llama.attention.head_count_kv", 4); }) == "model.tensor-shape");
   CHECK(damaged([](Gguf& f) { f.set_number("llama.feed_forward_length", 16); }) == "model.tensor-shape");
-  CHECK(damaged([](Gguf& f) { f.set_number("llama.rope.dimension_count", 1); }, Failure::unsupported) ==
-        "gguf.unsupported-key");
-  CHECK(damaged([](Gguf& f) { f.number("llama.expert_count", 8); }, Failure::unsupported) == "gguf.unsupported-key");
+  CHECK(damaged([](Gguf& f) { f.set_number("llama.rope.dimension_count", 1); }) == "gguf.dimensions");
+  CHECK(damaged([](Gguf& f) { f.number("llama.expert_count", 8); }) == "gguf.dimensions");
+  CHECK(damaged([](Gguf& f) { f.number("llama.expert_count", 8), f.number("llama.expert_used_count", 2); }) ==
+        "model.missing-tensor");
   CHECK(damaged([](Gguf& f) { f.text("llama.rope.scaling.type", "yarn"); }, Failure::unsupported) ==
         "gguf.unsupported-key");
   CHECK(damaged([](Gguf& f) { f.text("llama.rope.scaling.type", "none"); }) == "");

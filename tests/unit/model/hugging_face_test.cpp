@@ -219,10 +219,10 @@ TEST_CASE("hugging face: configurations that cannot be") {
   CHECK(config_error(std::string(100000, '[')) == "hf.json");
   CHECK(config_error(R"({"architectures":["BertModel"],"architectures":["LlamaForCausalLM"]})") == "hf.json");
   CHECK(config_error("{}") == "hf.key");
-  CHECK(config_error(replace(kBertConfig, "BertModel", "GPT2LMHeadModel")) == "hf.unsupported-architecture");
+  CHECK(config_error(replace(kBertConfig, "BertModel", "T5Model")) == "hf.unsupported-architecture");
   CHECK(config_error(replace(kBertConfig, "[\"BertModel\"]", "\"BertModel\"")) == "hf.key");
   CHECK(config_error(replace(kBertConfig, "\"architectures\":[\"BertModel\"]", "\"model_type\":\"bert\"")) == "");
-  CHECK(config_error(replace(kBertConfig, "\"architectures\":[\"BertModel\"]", "\"model_type\":\"qwen2\"")) ==
+  CHECK(config_error(replace(kBertConfig, "\"architectures\":[\"BertModel\"]", "\"model_type\":\"qwen3\"")) ==
         "hf.unsupported-architecture");
   CHECK(config_error(replace(kBertConfig, "\"hidden_size\":8,", "")) == "hf.key");
   CHECK(config_error(replace(kBertConfig, "\"hidden_size\":8", "\"hidden_size\":8.5")) == "hf.key");
@@ -230,7 +230,7 @@ TEST_CASE("hugging face: configurations that cannot be") {
   CHECK(config_error(replace(kBertConfig, "\"hidden_size\":8", "\"hidden_size\":0")) == "hf.key");
   CHECK(config_error(replace(kBertConfig, "\"hidden_size\":8", "\"hidden_size\":4294967296")) == "hf.key");
   CHECK(config_error(replace(kBertConfig, "\"hidden_size\":8", "\"hidden_size\":9")) == "hf.dimensions");
-  CHECK(config_error(replace(kBertConfig, "\"gelu\"", "\"gelu_new\"")) == "hf.unsupported-key");
+  CHECK(config_error(replace(kBertConfig, "\"gelu\"", "\"tanh\"")) == "hf.unsupported-key");
   CHECK(config_error(replace(kBertConfig, "\"gelu\"", "\"gelu\",\"position_embedding_type\":\"relative_key\"")) ==
         "hf.unsupported-key");
   CHECK(config_error(replace(kBertConfig, "\"gelu\"", "\"gelu\",\"is_decoder\":true")) == "hf.unsupported-key");
@@ -241,7 +241,7 @@ TEST_CASE("hugging face: configurations that cannot be") {
   CHECK(config_error(replace(kLlamaConfig, "\"silu\"", "\"silu\",\"rope_scaling\":{\"type\":\"linear\"}")) ==
         "hf.unsupported-key");
   CHECK(config_error(replace(kLlamaConfig, "\"silu\"", "\"silu\",\"rope_scaling\":null")) == "");
-  CHECK(config_error(replace(kLlamaConfig, "\"silu\"", "\"gelu\"")) == "hf.unsupported-key");
+  CHECK(config_error(replace(kLlamaConfig, "\"silu\"", "\"tanh\"")) == "hf.unsupported-key");
   const Result<Shape> newer = parse_hugging_face_config(
       replace(kLlamaConfig, "\"rope_theta\":500", "\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":700}"),
       "config.json");

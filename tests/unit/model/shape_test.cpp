@@ -161,18 +161,25 @@ TEST_CASE("shape: gated and plain feed-forward parts") {
 }
 
 TEST_CASE("presets") {
-  CHECK(preset_names() ==
-        std::vector<std::string_view>{"bert-base", "bert-large", "llama-70b", "llama-7b", "smollm2-135m"});
+  CHECK(preset_names() == std::vector<std::string_view>{"bart-large", "bert-base", "bert-large", "gpt2", "gpt2-medium",
+                                                        "llama-13b", "llama-70b", "llama-7b", "mistral-7b",
+                                                        "mixtral-8x7b", "qwen2-7b", "smollm2-135m", "tinyllama-1.1b"});
   struct Expected {
     std::string name;
     std::size_t operators;
     std::uint64_t parameters;
   };
-  // Parameters per layer by hand: bert 4 h^2 + 2 h f; llama 2 h^2 + 2 h kv + 3 h f.
+  // Parameters per layer by hand: bert and gpt2 4 h^2 + 2 h f; llama 2 h^2 + 2 h kv + 3 h f.
   for (const Expected& expected :
        {Expected{"bert-base", 72, 12ull * (4 * 768 * 768 + 2 * 768 * 3072)}, Expected{"bert-large", 144, 301'989'888},
         Expected{"smollm2-135m", 210, 106'168'320}, Expected{"llama-7b", 224, 6'476'005'376},
-        Expected{"llama-70b", 560, 68'451'041'280}}) {
+        Expected{"llama-70b", 560, 68'451'041'280}, Expected{"llama-13b", 280, 12'687'769'600},
+        Expected{"gpt2", 72, 84'934'656}, Expected{"gpt2-medium", 144, 301'989'888},
+        Expected{"mistral-7b", 224, 6'979'321'856}, Expected{"qwen2-7b", 196, 6'525'288'448},
+        Expected{"tinyllama-1.1b", 154, 968'884'224},
+        // bart: an encoder layer like bert's, a decoder layer with 4 h^2 more; mixtral: 8 experts and a router 8 h.
+        Expected{"bart-large", 12 * 6 + 12 * 10, 12ull * (12 + 16) * 1024 * 1024},
+        Expected{"mixtral-8x7b", 32 * (4 + 1 + 24), 32ull * (41'943'040 + 8 * 4096 + 8ull * 3 * 4096 * 14336)}}) {
     CAPTURE(expected.name);
     const Result<Model> model = load(expected.name);
     REQUIRE(model);
