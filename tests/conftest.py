@@ -43,6 +43,22 @@ def danaus():
 
 
 @pytest.fixture(scope="session")
+def execute_model(danaus):
+    """execute_model(model, mode, inputs, prior): outputs of the compiled model in double precision, per token; tools/ says what
+    the arguments are."""
+    path = danaus.path.parent / "execute_model"
+    if not path.is_file():
+        pytest.skip("execute_model is built with the tests (DANAUS_DEVELOPER)")
+
+    def execute(model, mode, inputs, prior=None):
+        done = subprocess.run([path, model, mode], input=json.dumps({"inputs": inputs, "prior": prior or {}}).encode(),
+                              capture_output=True, timeout=600)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+    return execute
+
+
+@pytest.fixture(scope="session")
 def golden(request):
     """golden(path, text): the text must be what the file holds."""
     def compare(path, text):
