@@ -291,11 +291,12 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "", "the one the program carries");
        add_json(app, arguments);
      }},
-    {"show", "List models, chips, mappings or keys of a chip file, or print one chip file with its sources",
+    {"show", "List models, chips, mappings, keys of a chip file or supported formats, or show one model or chip",
      "danaus show models\n"
+     "danaus show models gpt2-medium\n"
      "danaus show chips pcm-14nm",
      [](CLI::App& app, Arguments& arguments) {
-       app.add_option("WHAT", arguments.topic, "models, chips, maps, keys, or chips NAME")
+       app.add_option("WHAT", arguments.topic, "models, chips, maps, keys, formats, models MODEL, or chips NAME")
            ->required()
            ->type_name("")
            ->expected(1, 2);

@@ -7,6 +7,7 @@ namespace danaus::cli {
 Result<int> run_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
   DANAUS_TRY(model, model::load(arguments.model));
+  for (const std::string& note : model.notes) console.talk("note: " + note);
   DANAUS_TRY(options, run_options(arguments, model));
   DANAUS_TRY(result, pipeline::run(model, chip, options, console.progress()));
   DANAUS_CHECK(console.result(arguments.json ? report::run_json(result, provenance(arguments))

@@ -2,6 +2,7 @@
 
 #include "cli/commands.h"
 #include "danaus/compile/compile.h"
+#include "danaus/model/formats.h"
 
 namespace danaus::cli {
 namespace {
@@ -47,14 +48,22 @@ report::Listing keys() {
   return listing;
 }
 
+report::Listing formats() {
+  report::Listing listing{.kind = "formats", .columns = {"group", "name", "what"}, .rows = {}};
+  for (const model::SupportEntry& entry : model::supported_formats())
+    listing.rows.push_back({std::string(entry.group), entry.name, entry.what});
+  return listing;
+}
+
 Result<report::Listing> list(const std::string& kind) {
   if (kind == "models") return models();
+  if (kind == "formats") return formats();
   if (kind == "chips") return chips();
   if (kind == "maps") return maps();
   if (kind == "keys") return keys();
-  const std::string_view near = nearest(kind, {"models", "chips", "maps", "keys"});
+  const std::string_view near = nearest(kind, {"models", "chips", "maps", "keys", "formats"});
   return fail(Error("cli.unknown-topic", Failure::usage, "there is no list of '" + kind + "'")
-                  .with_hint(near.empty() ? "show lists models, chips, maps or keys"
+                  .with_hint(near.empty() ? "show lists models, chips, maps, keys or formats"
                                           : "did you mean '" + std::string(near) + "'?"));
 }
 
@@ -64,8 +73,14 @@ Result<int> show_command(const Arguments& arguments, Console& console) {
   const std::string& kind = arguments.topic.front();
   if (arguments.topic.size() > 1) {
     const std::string& name = arguments.topic[1];
+    if (kind == "models") {
+      DANAUS_TRY(model, model::load(name));
+      DANAUS_CHECK(console.result(arguments.json ? report::model_json(model) : report::model_table(model)));
+      return 0;
+    }
     if (kind != "chips")
-      return fail(Error("cli.unknown-topic", Failure::usage, "only chips can be shown one by one, not '" + kind + "'")
+      return fail(Error("cli.unknown-topic", Failure::usage,
+                        "only models and chips can be shown one by one, not '" + kind + "'")
                       .with_hint("danaus show chips " + name));
     if (arguments.json)
       return fail(Error("cli.arguments", Failure::usage, "a chip file is TOML, not a JSON document")

@@ -49,6 +49,56 @@ def test_bert_large_padded_square(danaus, map_name, arrays):
     expect(one(danaus, "bert-large", map_name, "--pad", "square"), arrays=arrays)
 
 
+# gpt2-medium has the linear operators of bert-large: 24 layers of q, k, v, o 1024x1024, up and down 1024x4096.
+def test_gpt2_medium_linear(danaus):
+    expect(one(danaus, "gpt2-medium", "linear"), structure="dense", blocks="", arrays=24 * (4 * 16 + 2 * 64),
+           parameters=24 * (4 * 1024**2 + 2 * 1024 * 4096), macs=301989888, conversions=1179648, utilisation=1.0, linear_latency_ns=1728)
+
+
+def test_gpt2_medium_sparse_32(danaus):
+    expect(one(danaus, "gpt2-medium", "sparse", "--blocks", "32"), structure="monarch", blocks="32x32:1", arrays=1728,
+           parameters=14155776, conversions=368640, utilisation=0.125, linear_latency_ns=3312)
+
+
+def test_gpt2_medium_dense_32(danaus):
+    result = one(danaus, "gpt2-medium", "dense", "--blocks", "32")
+    expect(result, parameters=14155776, conversions=368640)
+    assert result["bound"]["arrays"] == 216
+    assert 216 <= result["arrays"] <= 220
+
+
+# bart-large: 12 encoder layers like bert's and 12 decoder layers with 4 matrices of 1024x1024 more. One decoded token uses the
+# decoder without keys and values of the cross-attention, which belong to encoder tokens: 6 of 1024x1024, up and down; 6 dependent
+# steps a layer (q, k, v side by side; o; q and o of the cross-attention; up; down).
+def test_bart_large_linear(danaus):
+    parameters = 12 * (4 * 1024**2 + 2 * 1024 * 4096) + 12 * (8 * 1024**2 + 2 * 1024 * 4096)
+    expect(one(danaus, "bart-large", "linear"), structure="dense", arrays=5376, parameters=parameters, macs=352321536,
+           conversions=12 * (6 * 16 + 2 * 64) * 256, utilisation=1.0, linear_latency_ns=12 * 6 * (10 + 8))
+
+
+# Blocks 32: an operator 1024x1024 has 2 * 32 * 32 * 32 parameters and 2 * 1024 conversions on 8 arrays; up and down together 327680,
+# 7168 and 40.
+def test_bart_large_sparse_32(danaus):
+    expect(one(danaus, "bart-large", "sparse", "--blocks", "32"), arrays=12 * (4 * 8 + 40) + 12 * (8 * 8 + 40),
+           parameters=12 * (4 * 65536 + 327680) + 12 * (8 * 65536 + 327680), conversions=12 * (6 * 2048 + 7168))
+
+
+def test_bart_large_encodes(danaus):
+    result, = danaus.json("run", "bart-large", "--chip", "unit", "--mode", "encode", "--tokens", "4", "--share-inputs", "off",
+                          "--map", "linear", "--no-error")["results"]
+    # The encoder, and keys and values of 12 cross-attentions: per token 12 * (4 * 16 + 2 * 64) + 12 * 2 * 16 arrays.
+    expect(result, arrays=5376, conversions=(12 * (4 * 16 + 2 * 64) + 24 * 16) * 256)
+
+
+# mixtral-8x7b, a token: q and o 4096x4096 (256 arrays each), k and v 1024x4096 (64), the router 8x4096 (16 arrays, 8 columns each),
+# and 2 of 8 experts of three 14336x4096 (896 each). Steps a layer: q, k, v; o; router (one round); gate and up; down.
+def test_mixtral_linear(danaus):
+    result = one(danaus, "mixtral-8x7b", "linear")
+    expect(result, parameters=32 * (2 * 4096**2 + 2 * 1024 * 4096 + 8 * 4096 + 24 * 14336 * 4096),
+           conversions=32 * ((2 * 256 + 2 * 64 + 2 * 3 * 896) * 256 + 16 * 8), linear_latency_ns=32 * (4 * 18 + 11))
+    assert result["arrays"] == 32 * (2 * 256 + 2 * 64 + 16 + 24 * 896)
+
+
 SMOLLM2_FIGURES = [
     ("linear", (), dict(arrays=2340, parameters=106168320, conversions=518400, utilisation=0.692, linear_latency_ns=2160)),
     ("sparse", ("--blocks", "24"),

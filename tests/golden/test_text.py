@@ -31,9 +31,26 @@ def test_version(danaus):
     assert danaus("--version") == (f"danaus {version}\n", "")
 
 
-@pytest.mark.parametrize("what", ["models", "chips", "maps", "keys"])
+@pytest.mark.parametrize("what", ["models", "chips", "maps", "keys", "formats"])
 def test_show(danaus, golden, what):
     golden(TEXTS / f"show-{what}.txt", danaus("show", what)[0])
+
+
+def test_show_a_model(danaus, golden):
+    golden(TEXTS / "show-model-tiny.txt", danaus("show", "models", "tiny.toml", cwd=HERE)[0])
+    golden(TEXTS / "show-model-mistral-7b.txt", danaus("show", "models", "mistral-7b")[0])
+
+
+def test_show_a_model_as_json(danaus):
+    document = danaus.json("show", "models", "gpt2-medium")
+    assert document["schema"] == "danaus.model/1"
+    assert document["mapped"]["weights"] == 24 * (4 * 1024 * 1024 + 2 * 1024 * 4096)
+    assert [group["number"] for group in document["mapped"]["groups"]] == [24] * 6
+    assert [matrix["name"] for matrix in document["digital"]["matrices"]] == ["token_embd", "position_embd", "output"]
+    # Per layer two norms, with a bias each, and six operators with one each; the last norm has one too.
+    assert {node["kind"]: node["number"] for node in document["digital"]["nodes"]} == {
+        "norm": 2 * 24 + 1, "bias": 8 * 24 + 1, "attend": 24, "add": 2 * 24, "gelu": 24}
+    assert document["memory"]["file_bytes"] == document["memory"]["projection_bytes"] == 0
 
 
 def test_show_chip_prints_the_preset_with_its_sources(danaus):

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "danaus/model/summary.h"
 #include "danaus/report/report.h"
 
 namespace danaus::report {
@@ -213,6 +214,50 @@ std::string listing_json(const Listing& listing) {
       std::visit([&](const auto& cell) { item[listing.columns[c]] = cell; }, row[c]);
     json["items"].push_back(std::move(item));
   }
+  return document(json);
+}
+
+std::string model_json(const model::Model& model) {
+  const model::Summary summary = model::summarise(model);
+  const model::Dimensions& size = model.dimensions;
+  Json json = {{"schema", "danaus.model/1"}, {"model", model.name}, {"family", name_of(model.family)}};
+  json["dimensions"] = {{"layers", size.layers},
+                        {"decoder_layers", size.decoder_layers},
+                        {"hidden", size.hidden},
+                        {"ffn", size.ffn},
+                        {"heads", size.heads},
+                        {"kv_heads", size.kv_heads},
+                        {"head_size", size.head_size},
+                        {"vocab", size.vocab},
+                        {"context", size.context},
+                        {"experts", size.experts},
+                        {"experts_per_token", size.experts_per_token}};
+  json["notes"] = model.notes;
+  json["mapped"] = {{"operators", summary.operator_count},
+                    {"weights", summary.operator_weights},
+                    {"weights_per_token", summary.weights_per_token},
+                    {"groups", Json::array()}};
+  for (const model::MatrixGroup& group : summary.operators)
+    json["mapped"]["groups"].push_back({{"name", group.name},
+                                        {"number", group.count},
+                                        {"out", group.rows},
+                                        {"in", group.cols},
+                                        {"type", group.type.empty() ? Json(nullptr) : Json(group.type)}});
+  json["digital"] = {{"matrices", Json::array()}, {"nodes", Json::array()}};
+  for (const model::MatrixGroup& group : summary.digital)
+    json["digital"]["matrices"].push_back({{"name", group.name},
+                                           {"number", group.count},
+                                           {"rows", group.rows},
+                                           {"cols", group.cols},
+                                           {"reason", group.reason}});
+  for (const model::NodeCount& count : summary.nodes)
+    json["digital"]["nodes"].push_back(
+        {{"kind", name_of(count.kind)}, {"number", count.count}, {"reason", count.reason}});
+  json["memory"] = {{"files", summary.files},
+                    {"file_bytes", summary.file_bytes},
+                    {"largest_operator", summary.largest_operator},
+                    {"largest_operator_bytes", summary.largest_operator_bytes},
+                    {"projection_bytes", summary.projection_bytes}};
   return document(json);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "danaus/core/error.h"
+#include "danaus/model/model.h"
 #include "danaus/pipeline/run.h"
 
 /// Results as text for people and as JSON for programs. Every JSON document ends with a newline and holds whatever
@@ -74,6 +75,10 @@ struct Listing {
 };
 std::string listing_table(const Listing& listing);
 std::string listing_json(const Listing& listing);
+
+/// `show models MODEL`: what is in it, what is mapped, what stays digital, memory. Schema danaus.model/1.
+std::string model_table(const model::Model& model);
+std::string model_json(const model::Model& model);
 
 /// One line: {"error":{"id","message","where","notes","hint"}}.
 std::string error_json(const Error& error);

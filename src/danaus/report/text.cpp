@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "danaus/model/summary.h"
 #include "danaus/report/report.h"
 #include "danaus/report/table.h"
 #include "danaus/report/units.h"
@@ -355,6 +356,55 @@ std::string verify_text(std::string_view file, const program::VerifyReport& repo
   return fmt::format("{}: verified; the proof executed {} commands over {} {}; {} buffer elements per tile are used\n",
                      file, report.commands, report.proof_tokens, report.proof_tokens == 1 ? "token" : "tokens",
                      report.buffer_used);
+}
+
+std::string model_table(const model::Model& model) {
+  const model::Summary summary = model::summarise(model);
+  const model::Dimensions& size = model.dimensions;
+  Table head({Align::left, Align::left});
+  head.add({"model", fmt::format("{} ({})", model.name, name_of(model.family))});
+  if (size.layers != 0) {
+    std::string layers = fmt::format("{}", size.layers);
+    if (size.decoder_layers != 0) layers += fmt::format(" and {} of the decoder", size.decoder_layers);
+    head.add({"layers", layers});
+    head.add({"hidden, feed-forward", fmt::format("{}, {}", size.hidden, size.ffn)});
+    head.add({"heads", fmt::format("{} of {}, {} of keys and values", size.heads, size.head_size, size.kv_heads)});
+    if (size.experts != 0)
+      head.add({"experts", fmt::format("{}, {} for a token", size.experts, size.experts_per_token)});
+    head.add({"vocabulary, context", fmt::format("{}, {}", size.vocab, size.context)});
+  }
+  for (const std::string& note : model.notes) head.add({"note", note});
+
+  Table mapped({Align::left, Align::right, Align::right, Align::right, Align::right, Align::left});
+  mapped.add({"mapped onto arrays", "number", "outputs", "inputs", "weights", "type"});
+  for (const model::MatrixGroup& group : summary.operators)
+    mapped.add({group.name, format_count(group.count), format_count(group.rows), format_count(group.cols),
+                format_count(group.count * group.rows * group.cols), group.type});
+  mapped.add({"sum", format_count(summary.operator_count), "", "", format_count(summary.operator_weights)});
+  if (summary.weights_per_token != summary.operator_weights)
+    mapped.add({"of it for one token", "", "", "", format_count(summary.weights_per_token)});
+
+  Table digital({Align::left, Align::right, Align::right, Align::right, Align::left});
+  digital.add({"stays digital", "number", "rows", "columns", "why"});
+  for (const model::MatrixGroup& group : summary.digital)
+    digital.add(
+        {group.name, format_count(group.count), format_count(group.rows), format_count(group.cols), group.reason});
+  for (const model::NodeCount& count : summary.nodes)
+    digital.add({std::string(name_of(count.kind)), format_count(count.count), "", "", std::string(count.reason)});
+
+  Table memory({Align::left, Align::right, Align::left});
+  memory.add({"memory"});
+  if (model.has_weights()) {
+    memory.add({summary.files == 1 ? "file" : fmt::format("{} files", summary.files), format_bytes(summary.file_bytes),
+                "mapped; read where needed and given back"});
+    memory.add({"largest operator", format_bytes(summary.largest_operator_bytes),
+                fmt::format("as float: {}", summary.largest_operator)});
+    memory.add({"projection", format_bytes(summary.projection_bytes),
+                "at most, beside the program itself: an operator as float and its factors"});
+  } else {
+    memory.add({"weights", "0", "a shape has none"});
+  }
+  return fmt::format("{}\n{}\n{}\n{}", head.to_string(), mapped.to_string(), digital.to_string(), memory.to_string());
 }
 
 std::string listing_table(const Listing& listing) {

@@ -40,6 +40,11 @@ std::string format_count(std::uint64_t count) {
   return scaled(static_cast<double>(count), kSteps);
 }
 
+std::string format_bytes(std::uint64_t bytes) {
+  static constexpr Step kSteps[] = {{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}};
+  return bytes < 1000 ? fmt::format("{} B", bytes) : scaled(static_cast<double>(bytes), kSteps);
+}
+
 std::string format_time(double nanoseconds) {
   static constexpr Step kSteps[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}, {1, "ns"}};
   return scaled(nanoseconds, kSteps);

@@ -7,6 +7,7 @@
 namespace danaus::report {
 
 std::string format_count(std::uint64_t count);             ///< "4608", "302.0 M"
+std::string format_bytes(std::uint64_t bytes);             ///< "98.89 MB"
 std::string format_time(double nanoseconds);               ///< "1.728 us"
 std::string format_energy(double nanojoules);              ///< "12.31 uJ"
 std::string format_area(double square_millimetres);        ///< "96.10 mm2"
