@@ -7,6 +7,7 @@
 #include "danaus/model/gguf.h"
 #include "danaus/model/hugging_face.h"
 #include "danaus/model/model.h"
+#include "danaus/model/onnx/onnx.h"
 #include "danaus/model/safetensors.h"
 #include "danaus/model/shape_file.h"
 #include "danaus/model/text.h"
@@ -22,7 +23,7 @@ namespace danaus::model {
 namespace {
 
 constexpr std::string_view kWhatModelCanBe =
-    "MODEL is a preset, a shape file (.toml), a .gguf, a .safetensors or a Hugging Face folder";
+    "MODEL is a preset, a shape file (.toml), a .gguf, a .safetensors, an .onnx or a Hugging Face folder";
 
 using Loader = Result<Model> (*)(const std::filesystem::path& path);
 
@@ -49,6 +50,11 @@ Result<Model> load_safetensors(const std::filesystem::path& path) {
   return model_from_matrices(std::move(file));
 }
 
+Result<Model> load_onnx(const std::filesystem::path& path) {
+  DANAUS_TRY(file, read_onnx(path));
+  return model_from_onnx(file);
+}
+
 struct Importer {
   std::string_view extension;
   Loader load = nullptr;
@@ -59,7 +65,8 @@ constexpr Importer kImporters[] = {
     {".gguf", load_gguf, "GGUF, version 2 or 3"},
     {".safetensors", load_safetensors,
      "with a config.json beside it that model, otherwise a bag of matrices: every 2-D tensor an operator named after "
-     "it"}};
+     "it"},
+    {".onnx", load_onnx, "ONNX: the graph of the file itself; what is not understood stays digital and is listed"}};
 constexpr std::string_view kFolderIs =
     "Hugging Face: config.json and model.safetensors, or shards and model.safetensors.index.json";
 

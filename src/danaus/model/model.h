@@ -47,6 +47,7 @@ struct Tensor {
   std::vector<std::uint64_t> shape;
   std::span<const std::byte> bytes;
   std::shared_ptr<const MappedFile> file;
+  std::shared_ptr<const std::vector<std::byte>> memory;  ///< owner of bytes that had to be converted; no file then
   std::uint64_t elements() const;
 };
 
@@ -55,7 +56,7 @@ struct Tensor {
 /// I64 are rounded once, quantised types after every operation, in the order of the format's reference.
 void dequantise_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t count, std::span<float> out);
 
-enum class Family : std::uint8_t { llama, gpt2, bert, bart, matrices };
+enum class Family : std::uint8_t { llama, gpt2, bert, bart, matrices, graph };
 std::string_view name_of(Family family);
 
 /// Where in a tensor the weights of an operator of shape out x in are. The tensor is seen as a matrix: its last
@@ -98,6 +99,14 @@ struct DigitalMatrix {
   std::uint64_t cols = 0;
 };
 
+/// A step of the file's own graph that is not part of the operator graph, and why (ONNX). What it computes comes in
+/// through input nodes that are named after the file's values.
+struct DigitalNode {
+  std::string name;
+  std::string operation;  ///< as the file calls it ("Tanh", "com.example.Thing")
+  std::string reason;
+};
+
 struct Dimensions {
   std::uint32_t layers = 0;          ///< of the encoder, where there is a decoder too
   std::uint32_t decoder_layers = 0;  ///< layers with cross-attention
@@ -117,8 +126,10 @@ struct Dimensions {
 /// Graph conventions: one input node "x"; llama layers are pre-norm (rms norm, q k v, rope, attend, o, add, norm, gate
 /// up, silu, mul, down, add) and end with the final norm; bert layers are post-norm (q k v with bias, attend, o, bias,
 /// add, norm, norm bias, up, bias, gelu, down, bias, add, norm, norm bias). A bag of matrices has one input and output
-/// per matrix. Constants (gains, biases) are named as their tensors ("blk.0.attn_norm.weight"), linear nodes as theirs
-/// without ".weight", those of a bag as the tensor, a piece of a tensor as the tensor and which piece
+/// per matrix. A graph of a file (ONNX) has the file's order, with an input for every value from outside and an output
+/// for every value that is used outside. Constants (gains, biases) are named as their tensors
+/// ("blk.0.attn_norm.weight"), linear nodes as theirs without ".weight", those of a bag as the tensor, a piece of a
+/// tensor as the tensor and which piece
 /// ("blk.0.attn_qkv.q"). Nodes of one layer are neighbours; linear nodes with the same source (q/k/v, gate/up) are
 /// neighbours.
 struct Model {
@@ -129,6 +140,7 @@ struct Model {
   std::vector<LinearOperator> linear;   ///< in graph order
   std::vector<ConstantView> constants;  ///< in graph order; empty for shapes
   std::vector<DigitalMatrix> digital;
+  std::vector<DigitalNode> digital_nodes;  ///< in file order; only models that bring their own graph have any
   std::vector<std::string> notes;  ///< what a user has to know ("the context is cut to the attention window, ...")
   std::vector<Tensor> tensors;     ///< every tensor of the file(s); empty for shapes
   Digest digest;                   ///< of shape, names and (for files) the file's size and header
