@@ -42,6 +42,7 @@ constexpr std::int64_t kBatch = 2;
 constexpr std::array<std::int64_t, 6> kOpenSizes = {5, 7, 11, 13, 17, 19};  // of the names of sizes, in file order
 constexpr std::int64_t kWork = std::int64_t{1} << 27;  // elements that may be written while folding
 constexpr std::int64_t kLargestVector = 1 << 24;       // graph validation has the same limit
+constexpr std::string_view kTiedHead = "lm head (tied)";
 constexpr std::size_t kSampleLength = 8;
 constexpr std::size_t kSampleGroups = 3;
 
@@ -251,7 +252,7 @@ class Importer {
 
   // Between the file's graph and ours
   std::optional<Vectors> as_vectors(Id id, std::optional<std::int64_t> size = std::nullopt);
-  std::optional<Vectors> resolve(Id id, const Sampled& sampled);
+  std::optional<Vectors> resolve(const Sampled& sampled, const std::string& name);
   std::optional<NodeId> node_of(const Vectors& vectors, std::string_view part = {});
   std::optional<NodeId> row_node(const Vectors& vectors, std::string_view part = {});
   std::optional<NormForm> norm_form(const Sampled& sampled) const;
@@ -290,7 +291,8 @@ class Importer {
   std::vector<Value> results_;
   std::optional<Id> alias_;
   std::map<std::uint32_t, std::string> left_;  ///< node -> why it is digital
-  std::map<const Tensor*, DigitalMatrix> outside_;  ///< matrices that are looked up or not mapped, and why
+  std::set<const Tensor*> outside_;  ///< matrices that are looked up or not mapped
+  std::vector<DigitalMatrix> digital_;  ///< the same with why, in the order in which they are found
   std::set<const Tensor*> used_;
   std::int64_t vocabulary_ = 0, context_ = 0;
   const Tensor* embedding_ = nullptr;
@@ -547,7 +549,7 @@ std::optional<NormForm> Importer::norm_form(const Sampled& sampled) const {
 }
 
 /// What a function of a vector is, as a node of our graph.
-std::optional<Vectors> Importer::resolve(Id id, const Sampled& sampled) {
+std::optional<Vectors> Importer::resolve(const Sampled& sampled, const std::string& name) {
   if (sampled.is_reduced) return std::nullopt;
   Vectors made = sampled.base;
   if (const std::optional<double> factor = factor_of(sampled.samples)) {
@@ -559,7 +561,6 @@ std::optional<Vectors> Importer::resolve(Id id, const Sampled& sampled) {
   if (!activation && !form) return std::nullopt;
   const std::optional<NodeId> source = node_of(sampled.base);
   if (!source) return std::nullopt;
-  const std::string name = node_name(values_[id].producer.value_or(current_));
   if (activation) {
     made.stream = writer_.activation(name, *activation, *source);
   } else {
@@ -582,7 +583,7 @@ std::optional<Vectors> Importer::as_vectors(Id id, std::optional<std::int64_t> s
     return *vectors;
   }
   if (const Sampled* sampled = get<Sampled>(id)) {
-    if (std::optional<Vectors> found = resolve(id, *sampled)) {
+    if (std::optional<Vectors> found = resolve(*sampled, node_name(values_[id].producer.value_or(current_)))) {
       value(id) = *found;
       return as_vectors(id, size);
     }
@@ -603,8 +604,13 @@ std::optional<Vectors> Importer::as_vectors(Id id, std::optional<std::int64_t> s
     refuse("the size of its operand is not known or does not fit");
     return std::nullopt;
   }
-  if (get<Outside>(id) == nullptr && get<Known>(id) == nullptr)
-    demand(id, "not an operation of the operator graph");
+  if (get<Vectors>(id) != nullptr) {
+    demand(id, "a scale that is not part of an attention");
+  } else if (get<Sampled>(id) != nullptr) {
+    demand(id, "arithmetic that is neither an activation nor a norm");
+  } else if (get<Outside>(id) == nullptr && get<Known>(id) == nullptr) {
+    demand(id, "half of an attention or of a rotary embedding");
+  }
   Vectors made;
   made.stream = writer_.input(printable(values_[id].name), static_cast<std::uint32_t>(sizes->back()));
   made.layout = rows_layout(*sizes);
@@ -616,13 +622,15 @@ void Importer::leave(std::uint32_t number, std::string reason) {
   left_.emplace(number, std::move(reason));
 }
 
-/// A matrix is not mapped; the first reason stands.
+/// A matrix is not mapped; the first reason stands, but for an embedding that is the head too.
 void Importer::leave_outside(const Tensor& matrix, std::string reason, bool is_turned) {
+  const bool is_tied = reason == kTiedHead;
+  if (!outside_.insert(&matrix).second && !is_tied) return;
   const std::uint64_t cols = matrix.shape.back(), rows = cols == 0 ? 0 : matrix.elements() / cols;
-  outside_.emplace(&matrix, DigitalMatrix{.name = operator_name(matrix),
-                                          .reason = std::move(reason),
-                                          .rows = is_turned ? cols : rows,
-                                          .cols = is_turned ? rows : cols});
+  digital_.push_back({.name = is_tied ? node_name(current_) : operator_name(matrix),
+                      .reason = std::move(reason),
+                      .rows = is_turned ? cols : rows,
+                      .cols = is_turned ? rows : cols});
 }
 
 /// A value is used outside: what our graph knows of it becomes an output, what is half understood goes outside with the
@@ -635,7 +643,7 @@ void Importer::demand(Id first, const std::string& reason) {
     work.pop_back();
     if (!seen.insert(id).second) continue;
     if (const Sampled* sampled = get<Sampled>(id)) {
-      if (std::optional<Vectors> found = resolve(id, *sampled)) value(id) = *found;
+      if (std::optional<Vectors> found = resolve(*sampled, node_name(values_[id].producer.value_or(current_)))) value(id) = *found;
     }
     if (get<Known>(id) != nullptr || get<Outside>(id) != nullptr) continue;
     if (const Vectors* vectors = get<Vectors>(id); vectors != nullptr && vectors->scale == 1) {
@@ -848,9 +856,10 @@ bool Importer::rearrange(const OnnxNode& node) {
     vectors = *from;
   } else {
     const Outside* outside = get<Outside>(id);
-    const bool is_rows = outside != nullptr && outside->kind == Outside::Kind::rows && !outside->is_pooled;
+    // Of values from outside only the file's own inputs: what a digital node makes may be laid out in any way.
+    const bool is_rows = outside != nullptr && outside->kind == Outside::Kind::rows && outside->shape &&
+                         !values_[*id].producer;
     if (get<Known>(id) != nullptr || (outside != nullptr && !is_rows)) return false;
-    if (outside != nullptr && !outside->shape) return false;
     const std::optional<Vectors> made = as_vectors(*id);
     if (!made) return false;
     vectors = *made;
@@ -1078,7 +1087,7 @@ bool Importer::linear(const OnnxNode& node, Id source_id, const Known& weight, b
   const bool head = !is_pooled && is_head(tensor, static_cast<std::int64_t>(out));
   if (is_pooled || head) {
     const std::string reason = is_pooled                ? "used once per sequence"
-                               : &tensor == embedding_ ? "lm head (tied)"
+                               : &tensor == embedding_ ? std::string(kTiedHead)
                                                        : "lm head";
     leave_outside(tensor, reason, is_turned);
     return refuse(reason);
@@ -1471,7 +1480,8 @@ bool Importer::mean(const OnnxNode& node) {
   const std::shared_ptr<const Array> second = array(operand(node, 1));
   const std::optional<std::vector<std::int64_t>> axes =
       axes_of(node, second.get(), static_cast<std::int64_t>(sizes->size()));
-  if (!axes || axes->size() != 1 || axes->front() != static_cast<std::int64_t>(sizes->size()) - 1) return false;
+  if (!axes || axes->size() != 1 || axes->front() != static_cast<std::int64_t>(sizes->size()) - 1)
+    return refuse("a mean over something else than a vector");
   const Outside* outside = get<Outside>(id);
   if (outside != nullptr && outside->kind != Outside::Kind::other && !as_vectors(*id)) return false;
   if (!is_function(value(*id))) return false;
@@ -1851,12 +1861,14 @@ Result<void> Importer::visit(std::uint32_t number) {
                     : reason_.empty() ? std::string("not understood here")
                                       : reason_);
     }
+    const bool may_pool = node.operation.starts_with("Gather") || node.operation.starts_with("Reduce") ||
+                          node.operation == "Slice" || node.operation == "Split";
     for (const Id id : sources) demand(id, fmt::format("part of what '{}' needs", node_name(number)));
     results_.clear();
     for (std::size_t n = 0; n < node.outputs.size(); ++n) {
       Outside each = made;
       each.shape = shapes[n];
-      if (each.kind == Outside::Kind::rows && each.shape) {
+      if (each.kind == Outside::Kind::rows && each.shape && may_pool) {
         const std::int64_t last = each.shape->empty() ? 1 : std::max<std::int64_t>(each.shape->back(), 1);
         if (array_elements(*each.shape, kLargestShape).value_or(0) / last < tokens) each.is_pooled = true;
       }
@@ -1864,6 +1876,11 @@ Result<void> Importer::visit(std::uint32_t number) {
     }
   }
   results_.resize(node.outputs.size(), Outside{});
+  // An activation is complete as soon as it is one; a norm may still get its gain.
+  if (const Sampled* sampled = std::get_if<Sampled>(&results_[0]);
+      sampled != nullptr && !sampled->is_reduced && activation_of(sampled->samples)) {
+    if (std::optional<Vectors> found = resolve(*sampled, node_name(number))) results_[0] = *found;
+  }
   for (std::size_t n = 0; n < node.outputs.size(); ++n) {
     const std::size_t before = values_.size();
     DANAUS_CHECK(define(node.outputs[n], std::move(results_[n]), node.offset));
@@ -1931,7 +1948,7 @@ Result<Model> Importer::run() {
   }
   for (const Tensor& tensor : file_.tensors) {
     if (tensor.shape.size() < 2 || !is_real(tensor.type)) continue;
-    if (used_.contains(&tensor)) continue;
+    if (used_.contains(&tensor) || outside_.contains(&tensor)) continue;
     std::string reason = "not used";
     const std::unordered_map<std::string_view, std::vector<std::uint32_t>>::const_iterator users =
         users_.find(tensor.name);
@@ -1942,9 +1959,7 @@ Result<Model> Importer::run() {
     }
     leave_outside(tensor, reason, false);
   }
-  for (const Tensor& tensor : file_.tensors) {
-    if (const auto found = outside_.find(&tensor); found != outside_.end()) model.digital.push_back(found->second);
-  }
+  model.digital = std::move(digital_);
   model.dimensions.vocab = static_cast<std::uint32_t>(vocabulary_);
   model.dimensions.context = static_cast<std::uint32_t>(context_);
 
