@@ -71,7 +71,7 @@ Result<OnnxFile> parse_onnx(std::span<const std::byte> bytes, std::string_view n
 Result<OnnxFile> read_onnx(const std::filesystem::path& path);
 
 /// The model of an ONNX graph: what is understood becomes the operator graph, the rest is listed in `digital_nodes`.
-/// Errors: onnx.undefined-value, onnx.duplicate-value, onnx.no-operators, onnx.dimensions, graph.*.
+/// Errors: onnx.undefined-value, onnx.duplicate-value, onnx.no-operators, graph.*.
 Result<Model> model_from_onnx(const OnnxFile& file);
 
 }  // namespace danaus::model
