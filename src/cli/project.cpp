@@ -68,7 +68,7 @@ Result<int> project_command(const Arguments& arguments, Console& console) {
   if (!arguments.output.empty() && !model.has_weights())
     return fail(Error("cli.no-weights", Failure::usage,
                       fmt::format("'{}' is a shape: it has no weights to project", model.name))
-                    .with_hint("give a .gguf, a .safetensors or a Hugging Face folder, or leave -o out"));
+                    .with_hint("give a .gguf, a .safetensors, an .onnx or a Hugging Face folder, or leave -o out"));
   DANAUS_TRY(structures,
              factor::choose_structures(model, arguments.policy, std::min(chip.array.rows, chip.array.cols)));
 

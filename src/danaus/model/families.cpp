@@ -68,6 +68,9 @@ Shape shape_of(Family family) {
   return shape;
 }
 
-std::string_view name_of(Family family) { return family == Family::matrices ? "matrices" : info_of(family).name; }
+std::string_view name_of(Family family) {
+  if (family == Family::matrices) return "matrices";
+  return family == Family::graph ? "graph" : info_of(family).name;
+}
 
 }  // namespace danaus::model

@@ -13,6 +13,7 @@
 
 using namespace danaus;
 using namespace danaus::model;
+using namespace danaus::model::onnx;
 using small_files::Bytes;
 
 namespace {
@@ -167,14 +168,10 @@ TEST_CASE("onnx: dimensions and digital matrices of an exported decoder") {
   const Bytes bytes = read("torch-llama.onnx");
   const Result<Model> model = model_from_onnx(*parse_onnx(bytes, "llama.onnx"));
   REQUIRE(model);
-  CHECK(model->dimensions == Dimensions{.layers = 1,
-                                        .hidden = 16,
-                                        .ffn = 20,
-                                        .heads = 4,
-                                        .kv_heads = 2,
-                                        .head_size = 4,
-                                        .vocab = 19,
-                                        .context = 0});
+  CHECK(
+      model->dimensions ==
+      Dimensions{
+          .layers = 1, .hidden = 16, .ffn = 20, .heads = 4, .kv_heads = 2, .head_size = 4, .vocab = 19, .context = 0});
   REQUIRE(model->digital.size() == 2);
   CHECK(model->digital[0].reason == "embedding: a row is looked up");
   CHECK(model->digital[1].reason == "lm head");
@@ -269,9 +266,9 @@ TEST_CASE("onnx: external data stay below the model's folder") {
   }
   CHECK(error_of(at("good.data", "4", "24")).id == "onnx.external-path");  // in memory: no folder
   CHECK(error_of(at("missing.data", "4", "24"), home).id == "file.missing");
-  for (const auto& [offset, length] : {std::pair("5", "24"), std::pair("4", "23"), std::pair("-4", "24"),
-                                       std::pair("99999999999999999999", "24"), std::pair("18446744073709551612", ""),
-                                       std::pair("4", "x"), std::pair("1000", "")}) {
+  for (const auto& [offset, length] :
+       {std::pair("5", "24"), std::pair("4", "23"), std::pair("-4", "24"), std::pair("99999999999999999999", "24"),
+        std::pair("18446744073709551612", ""), std::pair("4", "x"), std::pair("1000", "")}) {
     CAPTURE(offset);
     CHECK(error_of(at("good.data", offset, length), home).id == "onnx.external-data");
   }
@@ -282,7 +279,8 @@ TEST_CASE("onnx: every truncation and every damaged byte is an error or a valid 
   for (const char* name : {"mlp.onnx", "functions.onnx", "digital.onnx", "attention-causal.onnx", "types.onnx"}) {
     const Bytes bytes = read(name);
     CAPTURE(name);
-    small_files::for_every_truncation(bytes, [](std::span<const std::byte> part, std::size_t) { check_harmless(part); });
+    small_files::for_every_truncation(bytes,
+                                      [](std::span<const std::byte> part, std::size_t) { check_harmless(part); });
     small_files::for_every_bit_flip(bytes, bytes.size(), check_harmless);
   }
 }
@@ -329,11 +327,11 @@ TEST_CASE("layouts: reshape, transpose and slice as arrays do") {
   const std::optional<Layout> back = transpose(*turned, std::vector<std::int64_t>{1, 3, 0, 2, 4});
   REQUIRE(back);
   CHECK(row_length(*reshape(*back, std::vector<std::int64_t>{10, 8})) == 8);
-  CHECK(!reshape(rows, std::vector<std::int64_t>{5, 2, 24}));   // cuts a run of tokens
+  CHECK(!reshape(rows, std::vector<std::int64_t>{5, 2, 24}));    // cuts a run of tokens
   CHECK(!reshape(rows, std::vector<std::int64_t>{2, 5, 5, 5}));  // another number of elements
   CHECK(!slice(rows, 1, 0, 2, offset));                          // some of the tokens
-  const std::optional<Layout> shared = expand(*reshape(rows, std::vector<std::int64_t>{2, 5, 2, 1, 12}),
-                                              std::vector<std::int64_t>{2, 5, 2, 3, 12});
+  const std::optional<Layout> shared =
+      expand(*reshape(rows, std::vector<std::int64_t>{2, 5, 2, 1, 12}), std::vector<std::int64_t>{2, 5, 2, 3, 12});
   REQUIRE(shared);
   CHECK(vector_length(*shared) == 24);
   CHECK(size_of((*shared)[3]) == 3);

@@ -12,7 +12,7 @@
 // An evaluator for the part of ONNX that exporters use around a model: arithmetic on shapes, masks, positions.
 // Every operator checks its operands and says "not known" instead of guessing; results are bounded in size.
 
-namespace danaus::model {
+namespace danaus::model::onnx {
 namespace {
 
 using Shape64 = std::vector<std::int64_t>;
@@ -163,8 +163,8 @@ Results Folder::elementwise() {
   const std::function<double(double, double)> f = binary_function(node_.operation, whole);
   const std::optional<Shape64> shape = broadcast(operand(0).shape, operand(1).shape);
   if (!f || !shape) return std::nullopt;
-  constexpr std::string_view kTruths[] = {"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or",
-                                          "Xor"};
+  constexpr std::string_view kTruths[] = {"Equal",          "Less", "LessOrEqual", "Greater",
+                                          "GreaterOrEqual", "And",  "Or",          "Xor"};
   std::optional<Array> result =
       make(*shape, whole || std::find(std::begin(kTruths), std::end(kTruths), node_.operation) != std::end(kTruths));
   if (!result) return std::nullopt;
@@ -257,9 +257,8 @@ Results Folder::expand(const Shape64& wanted) {
   std::optional<Array> result = make(*shape, operand(0).whole);
   if (!result) return std::nullopt;
   std::size_t next = 0;
-  for_every_index(*shape, [&](std::span<const std::int64_t> index) {
-    result->values[next++] = element_at(operand(0), index);
-  });
+  for_every_index(*shape,
+                  [&](std::span<const std::int64_t> index) { result->values[next++] = element_at(operand(0), index); });
   return one(std::move(result));
 }
 
@@ -445,8 +444,10 @@ Results Folder::reduce() {
     for (std::size_t d = 0; d < kept.size(); ++d) place = place * kept[d] + (kept[d] == 1 ? 0 : index[d]);
     double& target = at(*result, place);
     const double value = x.values[next++];
-    target = adds ? target + value : kind == "Prod" ? target * value : kind == "Max" ? std::max(target, value)
-                                                                                     : std::min(target, value);
+    target = adds             ? target + value
+             : kind == "Prod" ? target * value
+             : kind == "Max"  ? std::max(target, value)
+                              : std::min(target, value);
   });
   if (kind == "Mean") {
     const double share = static_cast<double>(result->elements()) / static_cast<double>(x.elements());
@@ -716,4 +717,4 @@ std::optional<std::vector<Array>> fold(const OnnxNode& node, const std::vector<c
   return Folder(node, operands, budget).run();
 }
 
-}  // namespace danaus::model
+}  // namespace danaus::model::onnx

@@ -9,7 +9,7 @@
 #include "danaus/model/model.h"
 #include "danaus/model/onnx/onnx.h"
 
-namespace danaus::model {
+namespace danaus::model::onnx {
 
 /// A small tensor whose elements are known while a graph is imported: shape arithmetic, masks, tables.
 /// Integers and truth values are kept as double too: sizes of tensors are exact, the extremes that Slice uses for "to
@@ -74,4 +74,4 @@ std::optional<std::vector<std::int64_t>> reshaped(std::span<const std::int64_t> 
 std::optional<std::vector<Array>> fold(const OnnxNode& node, const std::vector<const Array*>& operands,
                                        std::int64_t& budget);
 
-}  // namespace danaus::model
+}  // namespace danaus::model::onnx

@@ -9,7 +9,7 @@
 // Nodes as they are found, then one pass that drops what nothing needs, brings operators with the same source together
 // and counts layers by their attention.
 
-namespace danaus::model {
+namespace danaus::model::onnx {
 namespace {
 
 std::string good_name(std::string_view wanted) {
@@ -57,8 +57,7 @@ StreamId GraphWriter::stream_of(NodeId node) {
 }
 
 ConfigId GraphWriter::config(const Config& wanted) {
-  const std::vector<Config>::const_iterator found =
-      std::find(graph_.configs.begin() + 1, graph_.configs.end(), wanted);
+  const std::vector<Config>::const_iterator found = std::find(graph_.configs.begin() + 1, graph_.configs.end(), wanted);
   if (found == graph_.configs.end()) {
     graph_.configs.push_back(wanted);
     return ConfigId{static_cast<std::uint16_t>(graph_.configs.size() - 1)};
@@ -141,8 +140,7 @@ StreamId GraphWriter::bias(NodeId source, const Vector& addend) {
 StreamId GraphWriter::norm(std::string_view name, NodeId source, Config::Norm kind, double epsilon,
                            const Vector& gain) {
   Node node = make_node(unique_name(name), NodeKind::norm, {source}, graph_.at(source).size);
-  node.configs[0] =
-      config({.kind = Config::Kind::norm, .norm = kind, .n = graph_.at(source).size, .epsilon = epsilon});
+  node.configs[0] = config({.kind = Config::Kind::norm, .norm = kind, .n = graph_.at(source).size, .epsilon = epsilon});
   node.constant = constant(gain);
   return stream_of(push(std::move(node)));
 }
@@ -163,12 +161,12 @@ StreamId GraphWriter::rope(std::string_view name, NodeId source, std::uint32_t h
 }
 
 StreamId GraphWriter::attend(std::string_view name, NodeId query, NodeId key, NodeId value, std::uint32_t query_heads,
-                             std::uint32_t kv_heads, bool all_tokens) {
+                             std::uint32_t kv_heads, Span span) {
   Node node = make_node(unique_name(name), NodeKind::attend, {query, key, value}, graph_.at(query).size);
   node.query_heads = query_heads;
   node.kv_heads = kv_heads;
   node.head_size = graph_.at(query).size / query_heads;
-  node.all_tokens = all_tokens;
+  node.span = span;
   return stream_of(push(std::move(node)));
 }
 
@@ -283,4 +281,4 @@ Result<void> GraphWriter::finish(Model& model) && {
   return validate(graph);
 }
 
-}  // namespace danaus::model
+}  // namespace danaus::model::onnx

@@ -13,7 +13,7 @@
 #include "danaus/core/graph.h"
 #include "danaus/model/model.h"
 
-namespace danaus::model {
+namespace danaus::model::onnx {
 
 /// A vector of a tensor: elements first ... first + count - 1; `name` is what the graph calls it.
 struct Vector {
@@ -51,7 +51,7 @@ class GraphWriter {
   StreamId combine(std::string_view name, NodeKind kind, NodeId a, NodeId b);
   StreamId rope(std::string_view name, NodeId source, std::uint32_t head_size, double theta, Config::Pairs pairs);
   StreamId attend(std::string_view name, NodeId query, NodeId key, NodeId value, std::uint32_t query_heads,
-                  std::uint32_t kv_heads, bool all_tokens);
+                  std::uint32_t kv_heads, Span span);
   /// A value that is used outside; inputs are there already.
   void output(NodeId node);
 
@@ -88,4 +88,4 @@ class GraphWriter {
   std::set<NodeId> outputs_;
 };
 
-}  // namespace danaus::model
+}  // namespace danaus::model::onnx

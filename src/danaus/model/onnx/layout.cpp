@@ -7,7 +7,7 @@
 // Reshape flattens an array and cuts it anew: on factors, that is splitting and joining them in order. Nothing has to
 // be known about how an exporter computed the shape.
 
-namespace danaus::model {
+namespace danaus::model::onnx {
 namespace {
 
 /// Leaves out factors of size 1 and joins neighbours that are one run of elements.
@@ -151,4 +151,4 @@ std::optional<std::int64_t> vector_length(const Layout& layout) {
   return length;
 }
 
-}  // namespace danaus::model
+}  // namespace danaus::model::onnx

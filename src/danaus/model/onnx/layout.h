@@ -5,12 +5,12 @@
 #include <span>
 #include <vector>
 
-namespace danaus::model {
+namespace danaus::model::onnx {
 
 /// How the elements of one vector per token lie in a tensor: what Reshape, Transpose, Slice and Expand change.
-/// A tensor's axis is a product of factors, slowest first: a run over tokens, or over elements of the vector in steps of
-/// `stride` (0: the same elements again, as for key heads that several query heads share). Factors of size 1 are left
-/// out.
+/// A tensor's axis is a product of factors, slowest first: a run over tokens, or over elements of the vector in steps
+/// of `stride` (0: the same elements again, as for key heads that several query heads share). Factors of size 1 are
+/// left out.
 struct Factor {
   enum class Kind : std::uint8_t { token, element, key };  ///< key: tokens again, as the columns of attention scores
   Kind kind = Kind::token;
@@ -41,4 +41,4 @@ std::optional<std::int64_t> row_length(const Layout& layout);
 /// The number of elements of the vector, whatever axes they lie on, when they are neighbours, each once (or shared).
 std::optional<std::int64_t> vector_length(const Layout& layout);
 
-}  // namespace danaus::model
+}  // namespace danaus::model::onnx

@@ -44,7 +44,7 @@ struct OnnxValue {
     std::string_view symbol;  ///< of a size that is not fixed; may be empty
   };
   std::string_view name;
-  std::int32_t element_type = 0;                      ///< as ONNX numbers them; 0: not a tensor or unknown
+  std::int32_t element_type = 0;                     ///< as ONNX numbers them; 0: not a tensor or unknown
   std::optional<std::vector<Dimension>> dimensions;  ///< nothing: unknown rank
   bool is_real() const;
 };

@@ -35,7 +35,7 @@ struct Refused {
 struct TypeInfo {
   std::int32_t number;
   std::string_view name;
-  std::optional<ElementType> type;    ///< as it is stored in raw_data
+  std::optional<ElementType> type;     ///< as it is stored in raw_data
   std::optional<ElementType> widened;  ///< when danaus has no such type: what its elements are converted to
 };
 constexpr TypeInfo kTypes[] = {{1, "FLOAT", ElementType::f32, {}},
@@ -123,8 +123,7 @@ class Parser {
   template <typename Item>
   void check_count(const std::vector<Item>& items, std::string_view what) const {
     if (items.size() >= kMostItems)
-      refuse(
-          Error("onnx.count", Failure::bad_input, fmt::format("there are more than {} {}", kMostItems, what)));
+      refuse(Error("onnx.count", Failure::bad_input, fmt::format("there are more than {} {}", kMostItems, what)));
   }
   void graph(Message message, OnnxFile& out);
   OnnxNode node(Message message, int depth);
@@ -164,7 +163,8 @@ bool Message::next() {
 
 void Message::expect(pbf_wire_type type) {
   if (!reader_.has_wire_type(type))
-    parser_.refuse_damaged(fmt::format("field {} has wire type {}", reader_.tag(), static_cast<unsigned>(reader_.wire_type())));
+    parser_.refuse_damaged(
+        fmt::format("field {} has wire type {}", reader_.tag(), static_cast<unsigned>(reader_.wire_type())));
 }
 
 std::int64_t Message::integer() {
@@ -362,7 +362,8 @@ OnnxAttribute Parser::attribute(Message message, OnnxNode& owner, int depth) {
 /// The body of an If, Loop or Scan: not understood, but what it takes from outside has to be known.
 void Parser::body(Message message, OnnxNode& owner, int depth) {
   if (depth > kDeepestBody)
-    refuse(Error("onnx.count", Failure::bad_input, fmt::format("more than {} bodies lie in one another", kDeepestBody)));
+    refuse(
+        Error("onnx.count", Failure::bad_input, fmt::format("more than {} bodies lie in one another", kDeepestBody)));
   while (message.next()) {
     if (message.field() == 1) {
       check_count(owner.captured, "values that bodies use");
@@ -410,9 +411,9 @@ void Parser::value_type(Message message, OnnxValue& out) {
             continue;
           }
           if (out.dimensions->size() == kMostDimensions)
-            refuse(Error("onnx.count", Failure::bad_input,
-                         fmt::format("the value '{}' has more than {} dimensions", printable(out.name),
-                                     kMostDimensions)));
+            refuse(
+                Error("onnx.count", Failure::bad_input,
+                      fmt::format("the value '{}' has more than {} dimensions", printable(out.name), kMostDimensions)));
           OnnxValue::Dimension dimension;
           Message sizes(*this, shape.bytes());
           while (sizes.next()) {
@@ -534,8 +535,9 @@ void Parser::take_data(Tensor& tensor, const TypeInfo& type, TensorData& data) {
                     static_cast<int>(data.has_integers) + static_cast<int>(data.is_external);
   if (forms > 1 || (data.width != 0 && (data.width != width || !is_real(tensor.type))) ||
       (data.has_integers && (type.name == "FLOAT" || type.name == "DOUBLE")))
-    refuse(Error("onnx.tensor", Failure::bad_input,
-                 fmt::format("the data of the tensor '{}' are in a form that {} tensors do not have", shown, type.name)));
+    refuse(
+        Error("onnx.tensor", Failure::bad_input,
+              fmt::format("the data of the tensor '{}' are in a form that {} tensors do not have", shown, type.name)));
   std::uint64_t found = 0;
   if (data.is_external) {
     tensor.bytes = external_bytes(tensor, data, *size, tensor.file);
@@ -575,8 +577,8 @@ void Parser::take_data(Tensor& tensor, const TypeInfo& type, TensorData& data) {
   for (std::uint64_t first = 0; first < *size; first += width) {
     for (std::uint64_t n = 0; n < wide; ++n) bytes.push_back(n < width ? tensor.bytes[first + n] : std::byte{0});
     if (wide == width && (bytes.back() & std::byte{0x80}) != std::byte{0})
-      refuse(Error("onnx.tensor", Failure::unsupported,
-                   fmt::format("the tensor '{}' has an element above 2^63", shown)));
+      refuse(
+          Error("onnx.tensor", Failure::unsupported, fmt::format("the tensor '{}' has an element above 2^63", shown)));
   }
   tensor.type = *type.widened;
   own(tensor, std::move(bytes));
@@ -618,10 +620,11 @@ std::span<const std::byte> Parser::external_bytes(const Tensor& tensor, const Te
   for (const std::filesystem::path& part : relative) climbs = climbs || part == "..";
   if (!folder_ || location.empty() || location.find('\0') != std::string::npos || relative.is_absolute() || climbs ||
       !lies_within(*folder_ / relative, *folder_))
-    refuse(Error("onnx.external-path", Failure::bad_input,
-                 fmt::format("the tensor '{}' is in the file '{}', which is not below the model's folder", shown,
-                             printable(location)))
-               .with_hint("external data have to be real files beside the model or below it, without '..' or links out"));
+    refuse(
+        Error("onnx.external-path", Failure::bad_input,
+              fmt::format("the tensor '{}' is in the file '{}', which is not below the model's folder", shown,
+                          printable(location)))
+            .with_hint("external data have to be real files beside the model or below it, without '..' or links out"));
   std::shared_ptr<const MappedFile>& mapped = data_files_[location];
   if (!mapped) {
     Result<std::shared_ptr<const MappedFile>> opened = MappedFile::open(*folder_ / relative);
@@ -632,11 +635,12 @@ std::span<const std::byte> Parser::external_bytes(const Tensor& tensor, const Te
   const std::optional<std::uint64_t> length = find("length") ? parse_number(*find("length")) : size;
   const std::uint64_t available = mapped->bytes().size();
   if (!offset || length != size || *offset > available || size > available - *offset)
-    refuse(Error("onnx.external-data", Failure::bad_input,
-                 fmt::format("the tensor '{}' needs {} bytes at offset {} of '{}', which has {}; its stated length is {}",
-                             shown, size, printable(find("offset").value_or("0")), printable(location), available,
-                             printable(find("length").value_or("(none)"))))
-               .with_hint("the data file is damaged or belongs to another model"));
+    refuse(
+        Error("onnx.external-data", Failure::bad_input,
+              fmt::format("the tensor '{}' needs {} bytes at offset {} of '{}', which has {}; its stated length is {}",
+                          shown, size, printable(find("offset").value_or("0")), printable(location), available,
+                          printable(find("length").value_or("(none)"))))
+            .with_hint("the data file is damaged or belongs to another model"));
   file = mapped;
   return mapped->bytes().subspan(*offset, size);
 }
