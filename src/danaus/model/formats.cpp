@@ -5,6 +5,7 @@
 #include "danaus/model/families.h"
 #include "danaus/model/gguf.h"
 #include "danaus/model/hugging_face.h"
+#include "danaus/model/onnx/onnx.h"
 
 // The page of supported formats is made from this list, and the list from the importers' tables.
 
@@ -33,6 +34,7 @@ std::vector<SupportEntry> supported_formats() {
   };
   add_types("GGUF element types", gguf_types());
   add_types("safetensors element types", safetensors_types());
+  add_types("ONNX element types", onnx_types());
   return entries;
 }
 

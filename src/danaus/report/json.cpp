@@ -253,6 +253,10 @@ std::string model_json(const model::Model& model) {
   for (const model::NodeCount& count : summary.nodes)
     json["digital"]["nodes"].push_back(
         {{"kind", name_of(count.kind)}, {"number", count.count}, {"reason", count.reason}});
+  if (!model.digital_nodes.empty()) json["digital"]["file_nodes"] = Json::array();
+  for (const model::DigitalNode& node : model.digital_nodes)
+    json["digital"]["file_nodes"].push_back(
+        {{"name", node.name}, {"operation", node.operation}, {"reason", node.reason}});
   json["memory"] = {{"files", summary.files},
                     {"file_bytes", summary.file_bytes},
                     {"largest_operator", summary.largest_operator},

@@ -391,6 +391,8 @@ std::string model_table(const model::Model& model) {
         {group.name, format_count(group.count), format_count(group.rows), format_count(group.cols), group.reason});
   for (const model::NodeCount& count : summary.nodes)
     digital.add({std::string(name_of(count.kind)), format_count(count.count), "", "", std::string(count.reason)});
+  for (const model::DigitalNode& node : model.digital_nodes)
+    digital.add({fmt::format("{} ({})", node.name, node.operation), "1", "", "", node.reason});
 
   Table memory({Align::left, Align::right, Align::left});
   memory.add({"memory"});

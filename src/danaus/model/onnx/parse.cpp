@@ -647,6 +647,12 @@ std::span<const std::byte> Parser::external_bytes(const Tensor& tensor, const Te
 
 }  // namespace
 
+StoredTypes onnx_types() {
+  StoredTypes types;
+  for (const TypeInfo& type : kTypes) (type.type ? types.read : types.refused).push_back(type.name);
+  return types;
+}
+
 const OnnxAttribute* OnnxNode::find(std::string_view attribute) const {
   for (const OnnxAttribute& candidate : attributes) {
     if (candidate.name == attribute) return &candidate;
