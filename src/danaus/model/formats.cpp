@@ -5,7 +5,6 @@
 #include "danaus/model/families.h"
 #include "danaus/model/gguf.h"
 #include "danaus/model/hugging_face.h"
-#include "danaus/model/onnx/onnx.h"
 
 // The page of supported formats is made from this list, and the list from the importers' tables.
 

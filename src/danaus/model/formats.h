@@ -22,6 +22,7 @@ struct StoredTypes {
 };
 StoredTypes gguf_types();
 StoredTypes safetensors_types();
+StoredTypes onnx_types();
 
 /// A kind of file that can be a MODEL.
 struct FileKind {

@@ -70,9 +70,6 @@ Result<OnnxFile> parse_onnx(std::span<const std::byte> bytes, std::string_view n
                             const std::optional<std::filesystem::path>& folder = std::nullopt);
 Result<OnnxFile> read_onnx(const std::filesystem::path& path);
 
-/// Element types as ONNX names them.
-StoredTypes onnx_types();
-
 /// The model of an ONNX graph: what is understood becomes the operator graph, the rest is listed in `digital_nodes`.
 /// Errors: onnx.undefined-value, onnx.duplicate-value, onnx.no-operators, graph.*.
 Result<Model> model_from_onnx(const OnnxFile& file);

@@ -9,6 +9,7 @@
 
 #include "danaus/model/builder.h"
 #include "danaus/model/element.h"
+#include "danaus/model/formats.h"
 #include "danaus/model/onnx/onnx.h"
 #include "danaus/model/text.h"
 
