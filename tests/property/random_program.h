@@ -142,6 +142,24 @@ inline model::Model random_encoder_decoder(Dice& dice) {
   return std::move(*model);
 }
 
+/// Linear operators one after the other, which may be outputs too: padded values of every region.
+inline model::Model random_chain(Dice& dice) {
+  model::Shape shape;
+  shape.name = "random";
+  model::GraphBuilder builder(shape, std::nullopt);
+  NodeId x = builder.input("x", dice.roll(1, 7));
+  const std::uint32_t length = dice.roll(1, 6);
+  const std::uint32_t size = dice.roll(1, 7);
+  for (std::uint32_t n = 0; n < length; ++n) {
+    const std::string name = "l" + std::to_string(n);
+    x = builder.linear(name, name + ".weight", x, dice.coin() ? size : dice.roll(1, 7));
+    if (n + 1 == length || dice.roll(0, 3) == 0) builder.output(x);
+  }
+  Result<model::Model> model = std::move(builder).finish();
+  REQUIRE_MESSAGE(model.has_value(), (model ? "" : to_string(model.error())));
+  return std::move(*model);
+}
+
 inline model::Model random_transformer(Dice& dice) {
   model::Shape shape = model::shape_of(dice.coin() ? model::Family::llama : model::Family::bert);
   shape.name = "random";
@@ -166,11 +184,13 @@ inline model::Model random_transformer(Dice& dice) {
 }
 
 inline model::Model random_model(Dice& dice) {
-  switch (dice.roll(0, 5)) {
+  switch (dice.roll(0, 6)) {
     case 0:
       return random_mixture(dice);
     case 1:
       return random_encoder_decoder(dice);
+    case 2:
+      return random_chain(dice);
     default:
       return random_transformer(dice);
   }

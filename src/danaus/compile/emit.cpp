@@ -318,7 +318,7 @@ Result<void> Emitter::index_patches() {
 
 Value Emitter::allocate(std::uint32_t size, std::uint32_t capacity, std::uint8_t region, bool pooled) {
   Value value{.offset = 0, .region = region, .size = size, .capacity = capacity, .pooled = pooled, .layout = {}};
-  if (pooled) {
+  if (pooled && region == kSlot) {  // offsets of the stream are another region's
     std::vector<std::uint32_t>& free_offsets = pool_[{size, capacity}];
     if (!free_offsets.empty()) {
       value.offset = free_offsets.back();
