@@ -184,6 +184,9 @@ Result<void> validate(const Graph& graph) {
   }
   for (const NodeId output : graph.outputs) {
     if (index(output) >= graph.nodes.size()) return bad("graph.output", "an output names a node that does not exist");
+    const Node& node = graph.at(output);
+    if (node.guard && node.kind != NodeKind::blend)
+      return bad("graph.execution", fmt::format("node '{}': an output has a value for every token", node.name));
   }
   return {};
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "danaus/core/internal_error.h"
@@ -162,15 +163,14 @@ double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 
 /// Multiply-accumulates per token of what the program executes; of n experts k.
 std::uint64_t executed_macs(const Graph& graph) {
   std::uint64_t macs = 0;
+  std::map<NodeId, std::uint64_t> of_experts;  // all of a router's
   for (const Node& node : graph.nodes) {
     if (node.kind != NodeKind::linear || node.idle) continue;
-    if (!node.guard) {
-      macs += node.structure.parameters();
-      continue;
-    }
-    const Node& gates = graph.at(node.guard->gates);
-    // The experts of a router are alike, so the sum over them is a whole number.
-    macs += node.structure.parameters() * graph.configs[index(gates.configs[0])].k / gates.size;
+    (node.guard ? of_experts[node.guard->gates] : macs) += node.structure.parameters();
+  }
+  for (const auto& [router, all] : of_experts) {
+    const Node& gates = graph.at(router);
+    macs += all * graph.configs[index(gates.configs[0])].k / gates.size;
   }
   return macs;
 }
@@ -188,7 +188,11 @@ Result<std::optional<RoutingCost>> routing_cost(const program::Program& program,
     routings.push_back({.seed = options.seed + draw, .first = {}});
   const std::size_t draws = routings.size();
   const std::uint32_t k = program.intent.configs[index(router->configs[0])].k;
-  for (std::uint32_t expert = 0; expert < router->size; expert += k) routings.push_back({.seed = 0, .first = expert});
+  // Neighbours from everywhere, but not more choices than one cares to wait for.
+  constexpr std::uint32_t kMostChoices = 32;
+  const std::uint32_t distance = std::max(k, (router->size + kMostChoices - 1) / kMostChoices);
+  for (std::uint32_t expert = 0; expert < router->size; expert += distance)
+    routings.push_back({.seed = 0, .first = expert});
   std::vector<Result<machine::Timing>> timings(routings.size(), machine::Timing{});
   {
     Step step(progress, "time other experts");
@@ -205,8 +209,8 @@ Result<std::optional<RoutingCost>> routing_cost(const program::Program& program,
       cost.expected_latency_ns += latency_ns / cost.draws;
       cost.expected_energy_nj += energy_nj / cost.draws;
     }
-    cost.worst_latency_ns = std::max(cost.worst_latency_ns, latency_ns);
-    cost.worst_energy_nj = std::max(cost.worst_energy_nj, energy_nj);
+    cost.worst_seen_latency_ns = std::max(cost.worst_seen_latency_ns, latency_ns);
+    cost.worst_seen_energy_nj = std::max(cost.worst_seen_energy_nj, energy_nj);
   };
   add(first, true);
   for (std::size_t n = 0; n < timings.size(); ++n) {

@@ -32,9 +32,9 @@ struct RunOptions {
 struct RoutingCost {
   std::uint32_t draws = 0;                                 ///< for each token and router, k experts drawn
   double expected_latency_ns = 0, expected_energy_nj = 0;  ///< mean of the draws
-  /// The largest of the draws and of choices in which all tokens and routers take the same k neighbours: those of an
-  /// expert never wait for each other longer than when all tokens want the same.
-  double worst_latency_ns = 0, worst_energy_nj = 0;
+  /// The largest of the draws and of choices in which all tokens and routers take the same k neighbours: no bound,
+  /// since not all choices of all routers are tried.
+  double worst_seen_latency_ns = 0, worst_seen_energy_nj = 0;
 };
 
 /// One row of the table.

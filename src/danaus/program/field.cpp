@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <functional>
-#include <utility>
 #include <vector>
 
 #include "danaus/core/digest.h"
@@ -44,7 +42,6 @@ enum Purpose : std::uint64_t {
   kNorm,
   kCosine,
   kSine,
-  kChoice,
   kGate,
   kAttention,
   kWeight,
@@ -108,17 +105,25 @@ std::pair<std::uint64_t, std::uint64_t> FieldArithmetic::rotate(const Config& co
           field::add(field::multiply(sine, a), field::multiply(cosine, b))};
 }
 
-void FieldArithmetic::route(const Config& config, std::span<const Scalar> logits, std::span<Scalar> gates) const {
+GateWindows gate_windows(std::uint32_t n, std::uint32_t k) {
+  constexpr std::uint32_t kMostWindows = 64;
+  if (k >= n) return {};
+  return {.count = std::min(n, kMostWindows), .open = std::max(k, n / kMostWindows)};
+}
+
+void FieldArithmetic::route(const Config& config, std::uint32_t token, std::span<const Scalar> logits,
+                            std::span<Scalar> gates) const {
   std::uint64_t all = key(config);
   for (const Scalar logit : logits) all = hash({all, logit});
-  // The k elements with the largest hashes: any choice will do that depends on all logits and is the same on both
-  // sides.
-  std::vector<std::pair<std::uint64_t, std::size_t>> order(logits.size());
-  for (std::size_t e = 0; e < logits.size(); ++e) order[e] = {draw(seed_, kChoice, {all, e}), e};
-  std::sort(order.begin(), order.end(), std::greater<>());
+  const auto n = static_cast<std::uint32_t>(gates.size());
+  const GateWindows windows = gate_windows(n, config.k);
   std::fill(gates.begin(), gates.end(), Scalar{});
-  for (std::size_t n = 0; n < (all_gates_ ? order.size() : config.k); ++n)
-    gates[order[n].second] = std::max<Scalar>(1, draw(seed_, kGate, {all, order[n].second}));
+  const bool some = first_gate_ && windows.count != 0;
+  const std::uint64_t first = some ? (std::uint64_t{*first_gate_} + token) % windows.count * n / windows.count : 0;
+  for (std::uint32_t e = 0; e < (some ? windows.open : n); ++e) {
+    const std::size_t gate = (first + e) % n;
+    gates[gate] = std::max<Scalar>(1, draw(seed_, kGate, {all, gate}));
+  }
 }
 
 void FieldArithmetic::attend(std::span<const Scalar> query, std::span<const Scalar> keys,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -53,13 +54,23 @@ constexpr std::uint64_t hash(std::initializer_list<std::uint64_t> words) {
 
 }  // namespace field
 
+/// Starts of windows of open gates so that every gate is closed once while any other one is open, and how many gates
+/// are open then: k of n, more if there were too many windows.
+struct GateWindows {
+  std::uint32_t count = 0;  ///< 0: no gate is ever closed
+  std::uint32_t open = 0;
+};
+GateWindows gate_windows(std::uint32_t n, std::uint32_t k);
+
 /// Arithmetic of the proof run (see FloatArithmetic for the contract).
 class FieldArithmetic {
  public:
   using Scalar = std::uint64_t;
 
-  /// `all_gates`: routes choose everything, so that every guarded command is executed.
-  explicit FieldArithmetic(std::uint64_t seed, bool all_gates = false) : seed_(seed), all_gates_(all_gates) {}
+  /// Routes open all gates, so that every guarded command is executed; or, with `first_gate`, as many neighbours as
+  /// `open_gates` says (at least k), beginning with first_gate + token, modulo their number.
+  explicit FieldArithmetic(std::uint64_t seed, std::optional<std::uint32_t> first_gate = std::nullopt)
+      : seed_(seed), first_gate_(first_gate) {}
 
   Scalar add(Scalar a, Scalar b) const { return field::add(a, b); }
   Scalar multiply(Scalar a, Scalar b) const { return field::multiply(a, b); }
@@ -71,7 +82,7 @@ class FieldArithmetic {
   }
   std::pair<Scalar, Scalar> rotate(const Config& config, std::uint64_t position, std::uint32_t pair, Scalar a,
                                    Scalar b) const;
-  void route(const Config& config, std::span<const Scalar> logits, std::span<Scalar> gates) const;
+  void route(const Config& config, std::uint32_t token, std::span<const Scalar> logits, std::span<Scalar> gates) const;
   void attend(std::span<const Scalar> query, std::span<const Scalar> keys, std::span<const Scalar> values,
               std::span<Scalar> context) const;
 
@@ -79,7 +90,7 @@ class FieldArithmetic {
   std::uint64_t key(const Config& config) const;
 
   std::uint64_t seed_;
-  bool all_gates_;
+  std::optional<std::uint32_t> first_gate_;
 };
 
 /// Weights of the proof run: for every stage of every linear node either u[output] * v[input] (rank 1 in every block,

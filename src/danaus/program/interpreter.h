@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "danaus/program/branch_tracker.h"
 #include "danaus/program/image.h"
 #include "danaus/program/interpreter_data.h"
 #include "danaus/program/program.h"
@@ -47,6 +48,8 @@ class Interpreter : private MemoryEvents {
     std::uint32_t tokens = 1;       ///< iterations of every loop: at most those of the program
     std::uint32_t start = 0;        ///< entries in every KV region before the first token
     std::uint32_t other_start = 0;  ///< the same for regions of span `other`
+    bool check_dead = true;         ///< report what is never read
+    bool check_branches = false;    ///< report what only another branch has written
     std::uint64_t most_bytes = std::uint64_t{4} << 30;
   };
 
@@ -62,6 +65,7 @@ class Interpreter : private MemoryEvents {
         faults_(faults),
         memory_(*this),
         regions_(program.kv.size()) {
+    if (options.check_branches && !survey.branches.empty()) tracker_.emplace();
     for (const Node& node : program.intent.nodes) {
       if (node.kind != NodeKind::attend || node.span != Span::other) continue;
       for (std::uint32_t head = 0; head < node.kv_heads; ++head) regions_[index(node.kv_first) + head].other = true;
@@ -74,6 +78,8 @@ class Interpreter : private MemoryEvents {
   /// Elements of a buffer as they are now; counts as read.
   std::vector<Scalar> look(TileId tile, std::uint32_t first, std::uint32_t length) {
     std::vector<Scalar> values(length);
+    if (tracker_) tracker_->at(token_, 0);
+    note_read(tile, first, length);
     const Scalar* found = memory_.read(tile, first, length, values.data());
     if (found != values.data()) std::copy_n(found, length, values.data());
     return values;
@@ -121,6 +127,10 @@ class Interpreter : private MemoryEvents {
   }
   std::uint32_t address(const Address& a) const { return a.offset + registers_[a.base]; }
 
+  void note_read(TileId tile, std::uint32_t first, std::uint32_t length);
+  void note_write(TileId tile, std::uint32_t first, std::uint32_t length) {
+    if (tracker_) tracker_->write(tile, first, length);
+  }
   void load();
   void check_size();
   void execute_at(std::uint32_t command, std::uint32_t token, bool last_time);
@@ -131,7 +141,9 @@ class Interpreter : private MemoryEvents {
   void leave(TileId tile) {
     if (!last_time_) return;
     const std::uint32_t* last = survey_.last_command.find(index(tile));
-    if (last && *last == command_ + 1) memory_.finish(tile);
+    if (!last || *last != command_ + 1) return;
+    memory_.finish(tile);
+    if (tracker_) tracker_->forget(tile);
   }
 
   void execute(const Mvm& mvm);
@@ -140,7 +152,7 @@ class Interpreter : private MemoryEvents {
   void execute(const Attend& attend);
   void execute(const When& when);
   void execute(const Repeat&) {}
-  void execute(const End&) {}
+  void execute(const End&) { branch_ = 0; }
   void execute(const Halt&) {}
   template <typename Visit>
   void for_targets(const Move& move, const Visit& visit);
@@ -166,6 +178,8 @@ class Interpreter : private MemoryEvents {
   std::array<std::uint32_t, 4> registers_{};
   std::uint32_t token_ = 0;
   std::uint32_t command_ = 0;
+  std::optional<BranchTracker> tracker_;
+  std::uint32_t branch_ = 0;              ///< that is executed, counted from 1
   std::optional<std::uint32_t> skip_to_;  ///< the `end` of a branch that is not taken
   bool last_time_ = false;                ///< this command is not executed again
   bool reported_ = false;                 ///< of this command: one error of the memory is enough
@@ -222,6 +236,7 @@ void Interpreter<Arithmetic>::execute_at(std::uint32_t command, std::uint32_t to
   reported_ = false;
   ++executed_;
   faults_.at_command(command, token);
+  if (tracker_) tracker_->at(token, branch_);
   std::visit([&](const auto& concrete) { execute(concrete); }, decode_unchecked(program_.code[command]));
   check_size();
 }
@@ -282,6 +297,12 @@ template <typename Arithmetic>
 const typename Arithmetic::Scalar* Interpreter<Arithmetic>::gather(TileId tile, const Pattern& from,
                                                                    std::vector<Scalar>& scratch) {
   scratch.resize(std::size_t{from.length} * from.count);
+  if (tracker_) {
+    for (std::uint32_t q = 0; q < from.count; ++q) {
+      for (std::uint32_t e = 0; from.step != 1 && e < from.length; ++e) note_read(tile, from.at(q, e), 1);
+      if (from.step == 1) note_read(tile, from.run(q), from.length);
+    }
+  }
   if (from.is_run()) return memory_.read(tile, from.first, from.length, scratch.data());
   Scalar* out = scratch.data();
   for (std::uint32_t q = 0; q < from.count; ++q, out += from.length) {
@@ -300,8 +321,12 @@ void Interpreter<Arithmetic>::scatter(TileId tile, const Pattern& to, const Scal
   for (std::uint32_t q = 0; q < to.count; ++q, values += to.length) {
     if (to.step == 1) {
       memory_.write(tile, to.run(q), values, to.length);
+      note_write(tile, to.run(q), to.length);
     } else {
-      for (std::uint32_t e = 0; e < to.length; ++e) memory_.write_one(tile, to.at(q, e), values[e]);
+      for (std::uint32_t e = 0; e < to.length; ++e) {
+        memory_.write_one(tile, to.at(q, e), values[e]);
+        note_write(tile, to.at(q, e), 1);
+      }
     }
   }
 }
@@ -349,12 +374,15 @@ void Interpreter<Arithmetic>::execute(const Move& move) {
     part_begin_.clear();
     for (std::uint32_t q = 0; q < from.count; ++q) {
       part_begin_.push_back(parts_.size());
+      note_read(move.from, from.run(q), from.length);
       memory_.collect(move.from, from.run(q), from.length, parts_);
     }
     part_begin_.push_back(parts_.size());
     for_targets(move, [&](TileId target, std::uint32_t) {
-      for (std::uint32_t q = 0; q < to.count; ++q)
+      for (std::uint32_t q = 0; q < to.count; ++q) {
+        note_write(target, to.run(q), to.length);
         memory_.put(target, to.run(q), std::span(parts_).subspan(part_begin_[q], part_begin_[q + 1] - part_begin_[q]));
+      }
     });
     parts_.clear();
   } else {
@@ -378,6 +406,7 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
   for (std::uint32_t s = 0; s < source_count(vec.op); ++s) {
     const std::uint32_t length = source_length(vec.op, s, vec.length);
     sources_[s].resize(length);
+    note_read(vec.tile, address(vec.src[s]), length);
     source[s] = memory_.read(vec.tile, address(vec.src[s]), length, sources_[s].data());
   }
   const Scalar *a = source[0], *b = source[1], *c = source[2];
@@ -421,7 +450,7 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
       std::tie(result_[0], result_[1]) = arithmetic_.statistics(config, a[0], a[1]);
       break;
     case VecOp::route:
-      arithmetic_.route(config, {a, n}, result_);
+      arithmetic_.route(config, token_, {a, n}, result_);
       break;
     case VecOp::scale:
       for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.multiply(a[e], b[0]);
@@ -433,18 +462,22 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
     }
   }
   memory_.write(vec.tile, address(vec.dst), result_.data(), static_cast<std::uint32_t>(result_.size()));
+  note_write(vec.tile, address(vec.dst), static_cast<std::uint32_t>(result_.size()));
   leave(vec.tile);
 }
 
 template <typename Arithmetic>
 void Interpreter<Arithmetic>::execute(const When& when) {
+  note_read(when.tile, address(when.gate), 1);
   const Scalar gate = memory_.read_one(when.tile, address(when.gate));
   if (observer_) observer_->gate(when, token_, gate);
   leave(when.tile);
-  if (gate != Scalar{}) return;
   const auto branch = std::lower_bound(survey_.branches.begin(), survey_.branches.end(), command_,
                                        [](const Branch& b, std::uint32_t command) { return b.begin < command; });
-  skip_to_ = branch->end;
+  if (gate != Scalar{})
+    branch_ = static_cast<std::uint32_t>(branch - survey_.branches.begin()) + 1;
+  else
+    skip_to_ = branch->end;
 }
 
 template <typename Arithmetic>
@@ -466,20 +499,35 @@ void Interpreter<Arithmetic>::execute(const Attend& attend) {
   sources_[0].resize(size * region.queries);
   if (attend.append) {
     for (const auto& [list, from] : {std::pair(&entries.keys, attend.a), std::pair(&entries.values, attend.b)}) {
+      note_read(region.tile, address(from), region.size);
       const Scalar* element = memory_.read(region.tile, address(from), region.size, sources_[0].data());
       list->insert(list->end(), element, element + size);
     }
   } else {
     const std::uint32_t length = region.size * region.queries;
+    note_read(region.tile, address(attend.a), length);
     const Scalar* queries = memory_.read(region.tile, address(attend.a), length, sources_[0].data());
     result_.assign(length, Scalar{});
     for (std::size_t first = 0; first < length; first += size)
       arithmetic_.attend({queries + first, size}, entries.keys, entries.values,
                          std::span(result_).subspan(first, size));
     memory_.write(region.tile, address(attend.b), result_.data(), length);
+    note_write(region.tile, address(attend.b), length);
   }
   region_bytes_ += (entries.keys.size() - before) * 2 * sizeof(Scalar);
   leave(region.tile);
+}
+
+template <typename Arithmetic>
+void Interpreter<Arithmetic>::note_read(TileId tile, std::uint32_t first, std::uint32_t length) {
+  if (!tracker_ || reported_) return;
+  const std::optional<std::uint32_t> element = tracker_->read(tile, first, length);
+  if (!element) return;
+  reported_ = true;
+  faults_.add(Error("verify.guard", Failure::check,
+                    fmt::format("element {} of tile {} is read, but only the branch of another gate has written it",
+                                *element, index(tile)))
+                  .with_hint("that branch may be skipped: move the value again, or write it before the branches"));
 }
 
 template <typename Arithmetic>
@@ -493,7 +541,7 @@ void Interpreter<Arithmetic>::undefined(TileId tile, std::uint32_t element) {
 
 template <typename Arithmetic>
 void Interpreter<Arithmetic>::dead(TileId tile, std::uint32_t element) {
-  if (reported_ || in_sink(tile, element)) return;
+  if (reported_ || !options_.check_dead || in_sink(tile, element)) return;
   reported_ = true;
   faults_.add(Error("verify.dead", Failure::check,
                     fmt::format("element {} of tile {} is written, but never read before {}", element, index(tile),

@@ -38,7 +38,8 @@ std::pair<double, double> FloatArithmetic::rotate(const Config& config, std::uin
   return {cosine * a - sine * b, sine * a + cosine * b};
 }
 
-void FloatArithmetic::route(const Config& config, std::span<const Scalar> logits, std::span<Scalar> gates) const {
+void FloatArithmetic::route(const Config& config, std::uint32_t, std::span<const Scalar> logits,
+                            std::span<Scalar> gates) const {
   std::vector<std::size_t> order(logits.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });

@@ -32,7 +32,7 @@ class FloatArithmetic {
   std::pair<Scalar, Scalar> rotate(const Config& config, std::uint64_t position, std::uint32_t pair, Scalar a,
                                    Scalar b) const;
   /// Softmax over the config.k largest logits (the first ones among equals), zero elsewhere.
-  void route(const Config& config, std::span<const Scalar> logits, std::span<Scalar> gates) const;
+  void route(const Config& config, std::uint32_t token, std::span<const Scalar> logits, std::span<Scalar> gates) const;
   /// context = softmax(query . keys / sqrt(size)) . values; keys and values: entries of query.size() elements.
   void attend(std::span<const Scalar> query, std::span<const Scalar> keys, std::span<const Scalar> values,
               std::span<Scalar> context) const;

@@ -184,7 +184,7 @@ class Reference {
         for (std::size_t e = 0; e < result.size(); ++e) result[e] = arithmetic_.activate(node.kind, source(0)[e]);
         break;
       case NodeKind::route:
-        arithmetic_.route(config, source(0), result);
+        arithmetic_.route(config, token, source(0), result);
         break;
       case NodeKind::blend:
         for (std::size_t e = 0; e < result.size(); ++e)

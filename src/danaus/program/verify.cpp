@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "danaus/program/field.h"
 #include "danaus/program/image.h"
@@ -48,18 +49,23 @@ std::uint64_t values_of(const Graph& graph) {
 class Proof : private ExecutionObserver<std::uint64_t> {
  public:
   Proof(const Program& program, const Images& images, const Survey& survey, const VerifyOptions& options,
-        std::uint32_t tokens, bool all_gates, Faults& faults)
+        std::uint32_t tokens, std::optional<std::uint32_t> first_gate, Faults& faults)
       : program_(program),
         survey_(survey),
         tokens_(tokens),
         faults_(faults),
-        arithmetic_(options.seed, all_gates),
+        arithmetic_(options.seed, first_gate),
         weights_(program.intent, options.seed, options.full_weights),
         data_(options.seed),
         reference_(program.intent, arithmetic_, weights_, data_,
                    {.tokens = tokens, .start = kProofStart, .other_start = kProofOther, .keep_stage_inputs = true}),
         interpreter_(program, images, survey, arithmetic_, weights_, data_,
-                     {.tokens = tokens, .start = kProofStart, .other_start = kProofOther}, faults) {}
+                     {.tokens = tokens,
+                      .start = kProofStart,
+                      .other_start = kProofOther,
+                      .check_dead = !first_gate,
+                      .check_branches = !first_gate},
+                     faults) {}
 
   std::uint64_t run() {
     interpreter_.run(this);
@@ -106,23 +112,23 @@ class Proof : private ExecutionObserver<std::uint64_t> {
   void program_done() override {
     for (std::uint32_t token = 0; token + 1 < tokens_; ++token) compare(token, true);
     for (const Node& node : program_.intent.nodes) {
-      if (node.kind == NodeKind::attend && !computes_context(node) && appends(program_.intent, node))
-        compare_entries(node);
+      if (node.kind == NodeKind::attend && appends(program_.intent, node)) compare_entries(node);
     }
   }
 
-  /// Keys and values that are kept for another program are what this one computes for it.
+  /// Keys and values that are kept, for the next token or for another program, are those of the model.
   void compare_entries(const Node& node) {
     const std::size_t size = node.head_size;
+    const std::size_t start = node.span == Span::other ? kProofOther : kProofStart;
     for (std::uint32_t head = 0; head < node.kv_heads && !faults_.full(); ++head) {
       const KvId region{index(node.kv_first) + head};
       for (const bool is_value : {false, true}) {
         const std::span<const std::uint64_t> kept = is_value ? interpreter_.values(region) : interpreter_.keys(region);
-        bool same = kept.size() == (kProofOther + tokens_) * size;
+        bool same = kept.size() == (start + tokens_) * size;
         for (std::uint32_t token = 0; same && token < tokens_; ++token) {
           const std::span<const std::uint64_t> expected =
               reference_.value(token, node.sources[is_value ? 2 : 1]).subspan(head * size, size);
-          same = std::equal(expected.begin(), expected.end(), kept.subspan((kProofOther + token) * size).begin());
+          same = std::equal(expected.begin(), expected.end(), kept.subspan((start + token) * size).begin());
         }
         if (same) continue;
         faults_.add(Error("verify.output", Failure::check,
@@ -180,10 +186,17 @@ VerifyReport verify(const Program& program, const VerifyOptions& options) {
         values_of(program.intent) > kMostValues / report.proof_tokens) {
       faults.add(Error("verify.proof-size", Failure::unsupported, "the program is too large for a proof run"));
     } else {
-      report.commands = Proof(program, images, surveyed, options, report.proof_tokens, true, faults).run();
-      // The first run executed every command; in a second one gates skip some.
-      if (!surveyed.branches.empty() && !faults.full())
-        report.commands += Proof(program, images, surveyed, options, report.proof_tokens, false, faults).run();
+      const auto prove = [&](std::optional<std::uint32_t> first_gate) {
+        report.commands += Proof(program, images, surveyed, options, report.proof_tokens, first_gate, faults).run();
+      };
+      prove(std::nullopt);
+      // That executed every command. Now the gates skip some, each of them in one token at least.
+      std::uint32_t windows = 0;
+      for (const Node& node : program.intent.nodes) {
+        if (node.kind == NodeKind::route && !node.idle)
+          windows = std::max(windows, gate_windows(node.size, program.intent.configs[index(node.configs[0])].k).count);
+      }
+      for (std::uint32_t first = 0; first < windows && !faults.full(); first += report.proof_tokens) prove(first);
     }
   }
   report.errors = faults.take();

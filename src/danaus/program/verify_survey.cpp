@@ -130,6 +130,7 @@ class Surveyor {
   void check(const Halt&) {}
   void check_isolation(const Mvm& mvm);
   void check_coverage();
+  void check_idle_images();
   void explain_coverage(std::size_t stage);
   void check_kv();
 
@@ -207,8 +208,12 @@ class Surveyor {
   std::array<std::uint64_t, 4> largest_register_{};  ///< of the current loop
   Activation activation_;
   Powers x_powers_, y_powers_;
-  std::vector<std::uint64_t> fingerprints_;  ///< node * 2 + stage: of what is read
-  std::vector<std::uint64_t> appended_;      ///< per KV region
+  std::vector<std::uint64_t> idle_fingerprints_;  ///< of what lies on arrays, of idle operators
+  std::vector<std::uint64_t> fingerprints_;       ///< node * 2 + stage: of what is read
+  std::vector<bool> region_used_,
+      appends_;                          ///< per KV region: a context of the intent is computed, entries are appended
+  bool regions_move_ = false;            ///< a register says which region
+  std::vector<std::uint64_t> appended_;  ///< per KV region
 };
 
 bool Surveyor::check_tables() {
@@ -419,6 +424,8 @@ void Surveyor::check_intent() {
       check_range(sink.tile, sink.address.offset, sink.length, sink.address.base & 3, "a sink");
   }
   std::vector<bool> used(program_.kv.size());
+  region_used_.assign(program_.kv.size(), false);
+  appends_.assign(program_.kv.size(), false);
   std::array<std::optional<std::uint32_t>, 2> starts;  // of regions of its own, of span `other`
   for (const Node& node : program_.intent.nodes) {
     if (node.kind != NodeKind::attend) continue;
@@ -444,7 +451,11 @@ void Surveyor::check_intent() {
       used[number] = true;
       if (region.size != node.head_size || region.queries != node.query_heads / node.kv_heads)
         bad("its shape is not that of the heads");
+      region_used_[number] = computes_context(node);
+      appends_[number] = appends(program_.intent, node);
       if (!is_used) continue;
+      if (node.span == Span::other && computes_context(node) && region.start == 0)
+        bad("it has no entries of the other token stream");
       if (!start) start = region.start;
       if (region.start != *start) bad("it starts at another position than the other regions");
     }
@@ -866,9 +877,11 @@ void Surveyor::check(const When& when) {
   const Graph& graph = program_.intent;
   if (!check_tile(when.tile)) return;
   if (index(when.gates) >= graph.nodes.size() || graph.at(when.gates).kind != NodeKind::route ||
-      when.element >= graph.at(when.gates).size || graph.at(when.gates).idle)
+      when.element >= graph.at(when.gates).size || graph.at(when.gates).idle) {
+    branch_ = nullptr;  // the branch of no gate: its commands are looked at as if they stood outside
     return broken(Error("verify.guard", Failure::check,
                         fmt::format("node {} has no gate {} in this program", index(when.gates), when.element)));
+  }
   check_range(when.tile, when.gate.offset, 1, when.gate.base, "the gate");
   survey_.work += 1;
   use(when.tile);
@@ -880,6 +893,7 @@ void Surveyor::check(const Attend& attend) {
     return out_of_bounds(fmt::format("there is no KV region {}, the program has {}", last, program_.kv.size()));
   const std::uint32_t iterations = loop_ ? survey_.tokens : 1;
   const bool moves = attend.region_base != 0 && loop_;
+  regions_move_ = regions_move_ || moves;
   survey_.work += moves ? iterations : 1;
   if (too_large()) return;
   std::uint64_t previous = program_.kv.size();
@@ -887,6 +901,9 @@ void Surveyor::check(const Attend& attend) {
     const std::uint64_t number =
         index(attend.region) + (moves ? register_value(loop_->repeat, attend.region_base, token) : 0);
     if (attend.append) appended_[number] += moves ? 1 : iterations;
+    if (!attend.append && !moves && !region_used_[number])
+      return broken(Error("verify.intent", Failure::check,
+                          fmt::format("no node that this program executes has its context in KV region {}", number)));
     if (number == previous) continue;
     previous = number;
     const KvRegion& region = program_.kv[number];
@@ -902,6 +919,11 @@ void Surveyor::check(const Attend& attend) {
 void Surveyor::check_kv() {
   for (std::size_t number = 0; number < program_.kv.size(); ++number) {
     const KvRegion& region = program_.kv[number];
+    const std::uint64_t wanted = appends_[number] ? survey_.tokens : 0;
+    if (!regions_move_ && appended_[number] != wanted)
+      faults_.add(
+          Error("verify.intent", Failure::check,
+                fmt::format("KV region {} gets {} entries, the intent appends {}", number, appended_[number], wanted)));
     if (region.start + appended_[number] <= region.capacity) continue;
     broken(Error("verify.capacity", Failure::check,
                  fmt::format("KV region {} holds {} entries, but starts with {} and gets {} more", number,
@@ -909,19 +931,41 @@ void Surveyor::check_kv() {
   }
 }
 
+/// The weights of an idle operator lie on arrays, each once.
+void Surveyor::check_idle_images() {
+  for (const Patch& patch : program_.patches) {
+    const Node& node = program_.intent.at(patch.node);
+    if (!node.idle) continue;
+    const BlockPart part = *locate(node.structure, patch);  // exists: the images are checked
+    const std::uint64_t outputs = y_powers_.range(
+        std::uint64_t{part.block} * node.structure.block(patch.stage, 0).out_count + part.first_output, patch.columns);
+    std::uint64_t inputs = 0;
+    for (std::uint32_t row = 0; patch.in_step != 1 && row < patch.rows; ++row)
+      inputs = field::add(inputs, x_powers_.range(patch.in_first + std::uint64_t{row} * patch.in_step, 1));
+    if (patch.in_step == 1) inputs = x_powers_.range(patch.in_first, patch.rows);
+    std::uint64_t& fingerprint = idle_fingerprints_[std::size_t{index(patch.node)} * 2 + patch.stage];
+    fingerprint = field::add(fingerprint, field::multiply(inputs, outputs));
+  }
+}
+
 void Surveyor::check_coverage() {
+  idle_fingerprints_.assign(fingerprints_.size(), 0);
+  check_idle_images();
   for (std::size_t n = 0; n < program_.intent.nodes.size() && !faults_.full(); ++n) {
     const Node& node = program_.intent.nodes[n];
     if (node.kind != NodeKind::linear) continue;
     for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage) {
       std::uint64_t expected = 0;
       const std::uint32_t outputs = node.structure.block(stage, 0).out_count;
-      for (std::uint32_t b = 0; !node.idle && b < node.structure.block_count(stage); ++b) {
+      for (std::uint32_t b = 0; b < node.structure.block_count(stage); ++b) {
         const Block block = node.structure.block(stage, b);
         expected = field::add(expected, field::multiply(x_powers_.range(block.in_first, block.in_count),
                                                         y_powers_.range(std::uint64_t{b} * outputs, block.out_count)));
       }
-      if (expected != fingerprints_[n * 2 + stage]) explain_coverage(n * 2 + stage);
+      if (node.idle && expected != idle_fingerprints_[n * 2 + stage])
+        faults_.add(Error("verify.coverage", Failure::check,
+                          fmt::format("the weights of {} do not lie on arrays, each once", stage_name(node, stage))));
+      if ((node.idle ? 0 : expected) != fingerprints_[n * 2 + stage]) explain_coverage(n * 2 + stage);
     }
   }
 }

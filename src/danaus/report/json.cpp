@@ -103,8 +103,8 @@ Json map_json(const pipeline::MapResult& result) {
     json["routing"] = {{"draws", result.routing->draws},
                        {"expected_latency_ns", result.routing->expected_latency_ns},
                        {"expected_energy_nj", result.routing->expected_energy_nj},
-                       {"worst_latency_ns", result.routing->worst_latency_ns},
-                       {"worst_energy_nj", result.routing->worst_energy_nj}};
+                       {"worst_seen_latency_ns", result.routing->worst_seen_latency_ns},
+                       {"worst_seen_energy_nj", result.routing->worst_seen_energy_nj}};
   }
   json["bound"]["arrays"] = result.array_bound;
   json["relative_error"] = optional_number(result.relative_error);

@@ -261,8 +261,8 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   if (results.front().routing) {
     table.figure<double>("  expected", format_time,
                          [](const MapResult& map) { return map.routing->expected_latency_ns; });
-    table.figure<double>("  worst case", format_time,
-                         [](const MapResult& map) { return map.routing->worst_latency_ns; });
+    table.figure<double>("  worst seen", format_time,
+                         [](const MapResult& map) { return map.routing->worst_seen_latency_ns; });
   }
   table.figure<double>("throughput (tokens)", format_rate,
                        [](const MapResult& map) { return map.throughput_tokens_per_s; });
@@ -286,6 +286,8 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   }
   text += "\n" + table.to_string() + "\n" + proof_line(results);
   if (std::any_of(results.begin(), results.end(), reloads)) text += reload_line(result.mode);
+  if (std::any_of(results.begin(), results.end(), reloads) && result.chip.programming.iterations == 0)
+    text += "The chip file does not say what writing takes (program.iterations = 0): the reload counts as nothing.\n";
   if (errors)
     text += "The relative error is that of projection alone: without training it is a starting point, not a result.\n";
   if (result.chip.adc.energy_pj < 0)

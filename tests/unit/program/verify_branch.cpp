@@ -83,7 +83,7 @@ TEST_CASE("gates are a softmax over the largest logits") {
   Config config;
   config.kind = Config::Kind::route;
   config.k = 2;
-  FloatArithmetic().route(config, logits, gates);
+  FloatArithmetic().route(config, 0, logits, gates);
   CHECK(gates[0] == 0);
   CHECK(gates[2] == 0);
   CHECK(gates[1] == doctest::Approx(1 / (1 + std::exp(-1.0))).epsilon(1e-15));  // 0.731
@@ -116,6 +116,41 @@ TEST_CASE("damage to branches is found") {
     else
       CHECK(ids.contains(damage.id));
   }
+}
+
+TEST_CASE("branches do not depend on each other, whichever gates the proof opens") {
+  const std::string once = with_line(mixture_text(), "rep 4 serial b2+8", "rep 1 serial b2+8");
+  const std::string_view copy = "move t0 0+2@2 -> t0 4@2", first = "when t0 34 node 2 element 0",
+                         second = "when t0 35 node 2 element 1", e0 = "mvm a0 r0+2 c2+2 0@2 -> 36 set k0",
+                         e1 = "mvm a0 r0+2 c4+2 0@2 -> 36 set k0";
+  // Both experts use a copy that only the first one's branch makes.
+  std::string shared = with_line(once, e0, "move t0 0+2@2 -> t0 40\nmvm a0 r0+2 c2+2 40 -> 36 set k0");
+  shared = with_line(shared, e1, "mvm a0 r0+2 c4+2 40 -> 36 set k0");
+  // What the experts are added to is copied in one of the branches.
+  std::string in_first = with_line(once, copy, "");
+  in_first = with_line(in_first, first, std::string(first) + "\n" + std::string(copy));
+  // The same where something else lay before.
+  const std::string over_old = with_line(in_first, "vec t0 route n2 32 -> 34 k1",
+                                         "move t0 32+2 -> t0 4@2\nmove t0 4+2@2 -> t0 32\nvec t0 route n2 32 -> 34 k1");
+  for (const std::string& text : {shared, in_first, over_old}) {
+    for (const std::uint64_t seed : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u})
+      CHECK_FALSE(verify(parse(text), {.seed = seed}).ok());
+  }
+  // A copy for both that is made outside is fine, although one of them may not use it.
+  std::string outside = with_line(once, copy, std::string(copy) + "\nmove t0 0+2@2 -> t0 40");
+  outside = with_line(outside, e1, "mvm a0 r0+2 c4+2 40 -> 36 set k0");
+  CHECK(verify(parse(outside)).ok());
+  CHECK(verify(parse(with_line(outside, second, second))).ok());
+}
+
+TEST_CASE("a branch of no gate, and an output that is not always there, are errors and nothing worse") {
+  CHECK(ids_of(parse(with_line(mixture_text(), "when t0 35 node 2 element 1", "when t0 35 node 16777215 element 1")))
+            .contains("verify.guard"));
+  std::string output = with_line(mixture_text(), "output b1", "output e0");
+  output = with_line(output, "at b1 0+2 t0 4@2", "at e0 0+2 t0 4@2");
+  const Result<Program> refused = parse_text(output, "p");
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().id == "graph.execution");
 }
 
 TEST_CASE("an operator without a guard has no place in a branch, one with a guard none outside") {
@@ -190,6 +225,13 @@ halt
         std::set<std::string>{"verify.output"});
   CHECK(ids_of(parse(with_line(encoder, "mvm a0 r0+2 c2+2 0@2 -> 34 set k0", "mvm a0 r0+2 c4+2 0@2 -> 34 set k0")))
             .contains("verify.coverage"));
+  // Entries that no node appends, and idle weights that lie nowhere.
+  CHECK(ids_of(parse(with_line(encoder, "attend kv0 append 32 34", "attend kv0 append 32 34\nattend kv0 append 32 34")))
+            .contains("verify.intent"));
+  CHECK(ids_of(parse(with_line(encoder, "patch a0 0,4 2x2 q.W in 0 out 0", ""))) ==
+        std::set<std::string>{"verify.coverage"});
+  CHECK(ids_of(parse(with_line(encoder, "patch a0 0,4 2x2 q.W in 0 out 0", "patch a0 0,4 2x1 q.W in 0 out 0"))) ==
+        std::set<std::string>{"verify.coverage"});
   // The decoder's half: the context is computed from the entries that are there.
   std::string decoder = encoder;
   for (const auto& [from, to] : std::vector<std::pair<std::string_view, std::string_view>>{
@@ -208,6 +250,9 @@ halt
   decoder.erase(decoder.find("attend kv0 append 32 34\n"), std::string_view("attend kv0 append 32 34\n").size());
   CHECK(ids_of(parse(decoder)) == std::set<std::string>{});
   CHECK_FALSE(ids_of(parse(with_append)).empty());  // an entry of its own: too many for the region
+  CHECK(ids_of(parse(with_line(decoder, "kv 0 tile 0 queries 1 size 2 capacity 3 start 3",
+                               "kv 0 tile 0 queries 1 size 2 capacity 3 start 0"))) ==
+        std::set<std::string>{"verify.intent"});
   // Both halves in one program would mix two token streams.
   std::string both = with_append;
   for (const std::string_view node : {"input x 2", "node k linear x 2x2 dense", "node v linear x 2x2 dense"})
