@@ -158,6 +158,9 @@ CASES = [
     Case("gguf.unsupported-version", 4, "run m.gguf", files={"m.gguf": gguf(version=9)}),
     Case("gguf.count", 3, "run m.gguf", files={"m.gguf": gguf(tensors=1 << 60)}),
     Case("gguf.missing-key", 3, "run m.gguf", files={"m.gguf": gguf()}),
+    # Metadata alone: what it says has to outlive the reading of the file.
+    Case("gguf.missing-key", 3, "run m.gguf", name="no-tensors", files={"m.gguf": gguf(
+        struct.pack("<Q", 20) + b"general.architecture" + struct.pack("<IQ", 8, 5) + b"llama", entries=1)}),
     Case("gguf.unsupported-type", 4, "run m.gguf", files={"m.gguf": gguf_tensor("blk.0.attn_q.weight", [256, 256], 23)}),
     Case("gguf.dimension", 3, "run m.gguf", files={"m.gguf": gguf_tensor("blk.0.attn_q.weight", [576, 256], 12)}),
     Case("safetensors.truncated", 3, "project m.safetensors", files={"m.safetensors": b"\x10"}),

@@ -449,6 +449,7 @@ Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, std::string_view n
                             std::shared_ptr<const MappedFile> mapped) {
   GgufFile file;
   file.name = name;
+  file.file = mapped;
   Cursor cursor(bytes, name);
   DANAUS_TRY(magic, cursor.take(4, "the magic number"));
   if (characters(magic) != "GGUF")
