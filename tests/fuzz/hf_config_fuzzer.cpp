@@ -11,7 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const danaus::Result<danaus::model::Shape> shape = danaus::model::parse_hugging_face_config(text, "config.json");
   if (!shape) return 0;
-  const danaus::model::Dimensions& size = shape->dimensions;
-  if (size.layers + size.decoder_layers <= 64 && size.experts <= 64) (void)danaus::model::model_from_shape(*shape);
+  const danaus::model::Dimensions& dimensions = shape->dimensions;
+  if (dimensions.layers + dimensions.decoder_layers <= 64 && dimensions.experts <= 64)
+    (void)danaus::model::model_from_shape(*shape);
   return 0;
 }

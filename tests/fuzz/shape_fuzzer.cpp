@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!shape) return 0;
   const danaus::Result<Shape> again = parse_shape(to_toml(*shape), "again.toml");
   if (!again || *again != *shape) std::abort();
-  const Dimensions& size = shape->dimensions;
-  if (size.layers + size.decoder_layers <= 64 && size.experts <= 64) (void)model_from_shape(*shape);
+  const Dimensions& dimensions = shape->dimensions;
+  if (dimensions.layers + dimensions.decoder_layers <= 64 && dimensions.experts <= 64) (void)model_from_shape(*shape);
   return 0;
 }
