@@ -132,6 +132,7 @@ class Importer {
   bool skip_norm(const OnnxNode& node);
   bool activate(const OnnxNode& node);
   bool unary(const OnnxNode& node);
+  Sampled samples_of(Id id) const;
   bool mean(const OnnxNode& node);
   bool combine(const OnnxNode& node);
   bool combine_with_known(const OnnxNode& node, Id other, Id known, bool known_is_second);

@@ -131,16 +131,19 @@ bool Importer::unary(const OnnxNode& node) {
     made.scale = -made.scale;
     return result(node, made);
   }
-  Sampled made;
-  if (const Sampled* sampled = get<Sampled>(id)) {
-    made = *sampled;
-  } else {
-    made.base = *get<Vectors>(id);
-    for (std::size_t n = 0; n < made.samples.size(); ++n) made.samples[n] = made.base.scale * kSamples[n];
-    made.base.scale = 1;
-  }
+  Sampled made = samples_of(*id);
   for (double& sample : made.samples) sample = f(sample);
   return result(node, made);
+}
+
+/// A function of vectors by its samples, those of the vectors themselves included.
+Sampled Importer::samples_of(Id id) const {
+  if (const Sampled* known = get<Sampled>(id)) return *known;
+  Sampled made;
+  made.base = *get<Vectors>(id);
+  for (std::size_t n = 0; n < made.samples.size(); ++n) made.samples[n] = made.base.scale * kSamples[n];
+  made.base.scale = 1;
+  return made;
 }
 
 /// The mean of a vector; what a norm begins with.
@@ -158,14 +161,7 @@ bool Importer::mean(const OnnxNode& node) {
   const Outside* outside = get<Outside>(id);
   if (outside != nullptr && outside->kind != Outside::Kind::other && !as_vectors(*id)) return false;
   if (!is_function(value(*id))) return false;
-  Sampled made;
-  if (const Sampled* sampled = get<Sampled>(id)) {
-    made = *sampled;
-  } else {
-    made.base = *get<Vectors>(id);
-    for (std::size_t n = 0; n < made.samples.size(); ++n) made.samples[n] = made.base.scale * kSamples[n];
-    made.base.scale = 1;
-  }
+  Sampled made = samples_of(*id);
   if (made.is_reduced || !row_length(made.base.layout)) return refuse("a mean over something else than a vector");
   made.is_reduced = true;
   for (std::size_t group = 0; group < kSampleGroups; ++group) {
