@@ -21,6 +21,29 @@ enum class Wiring : std::uint8_t { interleaved, blocked };
 enum class Topology : std::uint8_t { mesh, ideal };
 enum class Issue : std::uint8_t { ready, program };
 
+/// Published device models; device/device.h has the formulas and their sources.
+enum class DeviceKind : std::uint8_t {
+  ideal,
+  generic,
+  pcm,
+  pcm_hermes_one,
+  pcm_hermes_two,
+  pcm_joshi,
+  reram_wan,
+  reram_cmo,
+  reram_milo,
+  sonos
+};
+enum class WeightScale : std::uint8_t { matrix, column };
+enum class Pair : std::uint8_t { one_sided, two_sided, offset };
+enum class Compensation : std::uint8_t { none, global, column };
+enum class ReadNoise : std::uint8_t { none, output, cell };
+enum class ReadKind : std::uint8_t { constant, root, device };
+enum class IrDrop : std::uint8_t { none, closed, nodal };
+enum class InputScale : std::uint8_t { token, tensor };
+enum class AdcRange : std::uint8_t { automatic, full, l1, cal_shared, cal_column, user, lossless };
+enum class Subtract : std::uint8_t { analog, digital };
+
 /// A chip file, every key with its default. Units are in the names. See README.md for the meaning of each key and
 /// chips/*.toml for sources. `cols` counts weights per row; a weight is made of `slices` physical columns that share
 /// its converter.
@@ -106,6 +129,40 @@ struct Chip {
     double endurance = 0;                ///< cycles that a device survives; 0 = no figure
     bool operator==(const Programming&) const = default;
   } programming;  ///< [program] in the file
+  /// What makes the analog machine differ from the exact product; time, energy and area ignore it. Every default is the
+  /// exact choice but the converters' ranges, the integer weight codes and the scale of the inputs. A weight of
+  /// full-scale code times a full-scale input is one *cell*: the unit of currents at the converter.
+  struct Noise {
+    DeviceKind device = DeviceKind::ideal;
+    double g_max_us = -1;           ///< conductance of the largest code; -1 = the device's
+    double g_min_us = -1;           ///< conductance of code 0; -1 = the device's; 0 = infinite on/off ratio
+    std::uint32_t weight_bits = 8;  ///< signed codes in +-(2^(bits-1) - 1); 0 = weights are not quantised
+    WeightScale weight_scale = WeightScale::column;
+    Pair pair = Pair::one_sided;
+    double programming = 1;  ///< factor on the published standard deviation
+    double drift = 1;        ///< factor on the published drift (exponent, or change with time)
+    double flicker = 1;      ///< factor on the published 1/f noise that has accumulated since programming
+    double time_s = 0;       ///< after the source's first read, which is t0 after programming
+    Compensation compensation = Compensation::none;
+    double stuck_low = 0, stuck_high = 0;  ///< probabilities per device: at g_min, at g_max
+    ReadNoise read_noise = ReadNoise::none;
+    ReadKind read_kind = ReadKind::constant;
+    double read_sd = 0.01;  ///< constant: of a weight, in full-scale weights; root: of a full-scale weight
+    double read = 1;        ///< factor on the standard deviation of the read noise
+    double output_sd = 0;   ///< added to each column before the converter, in cells
+    IrDrop ir_drop = IrDrop::none;
+    double wire_ohm = 0.35, terminal_ohm = 0;  ///< per segment between neighbours; at the ends of rows and columns
+    bool idle_leak = false;                    ///< idle_cells = "off" | "leak": idle cells conduct g_min
+    double undriven_row_leakage = 0;           ///< drive of rows that are not driven, in full-scale inputs
+    InputScale input_scale = InputScale::token;
+    AdcRange adc_range = AdcRange::automatic;  ///< l1 without calibration data, cal-shared with
+    double adc_range_user = 0;                 ///< in cells
+    Subtract subtract = Subtract::analog;      ///< of the pair's currents: before or after the converter
+    double current_limit = 0;                  ///< of a column, in cells; 0 = none
+    double adc_gain_sd = 0;                    ///< relative, per converter
+    double adc_offset_sd = 0;                  ///< in steps of the conversion, per converter
+    bool operator==(const Noise&) const = default;
+  } noise;
 
   bool operator==(const Chip&) const = default;
 };
