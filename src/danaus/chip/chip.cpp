@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "danaus/chip/cost.h"
+#include "danaus/chip/device/device.h"
 #include "danaus/chip/keys.h"
 #include "danaus/core/files.h"
 
@@ -166,6 +167,21 @@ Result<void> check_together(const Draft& draft, const std::string& file_name) {
     return broken({"input.clock_ns", "input.kind"}, "input.clock_ns must be above 0 for input.kind = \"pwm\"");
   if (chip.input.kind == InputKind::bit_serial && chip.input.bit_ns == 0)
     return broken({"input.bit_ns", "input.kind"}, "input.bit_ns must be above 0 for input.kind = \"bit-serial\"");
+  const Chip::Noise& noise = chip.noise;
+  if (noise.weight_bits == 1)
+    return broken({"noise.weight_bits"}, "noise.weight_bits must be 0 or from 2 to 16: one bit is the sign alone");
+  if (const device::Ageing ageing = device::ageing_of(noise); ageing.r_min >= 1) {
+    return broken({"noise.g_min_us", "noise.g_max_us"},
+                  fmt::format("noise.g_min_us must be below noise.g_max_us, which is {} uS", ageing.g_max_us));
+  }
+  if (noise.stuck_low + noise.stuck_high > 1)
+    return broken({"noise.stuck_low", "noise.stuck_high"},
+                  "noise.stuck_low and noise.stuck_high add up to more than 1");
+  if (noise.adc_range == AdcRange::user && noise.adc_range_user == 0)
+    return broken({"noise.adc_range_user", "noise.adc_range"},
+                  "noise.adc_range_user must be above 0 for noise.adc_range = \"user\"");
+  if (const std::optional<device::Gap> gap = device::gap_of(noise))
+    return broken({"noise.device", gap->key}, gap->text);
   return {};
 }
 

@@ -44,8 +44,7 @@ std::string shown(const Value& value) {
 }
 
 // The table's accessors: a chip and a path to a field.
-#define DANAUS_FIELD(path) \
-  [](Chip & chip) -> auto& { return chip.path; }
+#define DANAUS_FIELD(path) [](Chip& chip) -> auto& { return chip.path; }
 #define DANAUS_CHOICE(path, Type)                                         \
   [](const Chip& chip) { return static_cast<std::uint32_t>(chip.path); }, \
       [](Chip& chip, std::uint32_t word) { chip.path = static_cast<Type>(word); }
@@ -57,6 +56,7 @@ std::vector<Key> make_table() {
   const auto ns = [](double& (*at)(Chip&)) { return Number{at, 0, kMostNs}; };
   const auto pj = [](double& (*at)(Chip&)) { return Number{at, 0, kMostPj}; };
   const auto um2 = [](double& (*at)(Chip&)) { return Number{at, 0, kMostUm2}; };
+  const auto factor = [](double& (*at)(Chip&)) { return Number{at, 0, 100}; };
   const auto mw = [](double& (*at)(Chip&)) { return Number{at, 0, kMostMw}; };
   return {
       {"array.rows", "rows (inputs) of an array", count(DANAUS_FIELD(array.rows), 1, 1024)},
@@ -195,6 +195,66 @@ std::vector<Key> make_table() {
        count(DANAUS_FIELD(programming.arrays_at_a_time), 0, 1u << 24)},
       {"program.endurance", "cycles that a device survives; 0 = no figure",
        Number{DANAUS_FIELD(programming.endurance), 0, 1e18}},
+
+      {"noise.device", "whose published spread, drift and 1/f noise the devices have (docs/analog.md)",
+       Choice{{"ideal", "generic", "pcm", "pcm-hermes-one", "pcm-hermes-two", "pcm-joshi", "reram-wan", "reram-cmo",
+               "reram-milo", "sonos"},
+              DANAUS_CHOICE(noise.device, DeviceKind)}},
+      {"noise.g_max_us", "conductance of the largest code, uS; published spreads scale with it",
+       Number{DANAUS_FIELD(noise.g_max_us), 1e-3, 1e6, "device"}},
+      {"noise.g_min_us", "conductance of code 0, uS; 0 = infinite on/off ratio",
+       Number{DANAUS_FIELD(noise.g_min_us), 0, 1e6, "device"}},
+      {"noise.weight_bits", "signed weight codes in +-(2^(bits-1) - 1), over all slices; 0 = not quantised",
+       count(DANAUS_FIELD(noise.weight_bits), 0, 16)},
+      {"noise.weight_scale", "one scale from weight to code per matrix or per output column",
+       Choice{{"matrix", "column"}, DANAUS_CHOICE(noise.weight_scale, WeightScale)}},
+      {"noise.pair",
+       "a weight on two devices of which one stays at g_min, on two that both move, or on one against a reference",
+       Choice{{"one-sided", "two-sided", "offset"}, DANAUS_CHOICE(noise.pair, Pair)}},
+      {"noise.programming", "factor on the published standard deviation right after programming; 0 = exact",
+       factor(DANAUS_FIELD(noise.programming))},
+      {"noise.drift", "factor on the published drift; 0 = none", factor(DANAUS_FIELD(noise.drift))},
+      {"noise.flicker", "factor on the published 1/f noise accumulated since programming; 0 = none",
+       factor(DANAUS_FIELD(noise.flicker))},
+      {"noise.time_s", "age of the devices, s, from the source's first read after programming",
+       Number{DANAUS_FIELD(noise.time_s), 0, 1e10}},
+      {"noise.compensation", "digital factor that makes up for mean drift: none, one per operator, one per column",
+       Choice{{"none", "global", "column"}, DANAUS_CHOICE(noise.compensation, Compensation)}},
+      {"noise.stuck_low", "probability that a device is stuck at g_min", Number{DANAUS_FIELD(noise.stuck_low), 0, 1}},
+      {"noise.stuck_high", "probability that a device is stuck at g_max", Number{DANAUS_FIELD(noise.stuck_high), 0, 1}},
+      {"noise.read_noise", "noise of each read: none, one draw per output of equal distribution, or one per cell",
+       Choice{{"none", "output", "cell"}, DANAUS_CHOICE(noise.read_noise, ReadNoise)}},
+      {"noise.read_kind", "read noise of a weight w: sd constant, read_sd * sqrt|w|, or as the device publishes it",
+       Choice{{"constant", "root", "device"}, DANAUS_CHOICE(noise.read_kind, ReadKind)}},
+      {"noise.read_sd", "constant, root: standard deviation of the read noise of a full-scale weight, in such weights",
+       Number{DANAUS_FIELD(noise.read_sd), 0, 1}},
+      {"noise.read", "factor on the standard deviation of the read noise", factor(DANAUS_FIELD(noise.read))},
+      {"noise.output_sd", "noise before the converter, sd in cells (full-scale weight times full-scale input)",
+       Number{DANAUS_FIELD(noise.output_sd), 0, 1e3}},
+      {"noise.ir_drop", "voltage drop along wires: none, a cubic closed form, or the exact nodal solution",
+       Choice{{"none", "closed", "nodal"}, DANAUS_CHOICE(noise.ir_drop, IrDrop)}},
+      {"noise.wire_ohm", "wire from cell to cell, of rows and columns, ohm",
+       Number{DANAUS_FIELD(noise.wire_ohm), 0, 1e6}},
+      {"noise.terminal_ohm", "driver of a row and input of a converter, ohm (nodal only)",
+       Number{DANAUS_FIELD(noise.terminal_ohm), 0, 1e6}},
+      {"noise.idle_cells", "do cells without a weight conduct g_min on driven rows of read columns",
+       Choice{{"off", "leak"}, DANAUS_CHOICE(noise.idle_leak, bool)}},
+      {"noise.undriven_row_leakage", "drive of rows that are not driven, part of a full-scale input",
+       Number{DANAUS_FIELD(noise.undriven_row_leakage), 0, 1}},
+      {"noise.input_scale", "range of the DAC: the largest input of each token, or one range for all",
+       Choice{{"token", "tensor"}, DANAUS_CHOICE(noise.input_scale, InputScale)}},
+      {"noise.adc_range", "range of the converters; auto = l1 without calibration data, cal-shared with",
+       Choice{{"auto", "full", "l1", "cal-shared", "cal-column", "user", "lossless"},
+              DANAUS_CHOICE(noise.adc_range, AdcRange)}},
+      {"noise.adc_range_user", "range with adc_range = user, in cells",
+       Number{DANAUS_FIELD(noise.adc_range_user), 0, 1e6}},
+      {"noise.subtract", "the pair's currents are subtracted before or after the conversion",
+       Choice{{"analog", "digital"}, DANAUS_CHOICE(noise.subtract, Subtract)}},
+      {"noise.current_limit", "largest current of a column, in cells; 0 = no limit",
+       Number{DANAUS_FIELD(noise.current_limit), 0, 1e6}},
+      {"noise.adc_gain_sd", "spread of the converters' gain, relative", Number{DANAUS_FIELD(noise.adc_gain_sd), 0, 1}},
+      {"noise.adc_offset_sd", "spread of the converters' offset, in steps of the conversion",
+       Number{DANAUS_FIELD(noise.adc_offset_sd), 0, 1e3}},
   };
 }
 

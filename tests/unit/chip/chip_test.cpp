@@ -51,6 +51,8 @@ TEST_CASE("presets parse, carry their name and round-trip") {
   CHECK(pcm.adc.per_array == 8);
   CHECK(pcm.adc.rule == chip::AdcRule::rows);
   CHECK(pcm.adc.energy_pj < 0);
+  CHECK(pcm.noise.device == chip::DeviceKind::pcm);
+  CHECK(unit.noise == Chip::Noise{});
 }
 
 TEST_CASE("every number of pcm-14nm has a comment on its line") {
@@ -93,6 +95,18 @@ TEST_CASE("every key can be set, from a file and from --set, is written and read
     if (key == "digital.location") value = "\"hub\"";
     if (key == "network.topology") value = "\"mesh\"";
     if (key == "chip.issue") value = "\"program\"";
+    if (key == "noise.device") value = "\"pcm\"";
+    if (key == "noise.weight_scale") value = "\"matrix\"";
+    if (key == "noise.pair") value = "\"offset\"";
+    if (key == "noise.compensation") value = "\"column\"";
+    if (key == "noise.read_noise") value = "\"cell\"";
+    if (key == "noise.read_kind") value = "\"root\"";
+    if (key == "noise.ir_drop") value = "\"nodal\"";
+    if (key == "noise.idle_cells") value = "\"leak\"";
+    if (key == "noise.input_scale") value = "\"tensor\"";
+    if (key == "noise.adc_range") value = "\"full\"";
+    if (key == "noise.subtract") value = "\"digital\"";
+    if (key.starts_with("noise.") && info.help.find("a number from 0 to 1;") != std::string_view::npos) value = "0.25";
     if (key == "adc.wiring" || key == "chip.tiers") continue;  // one supported value each
     const Chip before = good(kSmall);
     std::string file = "name = \"small\"\n";
@@ -202,6 +216,20 @@ TEST_CASE("errors say what, where and what to do") {
     CHECK(bad("[adc]\nkind = \"fixed\"\n[input]\nkind = \"pwm\"\n").id == "chip.range");
     CHECK(bad("[adc]\nkind = \"fixed\"\n[input]\nkind = \"bit-serial\"\n").id == "chip.range");
     CHECK(bad(kSmall, {{"adc.per_array", "257"}}).failure == Failure::usage);
+    CHECK(bad(kSmall, {{"noise.weight_bits", "1"}}).id == "chip.range");
+    CHECK(bad(kSmall, {{"noise.g_min_us", "25"}}).id == "chip.range");
+    CHECK(bad(kSmall, {{"noise.device", "pcm-hermes-one"}, {"noise.g_min_us", "10.35"}}).id == "chip.range");
+    CHECK(bad(kSmall, {{"noise.stuck_low", "0.6"}, {"noise.stuck_high", "0.5"}}).id == "chip.range");
+    CHECK(bad(kSmall, {{"noise.adc_range", "user"}}).id == "chip.range");
+    CHECK(bad(kSmall, {{"noise.device", "pcm"}, {"noise.read_noise", "cell"}, {"noise.read_kind", "device"}}).id ==
+          "chip.range");
+    error = bad("[adc]\nkind = \"fixed\"\n[noise]\ndevice = \"reram-wan\"\ntime_s = 3600\n");
+    CHECK(error.id == "chip.range");
+    CHECK(error.where.line == 5);
+    CHECK(error.message == "this noise.device is published at noise.time_s = 0, 86400, 172800 only, not at 3600");
+    CHECK(good(kSmall, {{"noise.device", "reram-wan"}, {"noise.time_s", "3600"}, {"noise.drift", "0"}}).noise.time_s ==
+          3600);
+    CHECK(good(kSmall, {{"noise.device", "sonos"}, {"noise.time_s", "86400"}}).noise.time_s == 86400);
   }
   SUBCASE("legal but not supported") {
     for (const std::string text :
