@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numbers>
 
 #include "danaus/core/lane_math-inl.h"
 
@@ -53,7 +54,7 @@ struct Gaussian {
     const VF u = hn::Mul(hn::Add(hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<1>(radial))), hn::Set(df, 0.5f)),
                          hn::Set(df, 0x1p-31f));
     const VF radius = hn::Sqrt(hn::Mul(hn::Set(df, -2.0f), math::log_lanes(df, u)));
-    constexpr float kAngle = 3.65714485e-10f;  // pi / 4 / 2^31
+    constexpr auto kAngle = static_cast<float>(std::numbers::pi / 4 * 0x1p-31);
     const VF angle = hn::Mul(hn::ConvertTo(df, hn::BitCast(di, hn::ShiftLeft<2>(angular))), hn::Set(df, kAngle));
     VF sine, cosine;
     math::sin_cos_lanes(df, angle, sine, cosine);
