@@ -34,5 +34,5 @@ target_link_libraries(danaus_model PRIVATE nlohmann_json::nlohmann_json PkgConfi
 target_link_libraries(danaus_factor PRIVATE nlohmann_json::nlohmann_json PkgConfig::tomlplusplus PkgConfig::hwy)
 target_link_libraries(danaus_chip PRIVATE PkgConfig::tomlplusplus)
 target_link_libraries(danaus_compile PRIVATE nlohmann_json::nlohmann_json)
-target_link_libraries(danaus_machine PRIVATE PkgConfig::hwy)
+target_link_libraries(danaus_machine PRIVATE PkgConfig::hwy Eigen3::Eigen)
 target_link_libraries(danaus_report PRIVATE nlohmann_json::nlohmann_json)
