@@ -155,11 +155,11 @@ def small_sentence_piece(result):
             sentence_iterator=iter([text for text in TEXTS[:22] if text.strip() and "\0" not in text]), model_writer=model,
             model_type="bpe", vocab_size=480 if fallback else 220, byte_fallback=fallback,
             normalization_rule_name="identity", character_coverage=0.98, hard_vocab_limit=False,
-            remove_extra_whitespaces=False, add_dummy_prefix=True, user_defined_symbols=["<br>", "  "],
+            remove_extra_whitespaces=False, add_dummy_prefix=True, user_defined_symbols=["<br>"],
             allow_whitespace_only_pieces=True, minloglevel=2)
         one = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
         ids = range(one.get_piece_size())
-        user = {"<br>", "  ", "\u2581\u2581"}
+        user = {"<br>"}
         types = [2 if one.is_unknown(id) else 3 if one.is_control(id) else 6 if one.is_byte(id) else 5
                  if one.is_unused(id) else 4 if one.id_to_piece(id) in user else 1 for id in ids]
         write_gguf(name, "llama", [one.id_to_piece(id) for id in ids], types, scores=[one.get_score(id) for id in ids],

@@ -36,9 +36,7 @@ struct RankedPair {
   TokenId right_token = 0;
   TokenId merged = 0;
   /// The heap's top is the largest: lower rank, then further left.
-  bool operator<(const RankedPair& other) const {
-    return rank != other.rank ? rank > other.rank : left > other.left;
-  }
+  bool operator<(const RankedPair& other) const { return rank != other.rank ? rank > other.rank : left > other.left; }
 };
 
 struct ScoredPair {

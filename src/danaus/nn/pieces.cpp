@@ -19,7 +19,8 @@ std::u16string filter(std::u16string_view text, const Keep& keep) {
   return kept;
 }
 
-/// The blocks that BERT calls Chinese: CJK unified and compatibility ideographs (google-research/bert, tokenization.py).
+/// The blocks that BERT calls Chinese: CJK unified and compatibility ideographs (google-research/bert,
+/// tokenization.py).
 bool is_ideograph(char32_t code_point) {
   constexpr std::array<std::pair<char32_t, char32_t>, 8> kBlocks = {{{0x4E00, 0x9FFF},
                                                                      {0x3400, 0x4DBF},

@@ -10,8 +10,8 @@
 
 namespace danaus::nn {
 
-// What happens to a text before the vocabulary is asked: characters are changed (normalisers), then the text is cut into
-// words (splitters), each of which cuts the words of the one before.
+// What happens to a text before the vocabulary is asked: characters are changed (normalisers), then the text is cut
+// into words (splitters), each of which cuts the words of the one before.
 
 /// Unicode normalisation.
 struct Normalise {

@@ -168,10 +168,10 @@ Result<void> Tokenizer::Parts::finish(std::string_view file) {
 Result<void> add_merge(MergeTable& merges, const Vocabulary& vocabulary, std::string_view left, std::string_view right,
                        std::size_t rank, std::string_view file) {
   const auto wrong = [&](std::string_view what) {
-    return fail(Error("nn.merge", Failure::bad_input,
-                      fmt::format("merge {} ('{}' and '{}') {}", rank, model::printable(left), model::printable(right),
-                                  what))
-                    .in_file(file));
+    return fail(
+        Error("nn.merge", Failure::bad_input,
+              fmt::format("merge {} ('{}' and '{}') {}", rank, model::printable(left), model::printable(right), what))
+            .in_file(file));
   };
   const std::optional<std::string> left_bytes = byte_level_bytes(left);
   const std::optional<std::string> right_bytes = byte_level_bytes(right);

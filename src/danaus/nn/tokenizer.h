@@ -28,8 +28,9 @@ struct EncodeOptions {
 class Tokenizer {
  public:
   /// From the keys tokenizer.ggml.* of a GGUF file. A byte-level vocabulary without `tokenizer.ggml.pre` is split as
-  /// "default" is. Without `tokenizer.ggml.add_bos_token` no token of beginning is added; BERT's [CLS] and [SEP] always.
-  /// Errors: nn.missing-key, nn.key-type, nn.unsupported, nn.duplicate-token, nn.merge, nn.special-token, nn.vocabulary.
+  /// "default" is. Without `tokenizer.ggml.add_bos_token` no token of beginning is added; BERT's [CLS] and [SEP]
+  /// always. Errors: nn.missing-key, nn.key-type, nn.unsupported, nn.duplicate-token, nn.merge, nn.special-token,
+  /// nn.vocabulary.
   static Result<Tokenizer> from_gguf(const model::GgufFile& file);
   /// From the text of a Hugging Face tokenizer.json; `name` is for errors. Truncation and padding are left out: a text
   /// that is too long is for the caller to refuse. Errors: as from_gguf, nn.json, nn.regex.

@@ -90,10 +90,11 @@ class Keys {
   Result<TokenId> special(std::string_view what, std::initializer_list<std::string_view> names) const {
     DANAUS_TRY(id, token(names));
     if (id) return *id;
-    return fail(Error("nn.special-token", Failure::bad_input,
-                      fmt::format("the tokenizer needs the id of its {} token, and the key tokenizer.ggml.{} is missing",
-                                  what, *names.begin()))
-                    .in_file(file_.name));
+    return fail(
+        Error("nn.special-token", Failure::bad_input,
+              fmt::format("the tokenizer needs the id of its {} token, and the key tokenizer.ggml.{} is missing", what,
+                          *names.begin()))
+            .in_file(file_.name));
   }
 
  private:
@@ -115,9 +116,10 @@ Result<Vocabulary> read_vocabulary(const Keys& keys, bool byte_level) {
   }
   const auto check_size = [&](std::string_view name, std::size_t size) -> Result<void> {
     if (size == 0 || size == texts.size()) return {};
-    return fail(Error("nn.vocabulary", Failure::bad_input,
-                      fmt::format("there are {} tokens, but tokenizer.ggml.{} has {} entries", texts.size(), name, size))
-                    .in_file(keys.file_name()));
+    return fail(
+        Error("nn.vocabulary", Failure::bad_input,
+              fmt::format("there are {} tokens, but tokenizer.ggml.{} has {} entries", texts.size(), name, size))
+            .in_file(keys.file_name()));
   };
   DANAUS_CHECK(check_size("token_type", types.size()));
   DANAUS_CHECK(check_size("scores", scores.size()));
@@ -157,11 +159,11 @@ Result<void> read_byte_level(const Keys& keys, Tokenizer::Parts& parts) {
   if (variant == kPreTokenizers.end()) {
     std::string known;
     for (const PreTokenizer& row : kPreTokenizers) known += fmt::format("{}{}", known.empty() ? "" : ", ", row.name);
-    return fail(Error("nn.unsupported", Failure::unsupported,
-                      fmt::format("the pre-tokenizer '{}' (tokenizer.ggml.pre) is not supported",
-                                  model::printable(pre)))
-                    .in_file(keys.file_name())
-                    .with_hint(fmt::format("supported are {}; or give token ids instead of text", known)));
+    return fail(
+        Error("nn.unsupported", Failure::unsupported,
+              fmt::format("the pre-tokenizer '{}' (tokenizer.ggml.pre) is not supported", model::printable(pre)))
+            .in_file(keys.file_name())
+            .with_hint(fmt::format("supported are {}; or give token ids instead of text", known)));
   }
   for (const std::string_view pattern : variant->patterns) {
     if (pattern.empty()) continue;

@@ -30,10 +30,10 @@ class Reader {
     return fail(Error("nn.json", Failure::bad_input, std::move(message)).in_file(file_));
   }
   tl::unexpected<Error> refuse(std::string_view what) const {
-    return fail(Error("nn.unsupported", Failure::unsupported,
-                      fmt::format("{} of this tokenizer.json is not supported", what))
-                    .in_file(file_)
-                    .with_hint("give token ids instead of text"));
+    return fail(
+        Error("nn.unsupported", Failure::unsupported, fmt::format("{} of this tokenizer.json is not supported", what))
+            .in_file(file_)
+            .with_hint("give token ids instead of text"));
   }
 
   Result<Json> parse(std::string_view text) const {
@@ -55,9 +55,9 @@ class Reader {
     try {
       document = Json::parse(text, watch);
     } catch (const Json::parse_error& error) {
-      return fail(Error("nn.json", Failure::bad_input,
-                        fmt::format("this is not JSON: {}", model::printable(error.what())))
-                      .at(model::location_in(text, error.byte == 0 ? 0 : error.byte - 1, file_)));
+      return fail(
+          Error("nn.json", Failure::bad_input, fmt::format("this is not JSON: {}", model::printable(error.what())))
+              .at(model::location_in(text, error.byte == 0 ? 0 : error.byte - 1, file_)));
     } catch (const Json::exception& error) {
       return wrong(fmt::format("this JSON is not usable: {}", model::printable(error.what())));
     }
@@ -238,10 +238,10 @@ class Reader {
     const auto place = [&](const Json& value) -> Result<Token*> {
       DANAUS_TRY(id, token_id(value));
       if (id >= most)
-        return fail(Error("nn.vocabulary", Failure::bad_input,
-                          fmt::format("a token has the id {}, but there are only {} tokens", id,
-                                      words.size() + added.size()))
-                        .in_file(file_));
+        return fail(
+            Error("nn.vocabulary", Failure::bad_input,
+                  fmt::format("a token has the id {}, but there are only {} tokens", id, words.size() + added.size()))
+                .in_file(file_));
       if (id >= tokens.size()) tokens.resize(id + std::size_t{1});
       return &tokens[id];
     };

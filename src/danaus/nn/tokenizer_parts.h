@@ -24,8 +24,8 @@ struct SentencePieceBpe {
 };
 
 struct WordPiece {
-  std::string starting;    ///< in front of the first token of a word
-  std::string continuing;  ///< in front of the others
+  std::string starting;            ///< in front of the first token of a word
+  std::string continuing;          ///< in front of the others
   std::size_t longest_word = 100;  ///< in characters; longer words are unknown
 };
 

@@ -22,7 +22,7 @@ namespace {
 
 constexpr char32_t kEscapedByte = 0xDC00;
 /// Work that one match may cost, in ICU's units of a few thousand steps: far above any sensible pattern's need.
-constexpr std::int32_t kLargestEffort = 2000;
+constexpr std::int32_t kLargestEffort = 500;
 
 std::int32_t length_of(std::u16string_view text) {
   ensure(text.size() <= INT32_MAX, "a text fits ICU's lengths");
@@ -98,18 +98,26 @@ std::u16string normalise(const std::u16string& text, NormalForm form) {
   UErrorCode status = U_ZERO_ERROR;
   const UNormalizer2* normalizer = nullptr;
   switch (form) {
-    case NormalForm::nfc: normalizer = unorm2_getNFCInstance(&status); break;
-    case NormalForm::nfd: normalizer = unorm2_getNFDInstance(&status); break;
-    case NormalForm::nfkc: normalizer = unorm2_getNFKCInstance(&status); break;
-    case NormalForm::nfkd: normalizer = unorm2_getNFKDInstance(&status); break;
+    case NormalForm::nfc:
+      normalizer = unorm2_getNFCInstance(&status);
+      break;
+    case NormalForm::nfd:
+      normalizer = unorm2_getNFDInstance(&status);
+      break;
+    case NormalForm::nfkc:
+      normalizer = unorm2_getNFKCInstance(&status);
+      break;
+    case NormalForm::nfkd:
+      normalizer = unorm2_getNFKDInstance(&status);
+      break;
   }
   ensure(U_SUCCESS(status), "ICU has its normalisation data");
   std::u16string normal(text.size(), u'\0');
   // The result may be longer: the first call then says how long.
   for (int attempt = 0; attempt < 2; ++attempt) {
     status = U_ZERO_ERROR;
-    const std::int32_t length = unorm2_normalize(normalizer, text.data(), length_of(text), normal.data(),
-                                                 length_of(normal), &status);
+    const std::int32_t length =
+        unorm2_normalize(normalizer, text.data(), length_of(text), normal.data(), length_of(normal), &status);
     ensure(U_SUCCESS(status) || status == U_BUFFER_OVERFLOW_ERROR, "ICU normalises any text");
     const bool complete = U_SUCCESS(status) && static_cast<std::size_t>(length) <= normal.size();
     normal.resize(static_cast<std::size_t>(length));
@@ -175,8 +183,6 @@ Result<Regex> Regex::compile(std::string_view pattern) {
     return fail(Error("nn.regex", Failure::bad_input,
                       fmt::format("the regular expression '{}' is not usable: {} at character {}",
                                   model::printable(pattern), u_errorName(status), where.offset)));
-  uregex_setTimeLimit(compiled->expression, kLargestEffort, &status);
-  ensure(U_SUCCESS(status), "ICU takes the limit");
   return Regex(std::move(compiled));
 }
 
@@ -186,6 +192,7 @@ Regex::Search Regex::search(std::u16string_view text) const {
   state->expression = uregex_clone(compiled_->expression, &status);
   // ICU refuses a null pointer even for an empty text.
   uregex_setText(state->expression, text.empty() ? u"" : text.data(), length_of(text), &status);
+  uregex_setTimeLimit(state->expression, kLargestEffort, &status);  // a clone does not take it over
   ensure(U_SUCCESS(status), "ICU clones an expression");
   return Search(std::move(state));
 }
@@ -204,10 +211,10 @@ Result<bool> Regex::Search::next(Span& match) {
   match.begin = static_cast<std::size_t>(uregex_start(state_->expression, 0, &status));
   match.end = static_cast<std::size_t>(uregex_end(state_->expression, 0, &status));
   if (U_FAILURE(status))
-    return fail(Error("nn.regex-effort", Failure::unsupported,
-                      fmt::format("a regular expression of the tokenizer gives up on this text: {}",
-                                  u_errorName(status)))
-                    .with_hint("shorten the longest line of the text, or use the tokenizer of the GGUF file"));
+    return fail(
+        Error("nn.regex-effort", Failure::unsupported,
+              fmt::format("a regular expression of the tokenizer gives up on this text: {}", u_errorName(status)))
+            .with_hint("shorten the longest line of the text, or use the tokenizer of the GGUF file"));
   return true;
 }
 

@@ -31,11 +31,11 @@ std::u16string normalise(const std::u16string& text, NormalForm form);
 /// Every character by itself, without context (Unicode's full mapping: one may become several).
 std::u16string lower_case(std::u16string_view text);
 
-bool is_white_space(char32_t code_point);       ///< property White_Space
-bool is_number(char32_t code_point);            ///< categories Nd, Nl, No
-bool is_punctuation(char32_t code_point);       ///< categories P*
-bool is_nonspacing_mark(char32_t code_point);   ///< category Mn
-bool is_other(char32_t code_point);             ///< categories Cc, Cf, Cs, Co
+bool is_white_space(char32_t code_point);      ///< property White_Space
+bool is_number(char32_t code_point);           ///< categories Nd, Nl, No
+bool is_punctuation(char32_t code_point);      ///< categories P*
+bool is_nonspacing_mark(char32_t code_point);  ///< category Mn
+bool is_other(char32_t code_point);            ///< categories Cc, Cf, Cs, Co
 
 /// A compiled regular expression; copies share it, and any number of threads may search with it.
 class Regex {

@@ -90,10 +90,10 @@ Result<Vocabulary> Vocabulary::make(std::vector<Token> tokens, std::string_view 
     if (token.kind == TokenKind::byte) {
       const std::optional<unsigned char> byte = byte_of_name(token.bytes);
       if (!byte)
-        return fail(Error("nn.vocabulary", Failure::bad_input,
-                          fmt::format("the byte token {} is named '{}', not like <0x4F>", id,
-                                      model::printable(token.bytes)))
-                        .in_file(file));
+        return fail(
+            Error("nn.vocabulary", Failure::bad_input,
+                  fmt::format("the byte token {} is named '{}', not like <0x4F>", id, model::printable(token.bytes)))
+                .in_file(file));
       vocabulary.byte_tokens_[*byte] = id;
     }
   }

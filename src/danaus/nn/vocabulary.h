@@ -17,8 +17,8 @@ namespace danaus::nn {
 enum class TokenKind : std::uint8_t { normal, unknown, control, user_defined, unused, byte };
 
 struct Token {
-  std::string bytes;    ///< what the token stands for: text; of byte-level BPE the bytes themselves
-  float score = 0.0F;   ///< SentencePiece: the pair with the highest score is merged first
+  std::string bytes;   ///< what the token stands for: text; of byte-level BPE the bytes themselves
+  float score = 0.0F;  ///< SentencePiece: the pair with the highest score is merged first
   TokenKind kind = TokenKind::unused;
   bool reachable = true;  ///< false: `bytes` is a name that no text spells
 };
