@@ -8,6 +8,7 @@
 #include <unicode/utf16.h>
 #include <unicode/utf8.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -21,8 +22,14 @@ namespace danaus::nn {
 namespace {
 
 constexpr char32_t kEscapedByte = 0xDC00;
-/// Work that one match may cost, in ICU's units of a few thousand steps: far above any sensible pattern's need.
-constexpr std::int32_t kLargestEffort = 500;
+/// What a search may cost: a fixed part, and per character far more than any sensible pattern needs. ICU counts work in
+/// units of 10000 steps, and all matches of one search together.
+std::int32_t effort_limit(std::size_t characters) { return static_cast<std::int32_t>(500 + characters / 20); }
+/// Bytes that a search may take to remember where it could turn back.
+std::int32_t memory_limit(std::size_t characters) {
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  return static_cast<std::int32_t>(std::min(kMost, (std::size_t{8} << 20) + 128 * characters));
+}
 
 std::int32_t length_of(std::u16string_view text) {
   ensure(text.size() <= INT32_MAX, "a text fits ICU's lengths");
@@ -192,7 +199,9 @@ Regex::Search Regex::search(std::u16string_view text) const {
   state->expression = uregex_clone(compiled_->expression, &status);
   // ICU refuses a null pointer even for an empty text.
   uregex_setText(state->expression, text.empty() ? u"" : text.data(), length_of(text), &status);
-  uregex_setTimeLimit(state->expression, kLargestEffort, &status);  // a clone does not take it over
+  // A clone does not take over limits.
+  uregex_setTimeLimit(state->expression, effort_limit(text.size()), &status);
+  uregex_setStackLimit(state->expression, memory_limit(text.size()), &status);
   ensure(U_SUCCESS(status), "ICU clones an expression");
   return Search(std::move(state));
 }
