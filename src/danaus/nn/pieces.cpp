@@ -83,29 +83,39 @@ void add(std::vector<Span>& words, std::size_t begin, std::size_t end) {
   if (begin < end) words.push_back({begin, end});
 }
 
+std::size_t match_end(const SplitMatches& step, std::u16string_view text, std::size_t position) {
+  if (const Pattern* const* pattern = std::get_if<const Pattern*>(&step.wanted))
+    return (*pattern)->match(text, position);
+  const std::u16string& literal = std::get<std::u16string>(step.wanted);
+  return text.substr(position).starts_with(literal) ? position + literal.size() : position;
+}
+
 struct ApplySplitter {
   std::u16string& text;
   std::vector<Span> words;
 
-  Result<std::vector<Span>> operator()(const SplitRegex& step) {
+  std::vector<Span> operator()(const SplitMatches& step) {
     std::vector<Span> finer;
-    Regex::Search search = step.pattern.search(text);
     for (const Span& word : words) {
-      search.restrict_to(word);
-      std::size_t done = word.begin;
-      for (Span match;;) {
-        DANAUS_TRY(found, search.next(match));
-        if (!found) break;
-        if (step.keep_between) add(finer, done, match.begin);
-        if (step.keep_match) add(finer, match.begin, match.end);
-        done = match.end;
+      // Nothing outside of the word is seen, not even by look-ahead.
+      const std::u16string_view inside = std::u16string_view(text).substr(word.begin, word.end - word.begin);
+      std::size_t done = 0;
+      for (std::size_t position = 0; position < inside.size();) {
+        const std::size_t end = match_end(step, inside, position);
+        if (end == position) {
+          next_code_point(inside, position);
+          continue;
+        }
+        if (step.keep_between) add(finer, word.begin + done, word.begin + position);
+        if (step.keep_match) add(finer, word.begin + position, word.begin + end);
+        done = position = end;
       }
-      if (step.keep_between) add(finer, done, word.end);
+      if (step.keep_between) add(finer, word.begin + done, word.end);
     }
     return finer;
   }
 
-  Result<std::vector<Span>> operator()(const SplitDigits& step) {
+  std::vector<Span> operator()(const SplitDigits& step) {
     std::vector<Span> finer;
     for (const Span& word : words) {
       std::size_t start = word.begin;
@@ -124,7 +134,7 @@ struct ApplySplitter {
     return finer;
   }
 
-  Result<std::vector<Span>> operator()(const PrefixSpace&) {
+  std::vector<Span> operator()(const PrefixSpace&) {
     std::u16string prefixed;
     prefixed.reserve(text.size() + words.size());
     std::vector<Span> moved;
@@ -138,7 +148,7 @@ struct ApplySplitter {
     return moved;
   }
 
-  Result<std::vector<Span>> operator()(const SplitBert&) {
+  std::vector<Span> operator()(const SplitBert&) {
     std::vector<Span> finer;
     for (const Span& word : words) {
       std::size_t start = word.begin;
@@ -164,13 +174,10 @@ std::u16string apply(const std::vector<Normaliser>& normalisers, std::u16string 
   return text;
 }
 
-Result<std::vector<Span>> split(const std::vector<Splitter>& splitters, std::u16string& text) {
+std::vector<Span> split(const std::vector<Splitter>& splitters, std::u16string& text) {
   std::vector<Span> words;
   add(words, 0, text.size());
-  for (const Splitter& splitter : splitters) {
-    DANAUS_TRY(finer, std::visit(ApplySplitter{text, std::move(words)}, splitter));
-    words = std::move(finer);
-  }
+  for (const Splitter& splitter : splitters) words = std::visit(ApplySplitter{text, std::move(words)}, splitter);
   return words;
 }
 

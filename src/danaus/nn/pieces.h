@@ -5,7 +5,7 @@
 #include <variant>
 #include <vector>
 
-#include "danaus/core/error.h"
+#include "danaus/nn/patterns.h"
 #include "danaus/nn/unicode.h"
 
 namespace danaus::nn {
@@ -26,9 +26,10 @@ struct CleanText {};
 struct SpaceIdeographs {};
 using Normaliser = std::variant<Normalise, LowerCase, DropMarks, CleanText, SpaceIdeographs>;
 
-/// Cuts at matches; the text between matches is a word too (`keep_between`), the match (`keep_match`).
-struct SplitRegex {
-  Regex pattern;
+/// Cuts at matches of a pattern, or of a literal text; the matches are words (`keep_match`), and what is between them
+/// (`keep_between`).
+struct SplitMatches {
+  std::variant<const Pattern*, std::u16string> wanted;
   bool keep_match = true;
   bool keep_between = true;
 };
@@ -40,12 +41,11 @@ struct SplitDigits {
 struct PrefixSpace {};
 /// BERT: white space separates and goes away, punctuation characters are words.
 struct SplitBert {};
-using Splitter = std::variant<SplitRegex, SplitDigits, PrefixSpace, SplitBert>;
+using Splitter = std::variant<SplitMatches, SplitDigits, PrefixSpace, SplitBert>;
 
 std::u16string apply(const std::vector<Normaliser>& normalisers, std::u16string text);
 
 /// The words of a text, in order. `text` changes when a splitter adds characters; the spans refer to the changed text.
-/// Errors: nn.regex-effort.
-Result<std::vector<Span>> split(const std::vector<Splitter>& splitters, std::u16string& text);
+std::vector<Span> split(const std::vector<Splitter>& splitters, std::u16string& text);
 
 }  // namespace danaus::nn

@@ -30,6 +30,17 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   }
 }
 
+/// The bytes in front of a character that ends too early at the end of the text, but could still become whole.
+std::size_t whole_characters(std::string_view text) {
+  for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
+    const unsigned char byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xC0) == 0x80) continue;
+    const std::size_t bytes = byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : byte < 0xF8 ? 4 : 1;
+    return bytes > back ? text.size() - back : text.size();
+  }
+  return text.size();
+}
+
 /// The token for a byte, or the unknown token.
 Result<TokenId> encode_byte(const Tokenizer::Parts& parts, char character) {
   const unsigned char byte = static_cast<unsigned char>(character);
@@ -106,8 +117,7 @@ struct Encoder {
   template <typename EncodeWord>
   Result<void> each_word(std::string_view text, const EncodeWord& encode_word) {
     std::u16string wide = apply(parts.normalisers, widen(text));
-    DANAUS_TRY(words, split(parts.splitters, wide));
-    for (const Span& span : words) {
+    for (const Span& span : split(parts.splitters, wide)) {
       const std::string word = narrow(std::u16string_view(wide).substr(span.begin, span.end - span.begin));
       TextMap<std::vector<TokenId>>::iterator known = seen.find(word);
       if (known == seen.end()) {
@@ -156,6 +166,8 @@ Result<void> Tokenizer::Parts::finish(std::string_view file) {
     return fail(Error("nn.special-token", Failure::bad_input,
                       "WordPiece needs the id of the unknown token, and the file gives none")
                     .in_file(file));
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
   for (TokenId id = 0; id < size; ++id)
     if (vocabulary.tokens()[id].kind == TokenKind::user_defined && !vocabulary.tokens()[id].bytes.empty())
       user_defined.push_back(id);
@@ -207,9 +219,20 @@ Result<Tokenizer> Tokenizer::read(const std::filesystem::path& path) {
     return from_gguf(file);
   }
   std::error_code ignored;
-  const std::filesystem::path file = std::filesystem::is_directory(path, ignored) ? path / "tokenizer.json" : path;
-  DANAUS_TRY(text, read_text(file));
-  return from_hugging_face(text, file.string());
+  if (!std::filesystem::is_directory(path, ignored)) {
+    DANAUS_TRY(text, read_text(path));
+    return from_hugging_face(text, path.string());
+  }
+  DANAUS_TRY(text, read_text(path / "tokenizer.json"));
+  std::vector<TokenId> ends;
+  for (const char* name : {"config.json", "generation_config.json"}) {
+    const std::filesystem::path file = path / name;
+    if (!std::filesystem::exists(file, ignored)) continue;
+    DANAUS_TRY(configuration, read_text(file));
+    DANAUS_TRY(more, read_ends(configuration, file.string()));
+    ends.insert(ends.end(), more.begin(), more.end());
+  }
+  return from_hugging_face(text, (path / "tokenizer.json").string(), std::move(ends));
 }
 
 Result<std::vector<TokenId>> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
@@ -247,32 +270,48 @@ Result<std::vector<TokenId>> Tokenizer::encode(std::string_view text, const Enco
 }
 
 Result<std::string> Tokenizer::decode(std::span<const TokenId> ids) const {
+  TextStream stream(*this);
   std::string text;
-  const WordPiece* word_piece = std::get_if<WordPiece>(&parts_->algorithm);
   for (const TokenId id : ids) {
-    if (id >= size())
-      return fail(Error("nn.token-id", Failure::bad_input,
-                        fmt::format("the token id {} is not below the vocabulary's size {}", id, size()))
-                      .with_hint("are the ids from another tokenizer?"));
-    const Token& token = parts_->vocabulary.tokens()[id];
-    if (token.kind == TokenKind::control) continue;
-    std::string_view piece = token.bytes;
-    if (word_piece != nullptr) {
-      // Only one of both prefixes is not empty: a file marks either the start of words or what continues them.
-      const bool starts = word_piece->continuing.empty() ? piece.starts_with(word_piece->starting)
-                                                         : !piece.starts_with(word_piece->continuing);
-      if (starts && !text.empty()) text += ' ';
-      if (starts && word_piece->continuing.empty()) piece.remove_prefix(word_piece->starting.size());
-      if (!starts) piece.remove_prefix(word_piece->continuing.size());
-    }
-    text += piece;
+    DANAUS_TRY(more, stream.add(id));
+    text += more;
   }
-  if (const SentencePieceBpe* sentence_piece = std::get_if<SentencePieceBpe>(&parts_->algorithm)) {
+  return text + stream.finish();
+}
+
+Result<std::string> TextStream::add(TokenId id) {
+  const Tokenizer::Parts& parts = *tokenizer_.parts_;
+  if (id >= tokenizer_.size())
+    return fail(Error("nn.token-id", Failure::bad_input,
+                      fmt::format("the token id {} is not below the vocabulary's size {}", id, tokenizer_.size()))
+                    .with_hint("are the ids from another tokenizer?"));
+  const Token& token = parts.vocabulary.tokens()[id];
+  if (token.kind == TokenKind::control) return std::string();
+  std::string_view piece = token.bytes;
+  if (const WordPiece* word_piece = std::get_if<WordPiece>(&parts.algorithm)) {
+    // Only one of both prefixes is not empty: a file marks either the start of words or what continues them.
+    const bool marks_starts = word_piece->continuing.empty();
+    const std::string_view mark = marks_starts ? word_piece->starting : word_piece->continuing;
+    const bool marked = piece.starts_with(mark);
+    if (marked == marks_starts && !at_start_) waiting_ += ' ';
+    if (marked) piece.remove_prefix(mark.size());
+  }
+  waiting_ += piece;
+  const std::size_t whole = whole_characters(waiting_);
+  std::string text = waiting_.substr(0, whole);
+  waiting_.erase(0, whole);
+  if (const SentencePieceBpe* sentence_piece = std::get_if<SentencePieceBpe>(&parts.algorithm)) {
     text = replace_all(text, kSpaceMark, " ");
-    if (sentence_piece->space_prefix && text.starts_with(' ')) text.erase(0, 1);
+    if (sentence_piece->space_prefix && at_start_ && text.starts_with(' ')) {
+      text.erase(0, 1);
+      at_start_ = false;
+    }
   }
+  at_start_ = at_start_ && text.empty();
   return text;
 }
+
+std::span<const TokenId> Tokenizer::ends() const { return parts_->ends; }
 
 std::size_t Tokenizer::size() const { return parts_->vocabulary.tokens().size(); }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "danaus/core/internal_error.h"
 #include "danaus/model/text.h"
 #include "danaus/nn/tokenizer.h"
 #include "danaus/nn/tokenizer_parts.h"
@@ -18,11 +19,6 @@ namespace {
 
 using model::GgufFile;
 using model::GgufValue;
-
-constexpr std::string_view kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 /// Value of tokenizer.ggml.pre -> patterns, empty ones are none.
 struct PreTokenizer {
@@ -167,8 +163,9 @@ Result<void> read_byte_level(const Keys& keys, Tokenizer::Parts& parts) {
   }
   for (const std::string_view pattern : variant->patterns) {
     if (pattern.empty()) continue;
-    DANAUS_TRY(regex, Regex::compile(pattern));
-    parts.splitters.emplace_back(SplitRegex{std::move(regex), true, true});
+    const Pattern* known = find_pattern(pattern);
+    ensure(known != nullptr, "the patterns of the table are known");
+    parts.splitters.emplace_back(SplitMatches{known});
   }
   DANAUS_TRY(prefix, keys.truth("add_space_prefix", false));
   if (prefix) parts.splitters.emplace(parts.splitters.begin(), PrefixSpace{});
@@ -198,6 +195,11 @@ Result<void> read_ends(const Keys& keys, Tokenizer::Parts& parts) {
     DANAUS_TRY(id, keys.special("end", {"eos_token_id"}));
     parts.after = {id};
   }
+  // Chat models end a turn with another token than a text.
+  for (const std::string_view name : {"eos_token_id", "eot_token_id"}) {
+    DANAUS_TRY(id, keys.token({name}));
+    if (id) parts.ends.push_back(*id);
+  }
   return {};
 }
 
@@ -212,7 +214,7 @@ Result<Tokenizer> Tokenizer::from_gguf(const GgufFile& file) {
                     .in_file(file.name)
                     .with_hint("supported are gpt2, llama and bert; or give token ids instead of text"));
   DANAUS_TRY(vocabulary, read_vocabulary(keys, kind == "gpt2"));
-  Parts parts{std::move(vocabulary), {}, {}, {}, {}, {}, {}, {}};
+  Parts parts{std::move(vocabulary), {}, {}, {}, {}, {}, {}, {}, {}};
   if (kind == "gpt2") {
     DANAUS_CHECK(read_byte_level(keys, parts));
     DANAUS_CHECK(read_ends(keys, parts));

@@ -127,30 +127,27 @@ class Reader {
 
   Result<void> add_split(std::string_view pattern, bool keep_match, bool keep_between,
                          std::vector<Splitter>& steps) const {
-    Result<Regex> regex = Regex::compile(pattern);
-    if (!regex) return fail(Error(regex.error()).in_file(file_));
-    steps.emplace_back(SplitRegex{std::move(*regex), keep_match, keep_between});
+    const Pattern* known = find_pattern(pattern);
+    if (known == nullptr) return refuse(fmt::format("the regular expression '{}'", model::printable(pattern)));
+    steps.emplace_back(SplitMatches{known, keep_match, keep_between});
     return {};
   }
 
   Result<void> split_part(const Json& part, std::vector<Splitter>& steps) const {
-    const Json& pattern = member(part, "pattern");
-    std::string expression;
-    if (member(pattern, "String").is_string()) {
-      // \Q…\E quotes; an \E inside is ended, quoted and begun again.
-      expression = "\\Q";
-      for (const char character : pattern["String"].get<std::string>())
-        expression += character == '\\' ? std::string("\\E\\\\\\Q") : std::string(1, character);
-      expression += "\\E";
-    } else {
-      DANAUS_TRY(regex, text(pattern, "Regex"));
-      expression = std::move(regex);
-    }
     DANAUS_TRY(behavior, text(part, "behavior"));
     DANAUS_TRY(invert, truth(part, "invert", false));
-    if (behavior == "Isolated") return add_split(expression, true, true, steps);
-    if (behavior == "Removed") return add_split(expression, invert, !invert, steps);
-    return refuse(fmt::format("the behavior '{}' of a Split", model::printable(behavior)));
+    if (behavior != "Isolated" && behavior != "Removed")
+      return refuse(fmt::format("the behavior '{}' of a Split", model::printable(behavior)));
+    const bool isolated = behavior == "Isolated";
+    const Json& pattern = member(part, "pattern");
+    if (const Json& literal = member(pattern, "String"); literal.is_string()) {
+      const std::u16string wide = widen(literal.get<std::string>());
+      if (wide.empty()) return wrong("a Split has an empty pattern");
+      steps.emplace_back(SplitMatches{wide, isolated || invert, isolated || !invert});
+      return {};
+    }
+    DANAUS_TRY(expression, text(pattern, "Regex"));
+    return add_split(expression, isolated || invert, isolated || !invert, steps);
   }
 
   /// `byte_level` becomes true when the part maps bytes to characters.
@@ -304,10 +301,10 @@ class Reader {
       unknown = static_cast<TokenId>(found - all.begin());
     }
     DANAUS_TRY(vocabulary, Vocabulary::make(std::move(all), file_));
-    Tokenizer::Parts made{std::move(vocabulary), std::move(normalisers), std::move(splitters), {}, unknown, {}, {}, {}};
+    Tokenizer::Parts made{
+        std::move(vocabulary), std::move(normalisers), std::move(splitters), {}, unknown, {}, {}, {}, {}};
     DANAUS_CHECK(type == "BPE" ? byte_pairs(algorithm, made) : word_piece(algorithm, made));
     DANAUS_CHECK(post_processor(member(document, "post_processor"), made));
-    DANAUS_CHECK(made.finish(file_));
     return made;
   }
 
@@ -364,10 +361,26 @@ class Reader {
 
 }  // namespace
 
-Result<Tokenizer> Tokenizer::from_hugging_face(std::string_view json, std::string_view name) {
+Result<std::vector<TokenId>> read_ends(std::string_view json, std::string_view file) {
+  const Reader reader(file);
+  DANAUS_TRY(document, reader.parse(json));
+  const Json& value = Reader::member(document, "eos_token_id");
+  std::vector<TokenId> ends;
+  if (value.is_null()) return ends;
+  for (const Json& one : value.is_array() ? value : Json::array({value})) {
+    DANAUS_TRY(id, reader.token_id(one));
+    ends.push_back(id);
+  }
+  return ends;
+}
+
+Result<Tokenizer> Tokenizer::from_hugging_face(std::string_view json, std::string_view name,
+                                               std::vector<TokenId> ends) {
   const Reader reader(name);
   DANAUS_TRY(document, reader.parse(json));
   DANAUS_TRY(parts, reader.parts(document));
+  parts.ends = std::move(ends);
+  DANAUS_CHECK(parts.finish(name));
   return Tokenizer(std::make_shared<const Parts>(std::move(parts)));
 }
 

@@ -40,6 +40,7 @@ struct Tokenizer::Parts {
   std::optional<TokenId> unknown;
   std::vector<TokenId> before;  ///< special tokens in front of a text
   std::vector<TokenId> after;
+  std::vector<TokenId> ends;  ///< what a model says when it has nothing more to say
   /// Ids of the user-defined tokens, ordered by text.
   std::vector<TokenId> user_defined;
 
@@ -51,9 +52,8 @@ struct Tokenizer::Parts {
 Result<void> add_merge(MergeTable& merges, const Vocabulary& vocabulary, std::string_view left, std::string_view right,
                        std::size_t rank, std::string_view file);
 
-/// GPT-2's pattern: contractions, words, numbers, other characters, each with a space before it, and white space.
-inline constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+/// `eos_token_id` of a config.json or generation_config.json: one, several or none. Errors: nn.json.
+Result<std::vector<TokenId>> read_ends(std::string_view json, std::string_view file);
 
 /// BERT's normalisation, in its order (google-research/bert, tokenization.py).
 std::vector<Normaliser> bert_normalisers(bool clean_text, bool space_ideographs, bool strip_accents, bool lower_case);

@@ -1,35 +1,22 @@
 #include "danaus/nn/unicode.h"
 
-#include <fmt/format.h>
 #include <unicode/uchar.h>
 #include <unicode/unorm2.h>
-#include <unicode/uregex.h>
 #include <unicode/ustring.h>
 #include <unicode/utf16.h>
 #include <unicode/utf8.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <utility>
 
 #include "danaus/core/internal_error.h"
-#include "danaus/model/text.h"
 
-// Unicode through ICU. Texts are UTF-16 because ICU's regular expressions are; bytes that are not UTF-8 travel as lone
-// low surrogates (category Cs: neither letter, number nor white space), so that no byte is lost.
+// Unicode through ICU. Texts are UTF-16 because ICU's normalisation is; bytes that are not UTF-8 travel as lone low
+// surrogates (category Cs: neither letter, number nor white space), so that no byte is lost.
 
 namespace danaus::nn {
 namespace {
 
 constexpr char32_t kEscapedByte = 0xDC00;
-/// What a search may cost: a fixed part, and per character far more than any sensible pattern needs. ICU counts work in
-/// units of 10000 steps, and all matches of one search together.
-std::int32_t effort_limit(std::size_t characters) { return static_cast<std::int32_t>(500 + characters / 20); }
-/// Bytes that a search may take to remember where it could turn back.
-std::int32_t memory_limit(std::size_t characters) {
-  constexpr std::size_t kMost = std::size_t{1} << 30;
-  return static_cast<std::int32_t>(std::min(kMost, (std::size_t{8} << 20) + 128 * characters));
-}
 
 std::int32_t length_of(std::u16string_view text) {
   ensure(text.size() <= INT32_MAX, "a text fits ICU's lengths");
@@ -149,82 +136,16 @@ std::u16string lower_case(std::u16string_view text) {
 }
 
 bool is_white_space(char32_t code_point) { return u_isUWhiteSpace(static_cast<UChar32>(code_point)) != 0; }
+bool is_letter(char32_t code_point) { return (category_bits(code_point) & U_GC_L_MASK) != 0; }
 bool is_number(char32_t code_point) { return (category_bits(code_point) & U_GC_N_MASK) != 0; }
 bool is_punctuation(char32_t code_point) { return (category_bits(code_point) & U_GC_P_MASK) != 0; }
 bool is_nonspacing_mark(char32_t code_point) { return (category_bits(code_point) & U_GC_MN_MASK) != 0; }
 bool is_other(char32_t code_point) {
   return (category_bits(code_point) & (U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CS_MASK | U_GC_CO_MASK)) != 0;
 }
-
-struct Regex::Compiled {
-  URegularExpression* expression = nullptr;
-  ~Compiled() { uregex_close(expression); }
-};
-
-struct Regex::Search::State {
-  URegularExpression* expression = nullptr;
-  ~State() { uregex_close(expression); }
-};
-
-Regex::Regex(std::shared_ptr<const Compiled> compiled) : compiled_(std::move(compiled)) {}
-Regex::~Regex() = default;
-Regex::Regex(const Regex&) = default;
-Regex& Regex::operator=(const Regex&) = default;
-Regex::Regex(Regex&&) noexcept = default;
-Regex& Regex::operator=(Regex&&) noexcept = default;
-Regex::Search::Search(std::unique_ptr<State> state) : state_(std::move(state)) {}
-Regex::Search::~Search() = default;
-Regex::Search::Search(Search&&) noexcept = default;
-
-Result<Regex> Regex::compile(std::string_view pattern) {
-  constexpr std::size_t kLongestPattern = 1u << 16;
-  if (pattern.size() > kLongestPattern || pattern.empty())
-    return fail(Error("nn.regex", Failure::bad_input,
-                      fmt::format("a regular expression of the tokenizer has {} bytes", pattern.size())));
-  const std::u16string wide = widen(pattern);
-  UErrorCode status = U_ZERO_ERROR;
-  UParseError where{};
-  std::shared_ptr<Compiled> compiled = std::make_shared<Compiled>();
-  compiled->expression = uregex_open(wide.data(), length_of(wide), 0, &where, &status);
-  if (U_FAILURE(status))
-    return fail(Error("nn.regex", Failure::bad_input,
-                      fmt::format("the regular expression '{}' is not usable: {} at character {}",
-                                  model::printable(pattern), u_errorName(status), where.offset)));
-  return Regex(std::move(compiled));
-}
-
-Regex::Search Regex::search(std::u16string_view text) const {
-  UErrorCode status = U_ZERO_ERROR;
-  std::unique_ptr<Search::State> state = std::make_unique<Search::State>();
-  state->expression = uregex_clone(compiled_->expression, &status);
-  // ICU refuses a null pointer even for an empty text.
-  uregex_setText(state->expression, text.empty() ? u"" : text.data(), length_of(text), &status);
-  // A clone does not take over limits.
-  uregex_setTimeLimit(state->expression, effort_limit(text.size()), &status);
-  uregex_setStackLimit(state->expression, memory_limit(text.size()), &status);
-  ensure(U_SUCCESS(status), "ICU clones an expression");
-  return Search(std::move(state));
-}
-
-void Regex::Search::restrict_to(Span part) {
-  UErrorCode status = U_ZERO_ERROR;
-  uregex_setRegion(state_->expression, static_cast<std::int32_t>(part.begin), static_cast<std::int32_t>(part.end),
-                   &status);
-  ensure(U_SUCCESS(status), "the part lies in the text");
-}
-
-Result<bool> Regex::Search::next(Span& match) {
-  UErrorCode status = U_ZERO_ERROR;
-  const bool found = uregex_findNext(state_->expression, &status) != 0;
-  if (U_SUCCESS(status) && !found) return false;
-  match.begin = static_cast<std::size_t>(uregex_start(state_->expression, 0, &status));
-  match.end = static_cast<std::size_t>(uregex_end(state_->expression, 0, &status));
-  if (U_FAILURE(status))
-    return fail(
-        Error("nn.regex-effort", Failure::unsupported,
-              fmt::format("a regular expression of the tokenizer gives up on this text: {}", u_errorName(status)))
-            .with_hint("shorten the longest line of the text, or use the tokenizer of the GGUF file"));
-  return true;
+bool is_word_character(char32_t code_point) {
+  return (category_bits(code_point) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 ||
+         u_isUAlphabetic(static_cast<UChar32>(code_point)) != 0 || code_point == 0x200C || code_point == 0x200D;
 }
 
 }  // namespace danaus::nn

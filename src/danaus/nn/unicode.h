@@ -1,11 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <string_view>
-
-#include "danaus/core/error.h"
 
 namespace danaus::nn {
 
@@ -32,44 +29,12 @@ std::u16string normalise(const std::u16string& text, NormalForm form);
 std::u16string lower_case(std::u16string_view text);
 
 bool is_white_space(char32_t code_point);      ///< property White_Space
+bool is_letter(char32_t code_point);           ///< categories L*
 bool is_number(char32_t code_point);           ///< categories Nd, Nl, No
 bool is_punctuation(char32_t code_point);      ///< categories P*
 bool is_nonspacing_mark(char32_t code_point);  ///< category Mn
 bool is_other(char32_t code_point);            ///< categories Cc, Cf, Cs, Co
-
-/// A compiled regular expression; copies share it, and any number of threads may search with it.
-class Regex {
- public:
-  /// Errors: nn.regex.
-  static Result<Regex> compile(std::string_view pattern);
-  ~Regex();
-  Regex(const Regex&);
-  Regex& operator=(const Regex&);
-  Regex(Regex&&) noexcept;
-  Regex& operator=(Regex&&) noexcept;
-
-  /// A search through one text, which must outlive it.
-  class Search {
-   public:
-    ~Search();
-    Search(Search&&) noexcept;
-    /// Restricts the search to a part; nothing outside is seen, not even by look-ahead.
-    void restrict_to(Span part);
-    /// Finds the next match; false when there is none. Errors: nn.regex-effort.
-    Result<bool> next(Span& match);
-
-   private:
-    friend class Regex;
-    struct State;
-    explicit Search(std::unique_ptr<State> state);
-    std::unique_ptr<State> state_;
-  };
-  Search search(std::u16string_view text) const;
-
- private:
-  struct Compiled;
-  explicit Regex(std::shared_ptr<const Compiled> compiled);
-  std::shared_ptr<const Compiled> compiled_;
-};
+/// What regular expressions call a word character: letters, marks, decimal digits, connectors, joiners (UTS 18).
+bool is_word_character(char32_t code_point);
 
 }  // namespace danaus::nn

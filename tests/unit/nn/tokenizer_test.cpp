@@ -2,9 +2,12 @@
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -253,20 +256,58 @@ TEST_CASE("what is wrong in a tokenizer.json is named") {
                                    "pattern": {"Regex": ")" +
                                std::string(pattern) + R"("}}, {"type": "ByteLevel"}]})"));
   };
-  CHECK(with_pattern("b+").empty());
-  CHECK(with_pattern("(").starts_with("nn.regex"));
+  CHECK(with_pattern(R"(\\p{N})").empty());
+  CHECK(with_pattern("b+") == "nn.unsupported");
 }
 
-TEST_CASE("a pattern that never ends gives up") {
-  Json document = small_document();
-  document["pre_tokenizer"] = Json::parse(R"({"type": "Sequence", "pretokenizers": [
-      {"type": "Split", "behavior": "Isolated", "pattern": {"Regex": "(a|a|ab?)+$"}},
-      {"type": "ByteLevel", "add_prefix_space": false}]})");
-  const Result<Tokenizer> made = Tokenizer::from_hugging_face(document.dump(), "t");
-  REQUIRE(made);
-  const Result<std::vector<TokenId>> ids = made->encode(std::string(60, 'a') + " ");
-  REQUIRE(!ids);
-  CHECK(ids.error().id == "nn.regex-effort");
+TEST_CASE("text appears token by token, never half a character") {
+  std::mt19937 random(19);
+  for (const char* name : {"gpt-2.gguf", "llama.gguf", "bert.json"}) {
+    const Tokenizer made = tokenizer(kFolder / name);
+    for (const std::string& text : {std::string("The Stra\u00dfe, \u4f60\u597d \U0001f44d\U0001f3fd end \U0001f600"),
+                                    random_bytes(random, 200)}) {
+      const std::vector<TokenId> ids = encode(made, text);
+      nn::TextStream stream(made);
+      std::string joined;
+      for (const TokenId id : ids) {
+        const Result<std::string> more = stream.add(id);
+        REQUIRE(more);
+        if (text.starts_with("The")) CHECK(nlohmann::json(*more).dump().size() >= 2);  // throws unless it is UTF-8
+        joined += *more;
+      }
+      CHECK(joined + stream.finish() == decode(made, ids));
+    }
+  }
+  // The first two bytes of a character wait for the third, and come out when it never comes.
+  const Tokenizer made = tokenizer(kFolder / "gpt-2.gguf");
+  const TokenId first = encode(made, "\xF0", false).front();
+  const TokenId second = encode(made, "\x9F", false).front();
+  nn::TextStream stream(made);
+  CHECK(stream.add(first).value().empty());
+  CHECK(stream.add(second).value().empty());
+  CHECK(stream.add(first).value() == "\xF0\x9F");
+  CHECK(stream.finish() == "\xF0");
+  CHECK(stream.finish().empty());
+}
+
+TEST_CASE("files say what ends a text") {
+  CHECK(std::ranges::equal(tokenizer(kFolder / "gpt-2.gguf").ends(), std::vector<TokenId>{1}));
+  CHECK(tokenizer(kFolder / "gpt-2.json").ends().empty());
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / fmt::format("danaus-tokenizer-{}", ::getpid());
+  std::filesystem::create_directories(folder);
+  std::filesystem::copy_file(kFolder / "gpt-2.json", folder / "tokenizer.json",
+                             std::filesystem::copy_options::overwrite_existing);
+  const auto configure = [&](const char* name, const char* text) { std::ofstream(folder / name) << text; };
+  configure("config.json", R"({"eos_token_id": 1})");
+  CHECK(std::ranges::equal(tokenizer(folder).ends(), std::vector<TokenId>{1}));
+  configure("generation_config.json", R"({"eos_token_id": [1, 0]})");
+  CHECK(std::ranges::equal(tokenizer(folder).ends(), std::vector<TokenId>{0, 1}));
+  configure("generation_config.json", R"({"eos_token_id": "</s>"})");
+  const Result<Tokenizer> wrong = Tokenizer::read(folder);
+  REQUIRE(!wrong);
+  CHECK(wrong.error().id == "nn.json");
+  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("what is wrong in the metadata of a GGUF file is named") {
