@@ -91,6 +91,33 @@ struct ConstantView {
   std::uint32_t count = 0;
 };
 
+/// How the vectors of an input node are made from tokens (families with embeddings, models with weights):
+/// row id of `tokens` times `scale`, plus row `position` of `positions`, plus row 0 of `types` (all text is of the
+/// first kind), then the norm, if there is one. Rows are counted from WeightView::first.
+struct Embedding {
+  NodeId input{};
+  std::uint32_t vocab = 0;  ///< rows of `tokens`
+  std::uint32_t size = 0;   ///< elements of a row
+  WeightView tokens;
+  double scale = 1;
+  std::optional<WeightView> positions;  ///< learned positions; rows before that of position 0 are skipped by `first`
+  std::uint32_t position_count = 0;     ///< positions that have a row; 0: rotary embedding, any position
+  std::optional<WeightView> types;
+  std::optional<ConstantView> gain;  ///< of the norm; with `offset` where the norm is a layer norm
+  std::optional<ConstantView> offset;
+  Config norm;  ///< of the norm: kind, n, epsilon
+};
+
+/// The lm head: logits = weight * output + bias, weight {vocab, size} (models with weights that have one).
+struct Head {
+  std::string name;
+  std::uint32_t vocab = 0;
+  std::uint32_t size = 0;
+  WeightView weight;
+  std::optional<ConstantView> bias;
+  bool tied = false;  ///< the weight is the token embedding
+};
+
 /// A matrix that is not mapped onto arrays and why ("embedding", "lm head (tied)", "pooler").
 struct DigitalMatrix {
   std::string name;
@@ -139,6 +166,8 @@ struct Model {
   Graph graph;
   std::vector<LinearOperator> linear;   ///< in graph order
   std::vector<ConstantView> constants;  ///< in graph order; empty for shapes
+  std::vector<Embedding> embeddings;    ///< one per input node that takes tokens: "x", of a decoder with an encoder "y"
+  std::optional<Head> head;
   std::vector<DigitalMatrix> digital;
   std::vector<DigitalNode> digital_nodes;  ///< in file order; only models that bring their own graph have any
   std::vector<std::string> notes;  ///< what a user has to know ("the context is cut to the attention window, ...")
