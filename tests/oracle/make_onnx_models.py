@@ -216,7 +216,7 @@ LAYER = "linear linear linear bias bias bias attend linear bias add norm bias li
 EXPORTS = {
     "torch-encoder": ("input norm bias " + LAYER, {"Add_output_0": "/Add_output_0"}, {"layer.layers.0.norm2.bias": "last_hidden_state"}),
     "torch-bert": ("input " + LAYER, {"hidden": "hidden"}, {"norm2.bias": "last_hidden_state"}),
-    "torch-gpt2": ("input norm bias linear linear linear bias bias bias attend linear bias add norm bias linear bias gelu "
+    "torch-gpt2": ("input norm bias linear linear linear bias bias bias attend linear bias add norm bias linear bias gelu_tanh "
                    "linear bias add norm bias", {"Add_output_0": "/Add_output_0"}, {"norm_f.bias": None}),
     "torch-llama": ("input norm linear linear linear rope rope attend linear add norm linear linear silu mul linear add norm",
                     {"embed/Gather_output_0": "/embed/Gather_output_0"}, {"norm": None}),

@@ -331,7 +331,7 @@ def parse_node(words):
         return Node(name, kind, (rest[0],), structure=parse_structure(rest[1], rest[2:]))
     if kind in ("norm", "bias"):
         return Node(name, kind, (rest[0],), constant=rest[1], configuration=configuration)
-    if kind in ("rope", "silu", "gelu", "relu"):
+    if kind in ("rope", "silu", "gelu", "gelu_tanh", "relu"):
         return Node(name, kind, (rest[0],), configuration=configuration)
     if kind in ("add", "mul"):
         return Node(name, kind, (rest[0], rest[1]))
@@ -370,6 +370,7 @@ def parse_location(words):
 # What an operation reads per source, and writes, for length n.
 VEC_SHAPES = {
     "add": (["n", "n"], "n"), "mul": (["n", "n"], "n"), "silu": (["n"], "n"), "gelu": (["n"], "n"),
+    "gelu_tanh": (["n"], "n"),
     "relu": (["n"], "n"), "rope": (["n"], "n"), "moments": (["n"], 2), "stat": ([2], 2), "norm": (["n", 2, "n"], "n"),
 }
 

@@ -45,6 +45,10 @@ def gelu(x):
     return x * 0.5 * (1 + numpy.vectorize(math.erf)(x / math.sqrt(2)))
 
 
+def gelu_tanh(x):
+    return x * 0.5 * (1 + numpy.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
 def silu(x):
     return x / (1 + numpy.exp(-x))
 
@@ -93,7 +97,7 @@ def gpt2(w, x, root=""):
         a = attention(q, k, v, HEADS, causal=True)
         x = x + a @ w.make(p + "attn.c_proj.weight", HIDDEN, HIDDEN) + w.make(p + "attn.c_proj.bias", HIDDEN)
         n = layer_norm(x, w.make(p + "ln_2.weight", HIDDEN), w.make(p + "ln_2.bias", HIDDEN))
-        h = gelu(n @ w.make(p + "mlp.c_fc.weight", HIDDEN, FFN) + w.make(p + "mlp.c_fc.bias", FFN))
+        h = gelu_tanh(n @ w.make(p + "mlp.c_fc.weight", HIDDEN, FFN) + w.make(p + "mlp.c_fc.bias", FFN))
         x = x + h @ w.make(p + "mlp.c_proj.weight", FFN, HIDDEN) + w.make(p + "mlp.c_proj.bias", HIDDEN)
     w.make(root + "wte.weight", VOCAB, HIDDEN), w.make(root + "wpe.weight", CONTEXT, HIDDEN)
     return layer_norm(x, w.make(root + "ln_f.weight", HIDDEN), w.make(root + "ln_f.bias", HIDDEN))
@@ -158,7 +162,7 @@ def phi(w, x, turned=2):
         scores = numpy.einsum("qhs,khs->hqk", q, k) / math.sqrt(size)
         scores += numpy.triu(numpy.full(scores.shape[1:], -numpy.inf), 1)
         a = numpy.einsum("hqk,khs->qhs", softmax(scores), v).reshape(len(x), -1)
-        h = gelu(biased(w, n, p + "mlp.fc1", FFN))
+        h = gelu_tanh(biased(w, n, p + "mlp.fc1", FFN))
         x = x + biased(w, a, p + "self_attn.dense", HIDDEN) + biased(w, h, p + "mlp.fc2", HIDDEN)
     w.make("model.embed_tokens.weight", VOCAB, HIDDEN)
     w.make("lm_head.weight", VOCAB, HIDDEN), w.make("lm_head.bias", VOCAB)

@@ -189,6 +189,9 @@ std::vector<Vector> evaluate(const Graph& graph, std::uint32_t tokens, const std
               case NodeKind::gelu:
                 y[e] = a * 0.5 * std::erfc(-a / std::sqrt(2.0));
                 break;
+              case NodeKind::gelu_tanh:
+                y[e] = a / (1 + std::exp(-2 * std::sqrt(2 / std::acos(-1.0)) * (a + 0.044715 * std::pow(a, 3))));
+                break;
               default:
                 y[e] = std::max(a, 0.0);
             }

@@ -789,6 +789,9 @@ void Emitter::emit_elementwise(NodeId id) {
     case NodeKind::gelu:
       op = program::VecOp::gelu;
       break;
+    case NodeKind::gelu_tanh:
+      op = program::VecOp::gelu_tanh;
+      break;
     case NodeKind::relu:
       op = program::VecOp::relu;
       break;

@@ -13,7 +13,7 @@ struct KindInfo {
   std::string_view name;
   std::uint32_t sources;
 };
-constexpr std::array<KindInfo, 13> kKinds = {{{"input", 0},
+constexpr std::array<KindInfo, 14> kKinds = {{{"input", 0},
                                               {"norm", 1},
                                               {"linear", 1},
                                               {"bias", 1},
@@ -25,7 +25,8 @@ constexpr std::array<KindInfo, 13> kKinds = {{{"input", 0},
                                               {"gelu", 1},
                                               {"relu", 1},
                                               {"route", 1},
-                                              {"blend", 2}}};
+                                              {"blend", 2},
+                                              {"gelu_tanh", 1}}};
 
 /// Idle nodes and guards: whatever a node that is executed uses is executed too.
 Result<void> check_execution(const Graph& graph, const Node& node, std::size_t number) {

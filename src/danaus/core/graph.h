@@ -22,10 +22,11 @@ enum class NodeKind : std::uint8_t {
   add,     ///< sources {a, b}
   mul,     ///< sources {a, b}, element by element
   silu,
-  gelu,
+  gelu,  ///< exact: x (1 + erf(x / sqrt 2)) / 2
   relu,
   route,  ///< gates: softmax over the config.k largest elements, zero elsewhere; sources {logits}
-  blend   ///< a + gates[element] * b, or a where the gate is zero; sources {a, b}; its guard says which gate
+  blend,  ///< a + gates[element] * b, or a where the gate is zero; sources {a, b}; its guard says which gate
+  gelu_tanh  ///< x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, sources {x}
 };
 
 std::string_view name_of(NodeKind kind);

@@ -38,7 +38,7 @@ struct SimulateOptions {
   std::function<void(const Event&)> trace;  ///< called at each completion, in the order of (end, sequential order)
 };
 
-inline constexpr std::size_t kVecOps = 11;
+inline constexpr std::size_t kVecOps = 12;
 
 /// Integer event counts over the whole program; energies are these times constants (README.md says what each counts).
 struct Counts {

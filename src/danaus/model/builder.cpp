@@ -211,11 +211,20 @@ NodeId GraphBuilder::activation(std::string_view prefix, NodeId source) {
 
 void GraphBuilder::output(NodeId node) { model_.graph.outputs.push_back(node); }
 
-void GraphBuilder::matrix_outside(std::string name, std::string_view tensor, std::uint64_t rows, std::uint64_t cols,
-                                  std::string reason) {
-  use(tensor, {rows, cols});
+const Tensor* GraphBuilder::matrix_outside(std::string name, std::string_view tensor, std::uint64_t rows,
+                                           std::uint64_t cols, std::string reason) {
   list_outside(std::move(name), rows, cols, std::move(reason));
+  return use(tensor, {rows, cols});
 }
+
+std::optional<ConstantView> GraphBuilder::constant_outside(const std::string& name, std::uint32_t count) {
+  const Tensor* tensor = use(name, {count});
+  if (tensor == nullptr) return std::nullopt;
+  return ConstantView{.name = name, .tensor = *tensor, .first = 0, .count = count};
+}
+
+void GraphBuilder::embedding(Embedding embedding) { model_.embeddings.push_back(std::move(embedding)); }
+void GraphBuilder::head(Head head) { model_.head = std::move(head); }
 
 void GraphBuilder::list_outside(std::string name, std::uint64_t rows, std::uint64_t cols, std::string reason) {
   model_.digital.push_back({std::move(name), std::move(reason), rows, cols});
@@ -255,7 +264,9 @@ Result<Model> GraphBuilder::finish() && {
   DANAUS_CHECK(validate(model_.graph));
   // The name is not part of the digest: a renamed file is the same model.
   shape_.name.clear();
-  model_.digest = digest_of(to_toml(shape_) + describe(model_.tensors));
+  std::string description = to_toml(shape_) + describe(model_.tensors);
+  if (shape_.embedding_scale != 1) description += fmt::format("embedding scale {}\n", shape_.embedding_scale);
+  model_.digest = digest_of(description);
   return std::move(model_);
 }
 

@@ -27,6 +27,8 @@ class GraphBuilder {
 
   bool failed() const { return error_.has_value(); }
   bool has_tensor(std::string_view name) const { return by_name_.contains(name); }
+  /// A tensor that the file has.
+  const Tensor& tensor(std::string_view name) const { return model_.tensors[by_name_.find(name)->second]; }
   std::uint32_t size_of(NodeId node) const { return model_.graph.at(node).size; }
   void set_layer(std::uint32_t layer) { layer_ = layer; }
 
@@ -65,15 +67,21 @@ class GraphBuilder {
   NodeId activation(std::string_view prefix, NodeId source);
   void output(NodeId node);
 
-  /// A matrix {rows, cols} that stays digital and that the file must have; `name` is listed.
-  void matrix_outside(std::string name, std::string_view tensor, std::uint64_t rows, std::uint64_t cols,
-                      std::string reason);
+  /// A matrix {rows, cols} that stays digital and that the file must have; `name` is listed. Null without weights.
+  const Tensor* matrix_outside(std::string name, std::string_view tensor, std::uint64_t rows, std::uint64_t cols,
+                               std::string reason);
+  /// A vector that is used before or behind the graph; nothing without weights.
+  std::optional<ConstantView> constant_outside(const std::string& tensor, std::uint32_t count);
   /// A digital matrix that is not a tensor of its own (a tied head).
   void list_outside(std::string name, std::uint64_t rows, std::uint64_t cols, std::string reason);
   /// A tensor that the file may have and the graph does not use; all but vectors are listed.
   void outside(std::string_view tensor, const std::string& reason);
   /// The same for all tensors whose names begin so.
   void outside_beginning(std::string_view prefix, const std::string& reason);
+
+  /// What the file says of the way from tokens to an input node and from the output to logits.
+  void embedding(Embedding embedding);
+  void head(Head head);
 
   /// The model, its graph validated.
   Result<Model> finish() &&;

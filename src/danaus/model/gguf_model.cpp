@@ -37,7 +37,7 @@ constexpr Architecture kArchitectures[] = {
        shape.biases = Biases::all;
        shape.gated = false;
        shape.parallel = true;
-       shape.activation = NodeKind::gelu;
+       shape.activation = NodeKind::gelu_tanh;
        layers.fused_qkv = "attn_qkv";
      }},
     {"falcon", Family::llama,
@@ -217,7 +217,7 @@ Result<Model> model_from_gguf(const GgufFile& file) {
                        [&](const Tensor& tensor) { return tensor.name == wanted; });
   };
   shape.tied_embeddings = !has(names.head + ".weight");
-  names.unused.push_back({names.head + ".bias", "bias of the lm head"});
+  names.head_bias = names.head + ".bias";
   if (has("blk.0.ffn_up.0.weight")) {  // before the experts of a layer were put into one tensor
     names.layers.stacked_experts = false;
     names.layers.expert_gate = "ffn_gate.*";

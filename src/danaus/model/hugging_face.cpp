@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -165,8 +166,9 @@ Result<void> require(const ConfigReader& config, const char* key, bool wanted, s
 Result<void> read_activation(const ConfigReader& config, const char* key, std::string_view usual, Shape& shape) {
   DANAUS_TRY(name, config.text(key, std::string(usual)));
   constexpr std::pair<std::string_view, NodeKind> kActivations[] = {
-      {"silu", NodeKind::silu},     {"swish", NodeKind::silu},     {"gelu", NodeKind::gelu},
-      {"gelu_new", NodeKind::gelu}, {"gelu_fast", NodeKind::gelu}, {"gelu_pytorch_tanh", NodeKind::gelu},
+      {"silu", NodeKind::silu},          {"swish", NodeKind::silu},
+      {"gelu", NodeKind::gelu},          {"gelu_new", NodeKind::gelu_tanh},
+      {"gelu_fast", NodeKind::gelu_tanh}, {"gelu_pytorch_tanh", NodeKind::gelu_tanh},
       {"relu", NodeKind::relu}};
   for (const std::pair<std::string_view, NodeKind>& activation : kActivations) {
     if (activation.first != name) continue;
@@ -345,6 +347,8 @@ Result<void> read_bart(const ConfigReader& config, Shape& shape) {
                       .heads = heads,
                       .vocab = vocab,
                       .context = context};
+  DANAUS_TRY(scaled, config.truth("scale_embedding", false));
+  if (scaled) shape.embedding_scale = std::sqrt(static_cast<double>(hidden));
   shape.tied_embeddings = tied;
   return {};
 }

@@ -100,7 +100,7 @@ LayoutNames hugging_face_phi_names(const std::string& root) {
   names.layers.attention_output = "self_attn.dense";
   names.layers.up = "mlp.fc1";
   names.layers.down = "mlp.fc2";
-  names.unused = {{"lm_head.bias", "bias of the lm head"}};
+  names.head_bias = "lm_head.bias";
   return names;
 }
 
@@ -144,10 +144,10 @@ LayoutNames hugging_face_bart_names(const std::string& root) {
   LayoutNames names;
   names.token_embedding = root + "shared";
   names.head = "lm_head";
+  names.head_bias = "final_logits_bias";
   names.unused_positions = 2;
   names.embedding_copies = {root + "encoder.embed_tokens", root + "decoder.embed_tokens"};
-  names.unused = {{"final_logits_bias", "bias of the lm head"},
-                  {"classification_head.", "task head: not part of encoder and decoder"},
+  names.unused = {{"classification_head.", "task head: not part of encoder and decoder"},
                   {"qa_outputs.", "task head: not part of encoder and decoder"}};
   const auto stack = [&](const std::string& name) {
     StackNames layers;

@@ -20,7 +20,7 @@ struct Shape {
   std::string name;
   Family family = Family::llama;
   Dimensions dimensions;                  ///< kv_heads and head_size 0: their defaults, set by complete()
-  NodeKind activation = NodeKind::silu;   ///< silu, gelu or relu
+  NodeKind activation = NodeKind::silu;   ///< silu, gelu, gelu_tanh or relu
   bool gated = true;                      ///< feed-forward: activation(gate) * up instead of activation(up)
   Config::Norm norm = Config::Norm::rms;  ///< a layer norm has a bias behind its gain
   Biases biases = Biases::none;
@@ -31,6 +31,7 @@ struct Shape {
   std::uint32_t rotary = 0;                   ///< elements of a head that the rotary embedding turns; 0: all
   std::uint32_t window = 0;                   ///< a token sees so many tokens, itself included; 0: all before it
   bool tied_embeddings = false;               ///< the lm head is the token embedding
+  double embedding_scale = 1;                 ///< of the token embedding; no key of shape files, it costs nothing
   bool operator==(const Shape&) const = default;
 };
 

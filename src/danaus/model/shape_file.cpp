@@ -192,11 +192,11 @@ Result<Dimensions> read_dimensions(const ShapeReader& reader) {
 /// How the layers differ from those of the family, whose defaults the shape has.
 Result<void> read_layers(const ShapeReader& reader, Shape& shape) {
   DANAUS_TRY(activation, reader.text("activation"));
-  if (activation != "silu" && activation != "gelu" && activation != "relu")
+  if (activation != "silu" && activation != "gelu" && activation != "gelu_tanh" && activation != "relu")
     return fail(
         Error("shape.activation", Failure::bad_input, fmt::format("'{}' is no activation", printable(activation)))
             .at(reader.where("activation"))
-            .with_hint(suggestion(activation, {"silu", "gelu", "relu"})));
+            .with_hint(suggestion(activation, {"silu", "gelu", "gelu_tanh", "relu"})));
   ensure(parse_node_kind(activation, shape.activation), "activations are node kinds");
   DANAUS_TRY(gated, reader.truth("gated", shape.gated));
   DANAUS_TRY(norm, reader.choice("norm", name_of(shape.norm), {"rms", "layer"}));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "danaus/model/builder.h"
@@ -26,8 +27,7 @@ class Transformer {
         builder_(shape, std::move(tensors)) {}
 
   Result<Model> build() && {
-    norm_config_ = builder_.config(
-        {.kind = Config::Kind::norm, .norm = shape_.norm, .n = size_.hidden, .epsilon = shape_.epsilon});
+    norm_config_ = builder_.config(norm_settings());
     if (family_.rotary)
       rope_config_ = builder_.config({.kind = Config::Kind::rope,
                                       .size = size_.head_size,
@@ -37,10 +37,9 @@ class Transformer {
     if (size_.experts != 0)
       route_config_ = builder_.config({.kind = Config::Kind::route, .k = size_.experts_per_token});
     look_up_tokens();
-    embed(names_.layers);
-    if (!names_.type_embedding.empty())
-      builder_.outside(names_.type_embedding + ".weight", "token type embedding: a row is looked up");
-    NodeId x = builder_.input("x", size_.hidden);
+    Embedding embedding = embed(names_.layers);
+    embedding.types = look_up_types();
+    NodeId x = input("x", std::move(embedding));
     for (std::uint32_t layer = 0; layer < size_.layers && !builder_.failed(); ++layer) {
       enter(names_.layers, layer, layer);
       x = add_layer(x, family_.encoder ? Span::all : Span::earlier, std::nullopt);
@@ -98,18 +97,61 @@ class Transformer {
     for (const std::string& copy : names_.embedding_copies) {
       if (!builder_.has_tensor(name + ".weight") && builder_.has_tensor(copy + ".weight")) name = copy;
     }
-    builder_.matrix_outside(name, name + ".weight", size_.vocab, size_.hidden, "embedding: a row is looked up");
+    token_embedding_ = builder_.matrix_outside(name, name + ".weight", size_.vocab, size_.hidden,
+                                               "embedding: a row is looked up");
     for (const std::string& copy : names_.embedding_copies)
       builder_.outside(copy + ".weight", "embedding: the same as " + name);
   }
 
   /// What happens to a token before the first layer.
-  void embed(const StackNames& names) {
-    if (!names.position_embedding.empty())
-      builder_.matrix_outside(names.position_embedding, names.position_embedding + ".weight",
-                              std::uint64_t{size_.context} + names_.unused_positions, size_.hidden,
-                              "position embedding: a row is looked up");
-    if (!names.embedding_norm.empty()) builder_.outside_beginning(names.embedding_norm + ".", "norm of the embedding");
+  Embedding embed(const StackNames& names) {
+    Embedding embedding;
+    embedding.vocab = size_.vocab;
+    embedding.size = size_.hidden;
+    embedding.scale = shape_.embedding_scale;
+    if (token_embedding_ != nullptr) embedding.tokens.tensor = *token_embedding_;
+    if (!names.position_embedding.empty()) {
+      const Tensor* positions =
+          builder_.matrix_outside(names.position_embedding, names.position_embedding + ".weight",
+                                  std::uint64_t{size_.context} + names_.unused_positions, size_.hidden,
+                                  "position embedding: a row is looked up");
+      if (positions != nullptr)
+        embedding.positions = WeightView{.tensor = *positions, .first = names_.unused_positions};
+      embedding.position_count = size_.context;
+    }
+    if (!names.embedding_norm.empty()) {
+      embedding.gain = builder_.constant_outside(names.embedding_norm + names_.gain, size_.hidden);
+      if (shape_.norm == Config::Norm::layer)
+        embedding.offset = builder_.constant_outside(names.embedding_norm + names_.offset, size_.hidden);
+      embedding.norm = norm_settings();
+    }
+    return embedding;
+  }
+
+  /// The token type embedding, which some files lack; all text is of the first type.
+  std::optional<WeightView> look_up_types() {
+    const std::string name = names_.type_embedding + ".weight";
+    if (names_.type_embedding.empty() || !builder_.has_tensor(name)) return std::nullopt;
+    const Tensor* types = builder_.matrix_outside(names_.type_embedding, name, std::max<std::uint64_t>(1, rows_of(name)),
+                                                  size_.hidden, "token type embedding: a row is looked up");
+    if (types == nullptr) return std::nullopt;
+    return WeightView{.tensor = *types};
+  }
+
+  std::uint64_t rows_of(const std::string& tensor) const {
+    const std::vector<std::uint64_t>& shape = builder_.tensor(tensor).shape;
+    return shape.empty() ? 0 : shape.front();
+  }
+
+  NodeId input(const std::string& name, Embedding embedding) {
+    embedding.input = builder_.input(name, size_.hidden);
+    const NodeId node = embedding.input;
+    if (token_embedding_ != nullptr) builder_.embedding(std::move(embedding));
+    return node;
+  }
+
+  Config norm_settings() const {
+    return {.kind = Config::Kind::norm, .norm = shape_.norm, .n = size_.hidden, .epsilon = shape_.epsilon};
   }
 
   /// A part that is a tensor of its own.
@@ -249,7 +291,7 @@ class Transformer {
   /// The decoder of an encoder-decoder model. Keys and values of its cross-attention are made from the encoder's output
   /// alone, for all layers at once.
   NodeId decode(NodeId encoded) {
-    embed(names_.decoder_layers);
+    Embedding embedding = embed(names_.decoder_layers);
     std::vector<Entries> entries;
     for (std::uint32_t layer = 0; layer < size_.decoder_layers && !builder_.failed(); ++layer) {
       enter(names_.decoder_layers, layer, size_.layers + layer);
@@ -258,7 +300,7 @@ class Transformer {
           linears({own(names.cross_key, kv_size()), own(names.cross_value, kv_size())}, encoded, has_qkv_biases());
       entries.push_back({both[0], both[1]});
     }
-    NodeId y = builder_.input("y", size_.hidden);
+    NodeId y = input("y", std::move(embedding));
     for (std::uint32_t layer = 0; layer < size_.decoder_layers && !builder_.failed(); ++layer) {
       enter(names_.decoder_layers, layer, size_.layers + layer);
       y = add_layer(y, Span::earlier, entries[layer]);
@@ -267,15 +309,34 @@ class Transformer {
   }
 
   void add_head() {
-    if (names_.head.empty()) return;
+    if (names_.head.empty()) return builder_.outside(names_.head_bias, "bias of the lm head");
+    Head head;
+    head.name = names_.head;
+    head.vocab = size_.vocab;
+    head.size = size_.hidden;
+    head.tied = shape_.tied_embeddings;
     // Some files keep a tied head although it is the embedding again.
     const std::string weight = names_.head + ".weight";
     const std::string reason = shape_.tied_embeddings ? "lm head (tied to the embedding)" : "lm head";
+    const Tensor* tensor = token_embedding_;
     if (shape_.tied_embeddings && !builder_.has_tensor(weight)) {
       builder_.list_outside(names_.head, size_.vocab, size_.hidden, reason);
     } else {
-      builder_.matrix_outside(names_.head, weight, size_.vocab, size_.hidden, reason);
+      tensor = builder_.matrix_outside(names_.head, weight, size_.vocab, size_.hidden, reason);
     }
+    if (!names_.head_bias.empty() && builder_.has_tensor(names_.head_bias)) head.bias = head_bias();
+    if (tensor == nullptr) return;
+    head.weight.tensor = *tensor;
+    builder_.head(std::move(head));
+  }
+
+  /// {vocab}, or {1, vocab} as bart has it.
+  std::optional<ConstantView> head_bias() {
+    if (builder_.tensor(names_.head_bias).shape.size() != 2)
+      return builder_.constant_outside(names_.head_bias, size_.vocab);
+    const Tensor* row = builder_.matrix_outside(names_.head_bias, names_.head_bias, 1, size_.vocab, "bias of the lm head");
+    if (row == nullptr) return std::nullopt;
+    return ConstantView{.name = names_.head_bias, .tensor = *row, .first = 0, .count = size_.vocab};
   }
 
   const Shape& shape_;
@@ -283,6 +344,7 @@ class Transformer {
   const LayoutNames& names_;
   const FamilyInfo& family_;
   GraphBuilder builder_;
+  const Tensor* token_embedding_ = nullptr;
   ConfigId norm_config_{}, rope_config_{}, route_config_{};
   const StackNames* layer_names_ = nullptr;
   std::string prefix_;  ///< of the layer that is being built

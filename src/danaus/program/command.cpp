@@ -13,7 +13,7 @@ struct VecOpInfo {
   std::string_view name;
   std::uint32_t sources;
 };
-constexpr std::array<VecOpInfo, 11> kVecOps = {{{"add", 2},
+constexpr std::array<VecOpInfo, 12> kVecOps = {{{"add", 2},
                                                 {"mul", 2},
                                                 {"silu", 1},
                                                 {"gelu", 1},
@@ -23,7 +23,8 @@ constexpr std::array<VecOpInfo, 11> kVecOps = {{{"add", 2},
                                                 {"stat", 1},
                                                 {"norm", 3},
                                                 {"route", 1},
-                                                {"scale", 2}}};
+                                                {"scale", 2},
+                                                {"gelu_tanh", 1}}};
 
 }  // namespace
 

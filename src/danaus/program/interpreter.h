@@ -421,10 +421,12 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
       break;
     case VecOp::silu:
     case VecOp::gelu:
+    case VecOp::gelu_tanh:
     case VecOp::relu: {
-      const NodeKind kind = vec.op == VecOp::silu   ? NodeKind::silu
-                            : vec.op == VecOp::gelu ? NodeKind::gelu
-                                                    : NodeKind::relu;
+      const NodeKind kind = vec.op == VecOp::silu        ? NodeKind::silu
+                            : vec.op == VecOp::gelu      ? NodeKind::gelu
+                            : vec.op == VecOp::gelu_tanh ? NodeKind::gelu_tanh
+                                                         : NodeKind::relu;
       for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.activate(kind, a[e]);
       break;
     }

@@ -16,12 +16,17 @@ double FloatArithmetic::activate(NodeKind kind, Scalar x) const {
       return x / (1 + std::exp(-x));
     case NodeKind::gelu:
       return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
+    case NodeKind::gelu_tanh: {
+      // Hendrycks and Gimpel 2016 (arXiv:1606.08415).
+      const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+      return 0.5 * x * (1 + std::tanh(inner));
+    }
     case NodeKind::relu:
       return std::max(x, 0.0);
     default:
       break;
   }
-  ensure(false, "silu, gelu and relu are the activations");
+  ensure(false, "silu, gelu, gelu_tanh and relu are the activations");
   return x;
 }
 

@@ -21,7 +21,7 @@ class FloatArithmetic {
 
   Scalar add(Scalar a, Scalar b) const { return a + b; }
   Scalar multiply(Scalar a, Scalar b) const { return a * b; }
-  /// silu, gelu (exact, by erf) or relu.
+  /// silu, gelu (exact, by erf), gelu_tanh or relu.
   Scalar activate(NodeKind kind, Scalar x) const;
   /// (mean, 1/sigma) of config.n elements from their sum and sum of squares; rms has mean 0.
   std::pair<Scalar, Scalar> statistics(const Config& config, Scalar sum, Scalar squares) const;

@@ -87,6 +87,7 @@ enum class VecOp : std::uint8_t {
   norm,     ///< (x - mean)/sigma * gain: sources x (n), pair (2), gain (n)
   route,    ///< logits -> gates: softmax over the config.k largest, zero elsewhere; equal logits: the first ones
   scale,    ///< a * b: sources a (n), b (1)
+  gelu_tanh ///< gelu is exact, this its approximation (NodeKind)
 };
 std::string_view name_of(VecOp op);
 bool parse_vec_op(std::string_view text, VecOp& op);

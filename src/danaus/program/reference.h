@@ -180,6 +180,7 @@ class Reference {
         break;
       case NodeKind::silu:
       case NodeKind::gelu:
+      case NodeKind::gelu_tanh:
       case NodeKind::relu:
         for (std::size_t e = 0; e < result.size(); ++e) result[e] = arithmetic_.activate(node.kind, source(0)[e]);
         break;

@@ -482,7 +482,7 @@ class TextReader {
     node.kind = NodeKind::input;  // has no sources: nothing more is read
     scanner.fail_unknown(
         column, "kind of node", word,
-        {"norm", "linear", "bias", "rope", "attend", "add", "mul", "silu", "gelu", "relu", "route", "blend"});
+        {"norm", "linear", "bias", "rope", "attend", "add", "mul", "silu", "gelu", "relu", "route", "blend", "gelu_tanh"});
   }
 
   void read_linear(Scanner& scanner, Node& node) {

@@ -176,7 +176,7 @@ const std::string kGpt2Config =
 }  // namespace
 
 TEST_CASE("families: gpt2 is the same from a shape, GGUF and Hugging Face") {
-  const Model shape = from_shape(shape_text("gpt2", "gelu", "tied_embeddings = true\n"));
+  const Model shape = from_shape(shape_text("gpt2", "gelu_tanh", "tied_embeddings = true\n"));
   Gguf file = gguf("gpt2", "layer_norm_epsilon");
   add(file, layered({{"token_embd.weight", {5, 8}}, {"position_embd.weight", {16, 8}}}, "blk.",
                     {{"attn_norm.weight", {8}},
@@ -395,8 +395,8 @@ TEST_CASE("families: what a family does not have is refused") {
   CHECK(error(shape_text("bert", "gelu", "window = 4\n")) == "window is not possible in the family bert");
   CHECK(error(shape_text("llama", "silu", "decoder_layers = 2\n")) ==
         "decoder_layers is not possible in the family llama");
-  CHECK(error(shape_text("gpt2", "gelu", "norm = \"batch\"\n")) == "'batch' is no value of 'norm'");
-  CHECK(error(shape_text("gpt2", "gelu", "biases = \"some\"\n")) == "'some' is no value of 'biases'");
+  CHECK(error(shape_text("gpt2", "gelu_tanh", "norm = \"batch\"\n")) == "'batch' is no value of 'norm'");
+  CHECK(error(shape_text("gpt2", "gelu_tanh", "biases = \"some\"\n")) == "'some' is no value of 'biases'");
 }
 
 TEST_CASE("families: a mixture of experts from a shape, both kinds of GGUF, and Hugging Face") {

@@ -103,8 +103,10 @@ bool Importer::activate(const OnnxNode& node) {
   }
   Vectors made = *source;
   made.offset = 0;
-  made.stream =
-      writer_.activation(node_name(current_), node.operation == "Swish" ? NodeKind::silu : NodeKind::gelu, *from);
+  const OnnxAttribute* form = node.find("approximate");
+  const bool is_tanh = node.operation == "FastGelu" || (form != nullptr && form->text == "tanh");
+  const NodeKind gelu = is_tanh ? NodeKind::gelu_tanh : NodeKind::gelu;
+  made.stream = writer_.activation(node_name(current_), node.operation == "Swish" ? NodeKind::silu : gelu, *from);
   return result(node, made);
 }
 

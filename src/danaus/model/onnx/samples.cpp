@@ -10,12 +10,17 @@
 namespace danaus::model::onnx {
 namespace {
 
-bool close(const Samples& a, const Samples& b, double tolerance) {
+/// The largest difference relative to 1 + |b|; infinite if one is no number.
+double distance(const Samples& a, const Samples& b) {
+  double most = 0;
   for (std::size_t n = 0; n < a.size(); ++n) {
-    if (!(std::abs(a[n] - b[n]) <= tolerance * (1 + std::abs(b[n])))) return false;
+    const double difference = std::abs(a[n] - b[n]) / (1 + std::abs(b[n]));
+    if (!(difference <= most)) most = std::isnan(difference) ? HUGE_VAL : difference;
   }
-  return true;
+  return most;
 }
+
+bool close(const Samples& a, const Samples& b, double tolerance) { return distance(a, b) <= tolerance; }
 
 }  // namespace
 
@@ -26,16 +31,19 @@ double group_mean(const Samples& samples, std::size_t group) {
 }
 
 std::optional<NodeKind> activation_of(const Samples& samples) {
-  Samples silu = {}, gelu = {}, relu = {};
+  Samples silu = {}, gelu = {}, gelu_tanh = {}, relu = {};
   for (std::size_t n = 0; n < samples.size(); ++n) {
     const double x = kSamples[n];
     silu[n] = x / (1 + std::exp(-x));
     gelu[n] = 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
+    gelu_tanh[n] = 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     relu[n] = std::max(x, 0.0);
   }
   constexpr double kTolerance = 1e-3;
   if (close(samples, silu, kTolerance)) return NodeKind::silu;
-  if (close(samples, gelu, kTolerance)) return NodeKind::gelu;
+  // The forms of gelu are within the tolerance of each other: the nearer one.
+  const double exact = distance(samples, gelu), approximate = distance(samples, gelu_tanh);
+  if (std::min(exact, approximate) <= kTolerance) return exact <= approximate ? NodeKind::gelu : NodeKind::gelu_tanh;
   if (close(samples, relu, kTolerance)) return NodeKind::relu;
   return std::nullopt;
 }

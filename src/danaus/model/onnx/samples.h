@@ -21,8 +21,8 @@ constexpr Samples kSamples = {-3.7,   -1.9,    -0.6,   -0.11,  0.23,    0.8,    
 /// The mean of one sample vector.
 double group_mean(const Samples& samples, std::size_t group);
 
-/// The activation that a function is. The tolerance takes in constants of half precision and the tanh form of gelu,
-/// which is within 5e-4 of it.
+/// The activation that a function is. The tolerance takes in constants of half precision; of the two forms of gelu,
+/// which differ by 5e-4, it is the nearer one.
 std::optional<NodeKind> activation_of(const Samples& samples);
 
 struct NormForm {
