@@ -1226,6 +1226,31 @@ Result<program::Program> emit(const Graph& graph, Placement placement, const chi
   return program;
 }
 
+namespace {
+
+/// How the converters' range is set. `automatic` means the range that needs no data: whoever has data says so.
+Config::Range range_of(const chip::Chip& chip) {
+  if (chip.adc.rule == chip::AdcRule::lossless) return Config::Range::lossless;
+  switch (chip.noise.adc_range) {
+    case chip::AdcRange::automatic:
+    case chip::AdcRange::l1:
+      return Config::Range::l1;
+    case chip::AdcRange::full:
+      return Config::Range::full;
+    case chip::AdcRange::cal_shared:
+      return Config::Range::cal_shared;
+    case chip::AdcRange::cal_column:
+      return Config::Range::cal_column;
+    case chip::AdcRange::user:
+      return Config::Range::user;
+    case chip::AdcRange::lossless:
+      return Config::Range::lossless;
+  }
+  return Config::Range::lossless;
+}
+
+}  // namespace
+
 Graph with_structures(const Graph& graph, const std::vector<Structure>& structures, const chip::Chip& chip) {
   Graph result = graph;
   std::size_t number = 0;
@@ -1240,6 +1265,7 @@ Graph with_structures(const Graph& graph, const std::vector<Structure>& structur
       config.dac_bits = static_cast<std::uint8_t>(chip.input.bits);
       config.adc_bits = static_cast<std::uint8_t>(
           chip::adc_bits(chip, std::min(chip.array.rows, node.structure.block(stage, 0).in_count)));
+      config.range = range_of(chip);
       const auto found = std::find(result.configs.begin(), result.configs.end(), config);
       node.configs[stage] = ConfigId{static_cast<std::uint16_t>(found - result.configs.begin())};
       if (found == result.configs.end()) result.configs.push_back(config);

@@ -121,22 +121,6 @@ std::uint32_t largest_adc_bits(const Graph& graph) {
   return bits;
 }
 
-/// The proof: a program of our own compiler that does not verify is our own mistake.
-Result<program::VerifyReport> prove(const program::Program& program, const std::string& map,
-                                    const RunOptions& options) {
-  program::VerifyOptions verify_options;
-  verify_options.seed = options.seed;
-  program::VerifyReport report = program::verify(program, verify_options);
-  if (report.ok()) return report;
-  Error error("pipeline.proof", Failure::internal,
-              fmt::format("the program compiled for map '{}' does not compute the model", map));
-  constexpr std::size_t kShown = 3;
-  for (std::size_t n = 0; n < std::min(kShown, report.errors.size()); ++n)
-    error.notes.push_back(fmt::format("{}: {}", report.errors[n].id, report.errors[n].message));
-  error.hint = "this is a mistake of danaus; please report it with the command line";
-  return fail(std::move(error));
-}
-
 /// KV length of a decoded token: as asked for, else the context, else (a bag of matrices has none) the token alone.
 std::uint32_t kv_length(const model::Model& model, const RunOptions& options) {
   if (options.emit.kv != 0) return options.emit.kv;
@@ -261,7 +245,7 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
     parallel_for(2, 1, [&](std::size_t first, std::size_t last) {
       for (std::size_t task = first; task < last; ++task) {
         if (task == 0) {
-          proof = prove(program, map, options);
+          proof = prove(program, map, options.seed);
           continue;
         }
         const machine::Routing routing{.seed = options.seed, .first = {}};
@@ -308,6 +292,20 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
 }
 
 }  // namespace
+
+Result<program::VerifyReport> prove(const program::Program& program, const std::string& map, std::uint64_t seed) {
+  program::VerifyOptions verify_options;
+  verify_options.seed = seed;
+  program::VerifyReport report = program::verify(program, verify_options);
+  if (report.ok()) return report;
+  Error error("pipeline.proof", Failure::internal,
+              fmt::format("the program compiled for map '{}' does not compute the model", map));
+  constexpr std::size_t kShown = 3;
+  for (std::size_t n = 0; n < std::min(kShown, report.errors.size()); ++n)
+    error.notes.push_back(fmt::format("{}: {}", report.errors[n].id, report.errors[n].message));
+  error.hint = "this is a mistake of danaus; please report it with the command line";
+  return fail(std::move(error));
+}
 
 Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                const RunOptions& options) {

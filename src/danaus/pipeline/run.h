@@ -97,6 +97,8 @@ Result<program::Program> emit_program(const Graph& graph, compile::Placement pla
 /// Model + chip + one map -> program (not yet verified).
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                        const RunOptions& options, Progress& progress);
+/// The proof of a program that this pipeline compiled for a map. One that fails is a mistake of our own: pipeline.proof.
+Result<program::VerifyReport> prove(const program::Program& program, const std::string& map, std::uint64_t seed);
 /// All maps, each compiled, verified with the proof, and timed. A program that fails its proof is an internal error.
 Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options, Progress& progress);
 

@@ -559,7 +559,7 @@ class FileReader {
         config.dac_bits = small[0];
         config.adc_bits = small[1];
         config.range = static_cast<Config::Range>(small[2]);
-        fits = in(small[0], 1, kMostBits) && in(small[1], 1, kMostBits) && in(small[2], 0, 2) && n == 0 && real == 0;
+        fits = in(small[0], 1, kMostBits) && in(small[1], 1, kMostBits) && in(small[2], 0, 5) && n == 0 && real == 0;
         break;
       case Config::Kind::norm:
         config.norm = static_cast<Config::Norm>(small[0]);

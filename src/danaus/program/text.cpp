@@ -21,7 +21,8 @@ namespace {
 constexpr std::string_view kStageNames = "RL";  // the stages of a structure of blocks
 constexpr char kOnlyStage = 'W';                // the stage of a dense operator
 
-constexpr std::string_view kRangeNames[] = {"lossless", "full", "l1"};  // Config::Range
+constexpr std::string_view kRangeNames[] = {"lossless",   "full",       "l1",
+                                              "cal-shared", "cal-column", "user"};  // Config::Range
 constexpr std::string_view kNormNames[] = {"rms", "layer"};             // Config::Norm
 constexpr std::string_view kPairNames[] = {"half", "adjacent"};         // Config::Pairs
 

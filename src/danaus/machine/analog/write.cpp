@@ -1,0 +1,385 @@
+// Weights -> scale and code -> slices -> cells (cells.h) -> panels, and the digital value of a unit of the sums.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "danaus/core/parallel.h"
+#include "danaus/core/random.h"
+#include "danaus/machine/analog/cells.h"
+#include "danaus/machine/analog/draws.h"
+#include "danaus/machine/analog/ir_drop.h"
+#include "danaus/machine/analog/stage.h"
+
+namespace danaus::machine {
+namespace {
+
+using kernel::kPanel;
+
+constexpr float kNoLimit = 1e30f;
+
+/// Codes of a block, inputs x outputs, and per output the weight of a code of 1.
+struct Quantised {
+  std::vector<float> codes;
+  std::vector<float> unit;
+};
+
+Quantised quantise(std::span<const float> weights, std::size_t inputs, std::size_t outputs,
+                   const chip::Chip::Noise& noise, float full_scale) {
+  Quantised result{std::vector<float>(inputs * outputs), std::vector<float>(outputs)};
+  float most = 0;
+  for (std::size_t j = 0; j < outputs; ++j) {
+    result.unit[j] = kernel::largest_magnitude(weights.subspan(j * inputs, inputs));
+    most = std::max(most, result.unit[j]);
+  }
+  if (noise.weight_scale == chip::WeightScale::matrix) std::fill(result.unit.begin(), result.unit.end(), most);
+  for (std::size_t j = 0; j < outputs; ++j) {
+    if (result.unit[j] == 0) continue;
+    // In double, so that a code does not depend on how the division rounds.
+    const double factor = static_cast<double>(full_scale) / static_cast<double>(result.unit[j]);
+    for (std::size_t i = 0; i < inputs; ++i) {
+      const double code = static_cast<double>(weights[j * inputs + i]) * factor;
+      result.codes[i * outputs + j] = static_cast<float>(noise.weight_bits == 0 ? code : std::nearbyint(code));
+    }
+    result.unit[j] = static_cast<float>(1 / factor);
+  }
+  return result;
+}
+
+class Writer {
+ public:
+  Writer(Stage& stage, std::span<const float> weights, Environment& environment)
+      : stage_(stage), weights_(weights), environment_(environment), noise_(environment.chip.noise) {}
+
+  Result<void> write() {
+    if (!std::isfinite(kernel::largest_magnitude(weights_)))
+      return fail(Error("analog.non-finite", Failure::bad_input, "a weight is infinite or not a number")
+                      .with_hint("the model file is damaged"));
+    program_blocks();
+    compensate();
+    stage_.variance.assign(has_variance_ ? stage_.panels.size() : 0, 0.0f);
+    const std::size_t closed = noise_.ir_drop == chip::IrDrop::closed ? stage_.panels.size() : 0;
+    stage_.absolute.assign(closed, 0.0f);
+    stage_.weighted.assign(closed, 0.0f);
+    std::fill(stage_.panels.begin(), stage_.panels.end(), 0.0f);
+    const bool leaks = noise_.undriven_row_leakage != 0;
+    if (leaks) stage_.driven_sums.assign(stage_.converters.size() * kPanel, 0.0);
+    parallel_for(stage_.runs.size(), 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r) {
+        for (const Term& term : stage_.runs[r].terms) write_term(stage_.runs[r], term);
+      }
+    });
+    if (leaks) add_column_sums();
+    stage_.is_written = true;
+    stage_.is_calibrated = false;
+    return {};
+  }
+
+ private:
+  struct BlockCells {
+    Block block;
+    std::vector<std::vector<float>> digits;   ///< per slice
+    std::vector<Conductances> conductances;  ///< per slice
+  };
+
+  void program_blocks() {
+    const std::uint32_t count = stage_.structure.block_count(stage_.number);
+    blocks_.resize(count);
+    stage_.value.assign(stage_.outputs, 0.0f);
+    std::vector<std::size_t> first(count);
+    std::size_t next = 0;
+    for (std::uint32_t b = 0; b < count; ++b) {
+      blocks_[b].block = stage_.structure.block(stage_.number, b);
+      first[b] = next;
+      next += std::size_t{blocks_[b].block.in_count} * blocks_[b].block.out_count;
+    }
+    parallel_for(count, 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t b = begin; b < end; ++b) program_block(blocks_[b], first[b]);
+    });
+    for (const BlockCells& cells : blocks_)
+      has_variance_ = has_variance_ || !cells.conductances[0].read_variance.empty();
+  }
+
+  void program_block(BlockCells& cells, std::size_t first) {
+    const Block& block = cells.block;
+    const Slicing& slicing = environment_.slicing;
+    const std::size_t size = std::size_t{block.in_count} * block.out_count;
+    const Quantised quantised =
+        quantise(weights_.subspan(first, size), block.in_count, block.out_count, noise_, slicing.full_scale);
+    for (std::uint32_t j = 0; j < block.out_count; ++j)
+      stage_.value[block.out_first + j * block.out_step] = quantised.unit[j];
+    const CellKeys keys{.node = index(stage_.plan->node),
+                        .stage = stage_.number,
+                        .in_first = block.in_first,
+                        .in_step = 1,
+                        .inputs = block.in_count,
+                        .out_first = block.out_first,
+                        .out_step = block.out_step,
+                        .outputs = block.out_count};
+    for (std::uint32_t slice = 0; slice < slicing.slices; ++slice) {
+      std::vector<float> digits = quantised.codes;
+      for (float& digit : digits) digit = slicing.digit(digit, slice);
+      cells.conductances.push_back(
+          program_cells(noise_, environment_.seed, slice, keys, digits, slicing.digit_full_scale));
+      cells.digits.push_back(std::move(digits));
+    }
+  }
+
+  /// Drift is compensated by a digital factor: what the cells conducted when they were programmed over what they
+  /// conduct now.
+  void compensate() {
+    if (noise_.compensation == chip::Compensation::none) return;
+    std::vector<double> programmed(stage_.outputs), present(stage_.outputs);
+    for (const BlockCells& cells : blocks_) {
+      for (std::uint32_t slice = 0; slice < environment_.slicing.slices; ++slice) {
+        const double value = static_cast<double>(environment_.slicing.value(slice));
+        for (std::uint32_t j = 0; j < cells.block.out_count; ++j) {
+          const std::uint32_t output = cells.block.out_first + j * cells.block.out_step;
+          programmed[output] += value * cells.conductances[slice].programmed_sum[j];
+          present[output] += value * cells.conductances[slice].present_sum[j];
+        }
+      }
+    }
+    if (noise_.compensation == chip::Compensation::global) {
+      double all_programmed = 0, all_present = 0;
+      for (const double sum : programmed) all_programmed += sum;
+      for (const double sum : present) all_present += sum;
+      std::fill(programmed.begin(), programmed.end(), all_programmed);
+      std::fill(present.begin(), present.end(), all_present);
+    }
+    for (std::uint32_t output = 0; output < stage_.outputs; ++output) {
+      if (present[output] > 0)
+        stage_.value[output] = static_cast<float>(static_cast<double>(stage_.value[output]) * programmed[output] /
+                                                  present[output]);
+    }
+  }
+
+  /// Element (input, output) of a block, both counted in the block.
+  float cell(const Conductances& cells, Side side, std::size_t element) const {
+    switch (side) {
+      case Side::difference:
+        return cells.plus[element] - cells.minus[element];
+      case Side::plus:
+        return cells.plus[element] + background();
+      case Side::minus:
+        return cells.minus[element] + background();
+    }
+    return 0;
+  }
+  float background() const {
+    return static_cast<float>(background_code(noise_, environment_.slicing.digit_full_scale));
+  }
+
+  void write_term(const Run& run, const Term& term) {
+    const PlannedActivation& activation = stage_.plan->activations[term.activation];
+    const PlannedGroup& group = activation.groups[term.group];
+    const BlockCells& cells = blocks_[group.block];
+    const Block& block = cells.block;
+    const Conductances& conductances = cells.conductances[term.slice];
+    const std::size_t height = term.rows.size();
+    const std::uint32_t array = index(activation.array);
+    const std::size_t first_output = (group.out_first - block.out_first) / block.out_step + term.first;
+    std::vector<double> absolute_codes(run.count);
+    const auto place = [&](std::size_t row, std::size_t column) {
+      return term.panels + (column / kPanel * height + row) * kPanel + column % kPanel;
+    };
+    std::size_t row = 0;
+    for (const PlannedGroup::Part& part : group.parts) {
+      for (std::uint32_t i = 0; i < part.rows; ++i, ++row) {
+        const std::size_t first = std::size_t{part.in_first + i - block.in_first} * block.out_count + first_output;
+        for (std::uint32_t c = 0; c < run.count; ++c) {
+          stage_.panels[place(row, c)] = cell(conductances, term.side, first + c);
+          absolute_codes[c] += static_cast<double>(std::fabs(cells.digits[term.slice][first + c]));
+          if (has_variance_)
+            stage_.variance[place(row, c)] =
+                conductances.read_variance[first + c] * (term.side == Side::difference ? 1.0f : 0.5f);
+        }
+      }
+    }
+    for (; row < height; ++row) {
+      const Conductances idle =
+          idle_cells(noise_, environment_.seed, term.slice, array, term.rows[row], 1,
+                     group.column + term.first, run.count, environment_.slicing.digit_full_scale);
+      for (std::uint32_t c = 0; c < run.count; ++c) {
+        stage_.panels[place(row, c)] = cell(idle, term.side, c);
+        if (has_variance_ && !idle.read_variance.empty())
+          stage_.variance[place(row, c)] = idle.read_variance[c] * (term.side == Side::difference ? 1.0f : 0.5f);
+      }
+    }
+    if (noise_.ir_drop == chip::IrDrop::nodal) drop_voltages(run, term);
+    if (!stage_.absolute.empty()) {
+      for (row = 0; row < height; ++row) {
+        const auto weight = static_cast<float>(ClosedForm::row_weight(term.rows[row], environment_.chip.array.rows));
+        for (std::uint32_t c = 0; c < run.count; ++c) {
+          stage_.absolute[place(row, c)] = std::fabs(stage_.panels[place(row, c)]);
+          stage_.weighted[place(row, c)] = stage_.panels[place(row, c)] * weight;
+        }
+      }
+    }
+    if (!stage_.driven_sums.empty()) {
+      for (row = 0; row < height; ++row) {
+        for (std::uint32_t c = 0; c < run.count; ++c)
+          stage_.driven_sums[term.converters * kPanel + c] += static_cast<double>(stage_.panels[place(row, c)]);
+      }
+    }
+    set_ranges(stage_, run, term, environment_, range_without_data(run, term, absolute_codes));
+  }
+
+  std::vector<float> range_without_data(const Run& run, const Term& term,
+                                        const std::vector<double>& absolute_codes) const {
+    const double input = environment_.chip.input.kind == chip::InputKind::bit_serial
+                             ? 1.0
+                             : static_cast<double>(largest_code(stage_.dac_bits));
+    const double full_scale = static_cast<double>(environment_.slicing.digit_full_scale);
+    const double idle = term.side == Side::difference ? 0 : static_cast<double>(background()) * static_cast<double>(term.rows.size());
+    double range = 0;
+    switch (stage_.range) {
+      case Config::Range::full:
+        range = (full_scale * term.programmed + idle) * input;
+        break;
+      case Config::Range::l1:
+        range = (*std::max_element(absolute_codes.begin(), absolute_codes.end()) + idle) * input;
+        break;
+      case Config::Range::user:
+        range = noise_.adc_range_user * full_conductance(environment_) * input;
+        break;
+      case Config::Range::lossless:
+      case Config::Range::cal_shared:
+      case Config::Range::cal_column:
+        break;
+    }
+    return std::vector<float>(run.count, static_cast<float>(range));
+  }
+
+  /// Replaces the cells of a term's panels by currents per unit of input in the network of wires: all driven rows and
+  /// all cells of the array that hold weights of this stage; others are idle.
+  void drop_voltages(const Run& run, const Term& term) {
+    const PlannedActivation& activation = stage_.plan->activations[term.activation];
+    const PlannedGroup& group = activation.groups[term.group];
+    const std::uint32_t rows = environment_.chip.array.rows, cols = environment_.chip.array.cols;
+    const double unit_us = code_unit_us(noise_, environment_.slicing.digit_full_scale);
+    const double least = static_cast<double>(background());
+    std::vector<std::uint8_t> driven(rows);
+    for (const std::uint32_t row : term.rows) driven[row] = 1;
+    for (const Side side : {Side::plus, Side::minus}) {
+      if (term.side != Side::difference && term.side != side) continue;
+      std::vector<double> siemens(std::size_t{rows} * cols, least * unit_us * 1e-6);
+      for (const PlannedActivation& other : stage_.plan->activations) {
+        if (other.array != activation.array) continue;
+        for (const PlannedGroup& columns : other.groups) {
+          const BlockCells& cells = blocks_[columns.block];
+          const std::size_t first_output = (columns.out_first - cells.block.out_first) / cells.block.out_step;
+          for (const PlannedGroup::Part& part : columns.parts) {
+            for (std::uint32_t i = 0; i < part.rows; ++i) {
+              for (std::uint32_t c = 0; c < columns.columns; ++c) {
+                const std::size_t element =
+                    std::size_t{part.in_first + i - cells.block.in_first} * cells.block.out_count + first_output + c;
+                siemens[std::size_t{part.row + i} * cols + columns.column + c] =
+                    static_cast<double>(cell(cells.conductances[term.slice], side, element)) * unit_us * 1e-6;
+              }
+            }
+          }
+        }
+      }
+      const std::vector<double> transfer = transfer_matrix({.rows = rows,
+                                                            .cols = cols,
+                                                            .siemens = siemens,
+                                                            .wire_ohm = noise_.wire_ohm,
+                                                            .terminal_ohm = noise_.terminal_ohm},
+                                                           driven);
+      const double sign = term.side == Side::difference && side == Side::minus ? -1 : 1;
+      for (std::size_t row = 0; row < term.rows.size(); ++row) {
+        for (std::uint32_t c = 0; c < run.count; ++c) {
+          const double code = transfer[std::size_t{term.rows[row]} * cols + group.column + term.first + c] * 1e6 / unit_us;
+          float& panel =
+              stage_.panels[term.panels + (c / kPanel * term.rows.size() + row) * kPanel + c % kPanel];
+          panel = static_cast<float>(sign * code + (sign < 0 ? static_cast<double>(panel) : 0.0));
+        }
+      }
+    }
+  }
+
+  /// Adds the cells of this stage to the sums of their columns, instead of those that were written before.
+  void add_column_sums() {
+    std::vector<double> sums;
+    for (const PlannedActivation& activation : stage_.plan->activations) {
+      for (const PlannedGroup& group : activation.groups) {
+        for (std::uint32_t slice = 0; slice < environment_.slicing.slices; ++slice) {
+          for (const Side side : {Side::plus, Side::minus}) {
+            for (std::uint32_t c = 0; c < group.columns; ++c) {
+              const std::size_t number = sums.size();
+              sums.push_back(sum_of_cells(group, slice, side, c));
+              const double before = stage_.column_sums.empty() ? 0 : stage_.column_sums[number];
+              environment_.column_sum(index(activation.array), slice, side, group.column + c) += sums.back() - before;
+            }
+          }
+        }
+      }
+    }
+    stage_.column_sums = std::move(sums);
+  }
+
+  double sum_of_cells(const PlannedGroup& group, std::uint32_t slice, Side side, std::uint32_t column) const {
+    const BlockCells& cells = blocks_[group.block];
+    const std::size_t output = (group.out_first - cells.block.out_first) / cells.block.out_step + column;
+    double sum = 0;
+    for (const PlannedGroup::Part& part : group.parts) {
+      for (std::uint32_t i = 0; i < part.rows; ++i) {
+        const std::size_t input = part.in_first + i - cells.block.in_first;
+        sum += static_cast<double>(cell(cells.conductances[slice], side, input * cells.block.out_count + output));
+      }
+    }
+    return sum;
+  }
+
+  Stage& stage_;
+  std::span<const float> weights_;
+  Environment& environment_;
+  const chip::Chip::Noise& noise_;
+  std::vector<BlockCells> blocks_;
+  bool has_variance_ = false;
+};
+
+}  // namespace
+
+double full_conductance(const Environment& environment) {
+  const chip::Chip::Noise& noise = environment.chip.noise;
+  const double codes = static_cast<double>(environment.slicing.digit_full_scale);
+  return (noise.pair == chip::Pair::offset ? 2 : 1) * codes +
+         background_code(noise, environment.slicing.digit_full_scale);
+}
+
+Result<void> write_stage(Stage& stage, std::span<const float> weights, Environment& environment) {
+  return Writer(stage, weights, environment).write();
+}
+
+void set_ranges(Stage& stage, const Run& run, const Term& term, const Environment& environment,
+                std::span<const float> ranges) {
+  const PlannedActivation& activation = stage.plan->activations[term.activation];
+  const PlannedGroup& group = activation.groups[term.group];
+  const chip::Chip& chip = environment.chip;
+  for (std::size_t panel = 0; panel < run.panels(); ++panel) {
+    kernel::Converters& converters = stage.converters[term.converters + panel];
+    converters = {};
+    converters.limit = term.limit == 0 ? kNoLimit : term.limit;
+    for (std::size_t c = 0; c < kPanel && panel * kPanel + c < run.count; ++c) {
+      const std::size_t column = panel * kPanel + c;
+      // A column that is always zero has a range of zero: any step will do.
+      const float step = term.limit == 0 || ranges[column] == 0 ? 1.0f : ranges[column] / term.limit;
+      converters.per_lsb[c] = 1 / step;
+      converters.value[c] = step * term.value;
+      if (chip.noise.adc_gain_sd == 0 && chip.noise.adc_offset_sd == 0) continue;
+      const auto cell = static_cast<std::uint32_t>(group.column + term.first + column);
+      const std::uint32_t adc = chip.adc.wiring == chip::Wiring::interleaved
+                                    ? cell % chip.adc.per_array
+                                    : cell / ((chip.array.cols + chip.adc.per_array - 1) / chip.adc.per_array);
+      const std::uint64_t counter = std::uint64_t{index(activation.array)} << 16 | adc;
+      const double gain = random_gaussian(environment.seed, stream_of(Draw::adc_gain, 0), counter);
+      const double offset = random_gaussian(environment.seed, stream_of(Draw::adc_offset, 0), counter);
+      converters.per_lsb[c] *= static_cast<float>(1 + chip.noise.adc_gain_sd * gain);
+      converters.offset[c] = static_cast<float>(chip.noise.adc_offset_sd * offset);
+    }
+  }
+}
+
+}  // namespace danaus::machine

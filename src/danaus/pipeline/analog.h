@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "danaus/chip/chip.h"
+#include "danaus/core/digest.h"
+#include "danaus/core/error.h"
+#include "danaus/core/progress.h"
+#include "danaus/factor/factor.h"
+#include "danaus/machine/analog/analog_machine.h"
+#include "danaus/model/model.h"
+#include "danaus/nn/linear_backend.h"
+#include "danaus/nn/token_id.h"
+
+/// A model's linear operators on the analog machine: compiled for a chip by one of the maps, proved, written.
+namespace danaus::pipeline {
+
+struct AnalogOptions {
+  chip::Chip chip;
+  std::string map = "linear";
+  factor::Policy policy;     ///< of maps that take the block operator
+  std::uint64_t seed = 1;    ///< of the devices and of the proof
+  bool share_inputs = true;  ///< operators with one input may share activations
+};
+
+/// What the converters of one stage of one operator did.
+struct AnalogStage {
+  std::string name;  ///< of the operator, with ".R" and ".L" for two stages
+  machine::StageStatistics statistics;
+};
+
+class AnalogBackend : public nn::LinearBackend {
+ public:
+  /// Compiles and proves the program(s) of the map, writes all weights (those of `factors`, one per operator, if there
+  /// are any; otherwise the model's, projected where the map takes blocks). `model` must outlive it.
+  /// Errors: those of the pipeline, of the machine, and factor.*.
+  static Result<std::unique_ptr<AnalogBackend>> create(const model::Model& model, const AnalogOptions& options,
+                                                       std::optional<std::vector<factor::Factors>> factors,
+                                                       Progress& progress);
+
+  Result<void> multiply(std::size_t number, std::span<const float> x, std::size_t tokens, std::uint64_t first_token,
+                        std::span<float> y) override;
+
+  /// While calibrating, vectors set the ranges of the converters, and the answer is that of the cells alone.
+  void set_calibrating(bool on) { calibrating_ = on; }
+  bool needs_calibration() const;
+
+  /// In graph order; only stages that converted something since the last reset.
+  std::vector<AnalogStage> stages() const;
+  void reset_statistics() { machine_.reset_statistics(); }
+
+  const chip::Chip& chip() const { return chip_; }
+  std::uint32_t arrays() const { return arrays_; }
+  std::uint32_t proof_tokens() const { return proof_tokens_; }
+  Digest program_digest() const { return program_digest_; }
+  /// ||W - M||_F / ||W||_F over all operators; nothing for dense maps.
+  std::optional<double> relative_error() const { return relative_error_; }
+
+ private:
+  AnalogBackend(const model::Model& model, machine::AnalogMachine machine)
+      : model_(model), machine_(std::move(machine)) {}
+  Result<void> write(const Graph& graph, std::optional<std::vector<factor::Factors>> factors, Progress& progress);
+
+  const model::Model& model_;
+  machine::AnalogMachine machine_;
+  chip::Chip chip_;
+  std::uint32_t arrays_ = 0, proof_tokens_ = 0;
+  Digest program_digest_;
+  std::optional<double> relative_error_;
+  bool calibrating_ = false;
+};
+
+/// A run of `length` tokens that two lists of token ids have in common, as its place in the first; nothing if there is
+/// none. Calibration text that is also evaluated would make the result look better than it is.
+std::optional<std::size_t> common_run(std::span<const nn::TokenId> a, std::span<const nn::TokenId> b,
+                                      std::size_t length);
+
+}  // namespace danaus::pipeline

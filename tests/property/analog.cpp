@@ -1,0 +1,265 @@
+// Random models, mappings and chips on the analog machine: without effects the answer is the integer product, bit for
+// bit; with all of them it depends neither on threads nor on how tokens are batched, and the devices are the same in
+// every mapping.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "danaus/core/parallel.h"
+#include "danaus/machine/analog/analog_machine.h"
+#include "danaus/program/verify.h"
+#include "random_program.h"
+
+namespace danaus {
+namespace {
+
+using machine::AnalogMachine;
+
+constexpr std::uint64_t kCases = 200;
+constexpr std::size_t kTokens = 9;
+
+struct Weights {
+  std::vector<float> stages[2];
+};
+
+Weights random_weights(const Structure& structure, std::uint64_t seed) {
+  Weights weights;
+  for (std::uint32_t stage = 0; stage < structure.stages(); ++stage) {
+    for (std::uint32_t b = 0; b < structure.block_count(stage); ++b) {
+      const Block block = structure.block(stage, b);
+      for (std::uint32_t n = 0; n < block.in_count * block.out_count; ++n)
+        weights.stages[stage].push_back(
+            static_cast<float>(random_gaussian(seed, stage, std::uint64_t{b} << 32 | n)));
+    }
+  }
+  return weights;
+}
+
+std::vector<float> random_inputs(std::uint32_t size, std::uint64_t seed) {
+  std::vector<float> x(kTokens * size);
+  for (std::size_t n = 0; n < x.size(); ++n) x[n] = static_cast<float>(random_gaussian(seed, 77, n));
+  return x;
+}
+
+float magnitude(const float* x, std::size_t count) {
+  float most = 0;
+  for (std::size_t n = 0; n < count; ++n) most = std::max(most, std::fabs(x[n]));
+  return most;
+}
+
+/// Straight from the definition: codes of 8 bits for weights (a scale per output) and inputs (a scale per vector).
+std::vector<float> integer_product(const Structure& structure, const Weights& weights, std::vector<float> x) {
+  for (std::uint32_t stage = 0; stage < structure.stages(); ++stage) {
+    const std::size_t inputs = structure.stage_inputs(stage), outputs = structure.stage_outputs(stage);
+    const std::size_t width = x.size() / kTokens;
+    std::vector<float> y(kTokens * outputs);
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      const float unit = magnitude(x.data() + t * width, width) / 127.0f;
+      std::vector<double> codes(inputs);
+      for (std::size_t i = 0; i < width && unit != 0; ++i)
+        codes[i] = std::clamp(std::nearbyint(static_cast<double>(x[t * width + i] * (1 / unit))), -127.0, 127.0);
+      const float* block_weights = weights.stages[stage].data();
+      for (std::uint32_t b = 0; b < structure.block_count(stage); ++b) {
+        const Block block = structure.block(stage, b);
+        for (std::uint32_t j = 0; j < block.out_count; ++j, block_weights += block.in_count) {
+          const float most = magnitude(block_weights, block.in_count);
+          if (most == 0) continue;
+          const double factor = 127.0 / static_cast<double>(most);
+          double sum = 0;
+          for (std::uint32_t i = 0; i < block.in_count; ++i)
+            sum += codes[block.in_first + i] * std::nearbyint(static_cast<double>(block_weights[i]) * factor);
+          y[t * outputs + block.out_first + j * block.out_step] =
+              static_cast<float>(sum * static_cast<double>(static_cast<float>(1 / factor)) * static_cast<double>(unit));
+        }
+      }
+    }
+    x = std::move(y);
+  }
+  return x;
+}
+
+std::vector<NodeId> linear_nodes_of(const Graph& graph) {
+  std::vector<NodeId> nodes;
+  for (std::uint32_t n = 0; n < graph.nodes.size(); ++n) {
+    if (graph.nodes[n].kind == NodeKind::linear && !graph.nodes[n].idle) nodes.push_back(NodeId{n});
+  }
+  return nodes;
+}
+
+program::Program compile_case(test::Case& random, const std::string& strategy, Config::Range range) {
+  for (Config& config : random.graph.configs) {
+    if (config.kind != Config::Kind::mvm) continue;
+    config.range = range;
+    config.dac_bits = 8;
+  }
+  const auto found = compile::find_strategy(strategy);
+  REQUIRE(found);
+  Result<compile::Placement> placement = (*found)->place(random.graph, random.place);
+  if (!placement) FAIL(to_string(placement.error()));
+  Result<program::Program> program = compile::emit(random.graph, std::move(*placement), random.chip, random.emit);
+  if (!program) FAIL(to_string(program.error()));
+  return std::move(*program);
+}
+
+AnalogMachine machine_of(const program::Program& program, const chip::Chip& chip) {
+  Result<AnalogMachine> machine = AnalogMachine::create({{&program}}, chip, 5);
+  if (!machine) FAIL(to_string(machine.error()));
+  return std::move(*machine);
+}
+
+std::vector<float> multiply(AnalogMachine& machine, const Structure& structure, NodeId node, std::span<const float> x,
+                            std::size_t first = 0, std::size_t tokens = kTokens) {
+  std::vector<float> y(tokens * structure.out);
+  const Result<void> done =
+      machine.multiply(node, x.subspan(first * structure.in, tokens * structure.in), tokens, first, y);
+  if (!done) FAIL(to_string(done.error()));
+  return y;
+}
+
+void cut_padding(std::vector<float>& y, std::size_t out) {
+  const std::size_t width = y.size() / kTokens;
+  for (std::size_t t = 0; t < kTokens; ++t) std::copy_n(y.data() + t * width, out, y.data() + t * out);
+  y.resize(kTokens * out);
+}
+
+TEST_CASE("without effects the answer is the integer product, whatever the mapping") {
+  for (std::uint64_t number = 0; number < kCases; ++number) {
+    CAPTURE(number);
+    test::Case random = test::random_case(number);
+    random.chip.noise = {};
+    const program::Program program = compile_case(random, random.strategy, Config::Range::lossless);
+    AnalogMachine machine = machine_of(program, random.chip);
+    for (const NodeId node : linear_nodes_of(program.intent)) {
+      CAPTURE(index(node));
+      const Structure& structure = random.graph.at(node).structure;
+      const Weights weights = random_weights(structure, number * 1000 + index(node));
+      REQUIRE(machine.write(node, {{weights.stages[0], weights.stages[1]}}));
+      const std::vector<float> x = random_inputs(structure.in, number);
+      std::vector<float> expected = integer_product(structure, weights, x);
+      cut_padding(expected, structure.out);
+      const std::vector<float> y = multiply(machine, structure, node, x);
+      CHECK(y == expected);
+    }
+  }
+}
+
+/// Everything that random numbers are for, and what depends on places.
+chip::Chip::Noise all_effects() {
+  const Result<chip::Chip> chip =
+      chip::load("unit", {{"noise.device", "pcm"},
+                          {"noise.time_s", "3600"},
+                          {"noise.compensation", "column"},
+                          {"noise.stuck_low", "0.01"},
+                          {"noise.stuck_high", "0.01"},
+                          {"noise.read_noise", "output"},
+                          {"noise.output_sd", "0.01"},
+                          {"noise.adc_gain_sd", "0.02"},
+                          {"noise.adc_offset_sd", "0.3"}});
+  if (!chip) FAIL(to_string(chip.error()));
+  return chip->noise;
+}
+
+TEST_CASE("threads and batches change nothing") {
+  for (std::uint64_t number = 0; number < kCases; number += 7) {
+    CAPTURE(number);
+    test::Case random = test::random_case(number);
+    random.chip.noise = all_effects();
+    const program::Program program = compile_case(random, random.strategy, Config::Range::l1);
+    for (const NodeId node : linear_nodes_of(program.intent)) {
+      const Structure& structure = random.graph.at(node).structure;
+      const Weights weights = random_weights(structure, number * 1000 + index(node));
+      const std::vector<float> x = random_inputs(structure.in, number);
+      std::vector<std::vector<float>> answers;
+      for (const int threads : {1, 2, 3}) {
+        set_thread_count(threads);
+        AnalogMachine machine = machine_of(program, random.chip);
+        REQUIRE(machine.write(node, {{weights.stages[0], weights.stages[1]}}));
+        answers.push_back(multiply(machine, structure, node, x));
+        // The same tokens in two calls.
+        std::vector<float> parts = multiply(machine, structure, node, x, 0, 4);
+        const std::vector<float> rest = multiply(machine, structure, node, x, 4, kTokens - 4);
+        parts.insert(parts.end(), rest.begin(), rest.end());
+        answers.push_back(parts);
+      }
+      set_thread_count(0);
+      for (const std::vector<float>& answer : answers) CHECK(answer == answers[0]);
+    }
+  }
+}
+
+TEST_CASE("all mappings of an operator see the same devices") {
+  for (std::uint64_t number = 0; number < kCases; number += 5) {
+    CAPTURE(number);
+    std::vector<std::vector<float>> answers;
+    for (const std::string strategy : {"sparse", "dense"}) {
+      test::Case random = test::random_case(number);
+      random.chip.noise = all_effects();
+      random.chip.noise.read_noise = chip::ReadNoise::none;  // drawn per conversion, and these are others
+      random.chip.noise.output_sd = random.chip.noise.adc_gain_sd = random.chip.noise.adc_offset_sd = 0;
+      // Fine steps instead of none: lossless conversions round to whole units.
+      const program::Program program = compile_case(random, strategy, Config::Range::lossless);
+      AnalogMachine machine = machine_of(program, random.chip);
+      std::vector<float> all;
+      for (const NodeId node : linear_nodes_of(program.intent)) {
+        const Structure& structure = random.graph.at(node).structure;
+        if (structure.stages() == 2) continue;  // a rounding may change an input code of the second stage
+        const Weights weights = random_weights(structure, number * 1000 + index(node));
+        REQUIRE(machine.write(node, {{weights.stages[0], weights.stages[1]}}));
+        const std::vector<float> y = multiply(machine, structure, node, random_inputs(structure.in, number));
+        all.insert(all.end(), y.begin(), y.end());
+      }
+      answers.push_back(all);
+    }
+    REQUIRE(answers[0].size() == answers[1].size());
+    const float most = magnitude(answers[0].data(), answers[0].size());
+    // Partial sums are rounded to whole units, at most one for each activation, of 127 * 127.
+    for (std::size_t n = 0; n < answers[0].size(); ++n) CHECK(std::fabs(answers[0][n] - answers[1][n]) <= 0.02f * most);
+  }
+}
+
+TEST_CASE("values come from the program: a damaged window changes them") {
+  std::uint64_t changed = 0, tried = 0;
+  for (std::uint64_t number = 0; number < kCases; number += 3) {
+    CAPTURE(number);
+    test::Case random = test::random_case(number);
+    random.chip.noise = {};
+    program::Program program = compile_case(random, random.strategy, Config::Range::lossless);
+    const auto answers = [&]() -> std::vector<float> {
+      std::vector<float> all;
+      Result<AnalogMachine> machine = AnalogMachine::create({{&program}}, random.chip, 5);
+      if (!machine) return all;  // refused
+      for (const NodeId node : linear_nodes_of(program.intent)) {
+        const Structure& structure = random.graph.at(node).structure;
+        const Weights weights = random_weights(structure, number * 1000 + index(node));
+        REQUIRE(machine->write(node, {{weights.stages[0], weights.stages[1]}}));
+        const std::vector<float> y = multiply(*machine, structure, node, random_inputs(structure.in, number));
+        all.insert(all.end(), y.begin(), y.end());
+      }
+      return all;
+    };
+    const std::vector<float> before = answers();
+    test::Dice dice(number);
+    for (program::Record& record : program.code) {
+      program::Command command = program::decode_unchecked(record);
+      auto* mvm = std::get_if<program::Mvm>(&command);
+      if (mvm == nullptr || mvm->rows.length < 2 || mvm->rows.count != 1 || mvm->src.element_stride != 1) continue;
+      if (dice.roll(0, 3) != 0) continue;
+      --mvm->rows.length;
+      if (mvm->rows.length == 1) mvm->src.run_stride = 0;
+      const Result<program::Record> damaged = program::encode(command);
+      if (!damaged) continue;
+      record = *damaged;
+      ++tried;
+      changed += answers() != before ? 1 : 0;
+      break;
+    }
+  }
+  CHECK(tried > 20);
+  // Where the last row is padding, it carries nothing.
+  CHECK(changed * 4 >= tried * 3);
+}
+
+}  // namespace
+}  // namespace danaus
