@@ -49,7 +49,7 @@ def test_show_a_model_as_json(danaus):
     assert [matrix["name"] for matrix in document["digital"]["matrices"]] == ["token_embd", "position_embd", "output"]
     # Per layer two norms, with a bias each, and six operators with one each; the last norm has one too.
     assert {node["kind"]: node["number"] for node in document["digital"]["nodes"]} == {
-        "norm": 2 * 24 + 1, "bias": 8 * 24 + 1, "attend": 24, "add": 2 * 24, "gelu": 24}
+        "norm": 2 * 24 + 1, "bias": 8 * 24 + 1, "attend": 24, "add": 2 * 24, "gelu_tanh": 24}
     assert document["memory"]["file_bytes"] == document["memory"]["projection_bytes"] == 0
 
 

@@ -233,7 +233,7 @@ const char* broken_rule(const Move& move) {
 }
 
 const char* broken_rule(const Vec& vec) {
-  if (vec.op > VecOp::scale) return "there is no such vec operation";
+  if (vec.op > VecOp::gelu_tanh) return "there is no such vec operation";
   for (std::uint32_t s = source_count(vec.op); s < vec.src.size(); ++s) {
     if (vec.src[s] != Address{}) return "sources that the operation does not have are 0";
   }

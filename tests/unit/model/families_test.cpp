@@ -463,7 +463,7 @@ TEST_CASE("families: a mixture of experts from a shape, both kinds of GGUF, and 
 TEST_CASE("families: phi turns a part of each head") {
   const std::string more =
       "norm = \"layer\"\nbiases = \"all\"\ngated = false\nparallel = true\nhead_size = 4\nrotary = 2\n";
-  std::string text = shape_text("llama", "gelu", more);
+  std::string text = shape_text("llama", "gelu_tanh", more);
   text.replace(text.find("heads = 4"), 9, "heads = 2");
   const Model shape = from_shape(text);
   CHECK(shape.graph.configs[2].rotated == 2);
