@@ -65,6 +65,7 @@ struct Chip {
   } input;
   struct Adc {
     std::uint32_t per_array = 8, bits = 8;
+    std::uint32_t second_bits = 0;  ///< of second stages (L), rule = fixed; 0 = as `bits`
     AdcRule rule = AdcRule::rows;
     AdcKind kind = AdcKind::sar;
     double step_ns = 0, lsb_ns = 0, time_ns = 0;

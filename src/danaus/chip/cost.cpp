@@ -123,7 +123,7 @@ Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint3
   return add(add(time.input, time.settle), time.adc);
 }
 
-std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows) {
+std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows, std::uint32_t stage) {
   switch (chip.adc.rule) {
     case AdcRule::fixed:
       break;
@@ -135,7 +135,7 @@ std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows) {
       return ceil_log2(rows) + cell_bits + input_bits - 1;
     }
   }
-  return chip.adc.bits;
+  return stage == 1 && chip.adc.second_bits != 0 ? chip.adc.second_bits : chip.adc.bits;
 }
 
 double regression_energy_pj(double bits, double node_nm, double samples_per_s) {

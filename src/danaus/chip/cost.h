@@ -27,8 +27,8 @@ ActivationTime activation_parts(const Chip& chip, std::uint32_t dac_bits, std::u
 /// One activation: rounds = max over ADCs of the read columns wired to it.
 Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits, std::uint32_t rounds);
 
-/// ADC bits for a stage whose largest activation sums `rows` rows, by the chip's rule.
-std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows);
+/// ADC bits for a stage (0 or 1) whose largest activation sums `rows` rows, by the chip's rule.
+std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows, std::uint32_t stage = 0);
 /// Energy per conversion (calibration included; without sample-and-hold and shift-add) in pJ and area per converter in
 /// um2. Errors of the regression: chip.adc-bits below 4 bits and chip.adc-rate above 10 GS/s, unless extrapolation is
 /// allowed.

@@ -84,6 +84,8 @@ std::vector<Key> make_table() {
       {"adc.per_array", "converters per array; column c is wired to converter c mod per_array",
        count(DANAUS_FIELD(adc.per_array), 1, 1024)},
       {"adc.bits", "resolution with rule = fixed", count(DANAUS_FIELD(adc.bits), 1, 16)},
+      {"adc.second_bits", "resolution of second stages (L) with rule = fixed; 0 = adc.bits",
+       count(DANAUS_FIELD(adc.second_bits), 0, 16)},
       {"adc.rule", "how the resolution of a stage is found",
        Choice{{"fixed", "rows", "lossless"}, DANAUS_CHOICE(adc.rule, AdcRule), {"calibrated"}}},
       {"adc.kind", "kind of converter", Choice{{"sar", "ramp", "flash", "fixed"}, DANAUS_CHOICE(adc.kind, AdcKind)}},

@@ -1264,7 +1264,7 @@ Graph with_structures(const Graph& graph, const std::vector<Structure>& structur
       Config config;
       config.dac_bits = static_cast<std::uint8_t>(chip.input.bits);
       config.adc_bits = static_cast<std::uint8_t>(
-          chip::adc_bits(chip, std::min(chip.array.rows, node.structure.block(stage, 0).in_count)));
+          chip::adc_bits(chip, std::min(chip.array.rows, node.structure.block(stage, 0).in_count), stage));
       config.range = range_of(chip);
       const auto found = std::find(result.configs.begin(), result.configs.end(), config);
       node.configs[stage] = ConfigId{static_cast<std::uint16_t>(found - result.configs.begin())};

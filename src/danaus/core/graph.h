@@ -42,7 +42,7 @@ struct Config {
   enum class Norm : std::uint8_t { rms, layer };
   enum class Pairs : std::uint8_t { half, adjacent };  ///< element e pairs with e + size/2, or 2e with 2e + 1
   /// How the range of the analog-to-digital converters is set: integers as they are; so that nothing can clip; by the
-  /// largest sum of weights of a column; by data, for all columns of a block or for each; by the user.
+  /// sum of a column's weights; by data, for all columns of a block or for each; by the user.
   enum class Range : std::uint8_t { lossless, full, l1, cal_shared, cal_column, user };
 
   Kind kind = Kind::mvm;

@@ -41,6 +41,61 @@ Result<std::vector<program::Program>> compile_parts(const model::Model& model, c
   return programs;
 }
 
+/// What a scale is chosen on: so many of the calibration vectors, evenly spread.
+constexpr std::size_t kChoiceVectors = 128;
+
+std::vector<float> pick_vectors(std::span<const float> x, std::size_t tokens, std::size_t count) {
+  const std::size_t width = x.size() / tokens;
+  std::vector<float> picked;
+  picked.reserve(count * width);
+  for (std::size_t n = 0; n < count; ++n) {
+    const auto first = x.begin() + static_cast<std::ptrdiff_t>(n * tokens / count * width);
+    picked.insert(picked.end(), first, first + static_cast<std::ptrdiff_t>(width));
+  }
+  return picked;
+}
+
+/// Root mean square of each stage output of R over vectors.
+std::vector<double> channel_sizes(const factor::Factors& factors, std::span<const float> x, std::size_t count) {
+  const Structure& structure = factors.structure;
+  const std::size_t width = x.size() / count;
+  std::vector<double> squares(structure.stage_outputs(0));
+  const float* weights = factors.right.data();
+  for (std::uint32_t b = 0; b < structure.block_count(0); ++b) {
+    const Block block = structure.block(0, b);
+    const std::size_t inputs = block.in_first >= width ? 0 : std::min<std::size_t>(block.in_count, width - block.in_first);
+    for (std::uint32_t j = 0; j < block.out_count; ++j, weights += block.in_count) {
+      for (std::size_t t = 0; t < count; ++t) {
+        double sum = 0;
+        for (std::size_t i = 0; i < inputs; ++i)
+          sum += static_cast<double>(weights[i]) * static_cast<double>(x[t * width + block.in_first + i]);
+        squares[block.out_first + j * block.out_step] += sum * sum;
+      }
+    }
+  }
+  for (double& square : squares) square = std::sqrt(square / static_cast<double>(count));
+  return squares;
+}
+
+/// The same operator with channel c times 1 / sizes[c] on the way in and sizes[c] on the way out.
+factor::Factors rescale(factor::Factors factors, const std::vector<double>& sizes) {
+  const auto scale_of = [&](std::uint32_t channel) { return sizes[channel] > 0 ? sizes[channel] : 1.0; };
+  for (const std::uint32_t stage : {0u, 1u}) {
+    float* weight = stage == 0 ? factors.right.data() : factors.left.data();
+    for (std::uint32_t b = 0; b < factors.structure.block_count(stage); ++b) {
+      const Block block = factors.structure.block(stage, b);
+      for (std::uint32_t j = 0; j < block.out_count; ++j) {
+        for (std::uint32_t i = 0; i < block.in_count; ++i, ++weight) {
+          const double scale = stage == 0 ? 1 / scale_of(block.out_first + j * block.out_step)
+                                          : scale_of(block.in_first + i);
+          *weight = static_cast<float>(static_cast<double>(*weight) * scale);
+        }
+      }
+    }
+  }
+  return factors;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<AnalogBackend>> AnalogBackend::create(const model::Model& model, const AnalogOptions& options,
@@ -59,6 +114,7 @@ Result<std::unique_ptr<AnalogBackend>> AnalogBackend::create(const model::Model&
   DANAUS_TRY(machine, machine::AnalogMachine::create(parts, options.chip, options.seed));
   std::unique_ptr<AnalogBackend> backend(new AnalogBackend(model, std::move(machine)));
   backend->chip_ = options.chip;
+  backend->channel_scale_ = options.channel_scale;
   backend->arrays_ = programs.front().chip.arrays;
   backend->proof_tokens_ = proof_tokens;
   backend->program_digest_ = program::digest_of(programs.front());
@@ -72,25 +128,25 @@ Result<void> AnalogBackend::write(const Graph& graph, std::optional<std::vector<
   for (const model::LinearOperator& linear : model_.linear) all += std::uint64_t{linear.out} * linear.in;
   progress.begin("write the cells", all);
   double squared_error = 0, squared_norm = 0;
+  uncalibrated_.resize(model_.linear.size());
   for (std::size_t number = 0; number < model_.linear.size(); ++number) {
     const model::LinearOperator& linear = model_.linear[number];
     const Structure& structure = graph.at(linear.node).structure;
+    factor::Factors own;
     if (factors) {
-      const factor::Factors& own = (*factors)[number];
+      own = std::move((*factors)[number]);
       ensure(own.structure == structure, "the factors have the structures of the program");
-      DANAUS_CHECK(machine_.write(linear.node, {{own.right, own.left}}));
-      (*factors)[number] = {};
+    } else if (structure.kind == Structure::Kind::dense) {
+      own = {structure, model::read_weights(linear), {}};
     } else {
-      const std::vector<float> weights = model::read_weights(linear);
-      if (structure.kind == Structure::Kind::dense) {
-        DANAUS_CHECK(machine_.write(linear.node, {{weights, {}}}));
-      } else {
-        DANAUS_TRY(projection, factor::project(weights, structure));
-        DANAUS_CHECK(machine_.write(linear.node, {{projection.factors.right, projection.factors.left}}));
-        squared_norm += projection.error.squared_norm;
-        squared_error += projection.error.relative * projection.error.relative * projection.error.squared_norm;
-      }
+      DANAUS_TRY(projection, factor::project(model::read_weights(linear), structure));
+      own = std::move(projection.factors);
+      squared_norm += projection.error.squared_norm;
+      squared_error += projection.error.relative * projection.error.relative * projection.error.squared_norm;
     }
+    DANAUS_CHECK(rewrite(number, own));
+    if (structure.stages() == 2 && needs_calibration() && channel_scale_ != ChannelScale::balanced)
+      uncalibrated_[number] = std::move(own);
     done += std::uint64_t{linear.out} * linear.in;
     progress.update(done);
   }
@@ -111,12 +167,54 @@ Result<void> AnalogBackend::multiply(std::size_t number, std::span<const float> 
     if (!done) return with_name(std::move(done.error()));
     return {};
   }
-  Result<std::vector<float>> answer = machine_.calibrate(linear.node, x, tokens);
+  Result<std::vector<float>> answer = calibrate(number, x, tokens);
   if (!answer) return with_name(std::move(answer.error()));
   const std::size_t computed = answer->size() / tokens;  // with the outputs of padding
   for (std::size_t t = 0; t < tokens; ++t)
     std::copy_n(answer->data() + t * computed, linear.out, y.data() + t * linear.out);
   return {};
+}
+
+Result<void> AnalogBackend::rewrite(std::size_t number, const factor::Factors& factors) {
+  return machine_.write(model_.linear[number].node, {{factors.right, factors.left}});
+}
+
+Result<std::vector<float>> AnalogBackend::calibrate(std::size_t number, std::span<const float> x, std::size_t tokens) {
+  const NodeId node = model_.linear[number].node;
+  if (!uncalibrated_[number]) return machine_.calibrate(node, x, tokens);
+  const factor::Factors balanced = std::move(*uncalibrated_[number]);
+  uncalibrated_[number].reset();
+  const std::size_t count = std::min(tokens, kChoiceVectors), out = model_.linear[number].out;
+  const std::vector<float> sample = pick_vectors(x, tokens, count);
+  const factor::Factors equal = rescale(balanced, channel_sizes(balanced, sample, count));
+  std::vector<float> exact(count * out), answer(count * out);
+  for (std::size_t t = 0; t < count; ++t)
+    factor::apply(balanced, std::span(sample).subspan(t * (sample.size() / count), sample.size() / count),
+                  std::span(exact).subspan(t * out, out));
+  // The squared error of the whole operator, converters included, on the sample.
+  const auto error_of = [&](const factor::Factors& factors) -> Result<double> {
+    DANAUS_CHECK(rewrite(number, factors));
+    DANAUS_TRY(without_converters, machine_.calibrate(node, x, tokens));
+    static_cast<void>(without_converters);
+    DANAUS_CHECK(machine_.multiply(node, sample, count, 0, answer));
+    double sum = 0;
+    for (std::size_t n = 0; n < exact.size(); ++n) {
+      const double error = static_cast<double>(answer[n]) - static_cast<double>(exact[n]);
+      sum += error * error;
+    }
+    return sum;
+  };
+  double with_balanced = 0, with_equal = 0;
+  if (channel_scale_ == ChannelScale::automatic) {
+    DANAUS_TRY(first, error_of(balanced));
+    DANAUS_TRY(second, error_of(equal));
+    with_balanced = first;
+    with_equal = second;
+  }
+  const bool takes_equal = channel_scale_ == ChannelScale::rms || with_equal < with_balanced;
+  rescaled_ += takes_equal ? 1 : 0;
+  DANAUS_CHECK(rewrite(number, takes_equal ? equal : balanced));
+  return machine_.calibrate(node, x, tokens);
 }
 
 bool AnalogBackend::needs_calibration() const {
@@ -146,15 +244,13 @@ std::optional<std::size_t> common_run(std::span<const nn::TokenId> a, std::span<
     for (const nn::TokenId id : run) value = value * 0x9e3779b97f4a7c15u + id + 1;
     return value;
   };
-  std::unordered_multimap<std::uint64_t, std::size_t> runs;  // looked up only
+  std::unordered_map<std::uint64_t, std::size_t> runs;  // looked up only; the first of those with one hash
   for (std::size_t n = 0; n + length <= a.size(); ++n) runs.emplace(hash(a.subspan(n, length)), n);
   for (std::size_t n = 0; n + length <= b.size(); ++n) {
-    const auto [first, last] = runs.equal_range(hash(b.subspan(n, length)));
-    for (auto found = first; found != last; ++found) {
-      if (std::equal(b.begin() + static_cast<std::ptrdiff_t>(n), b.begin() + static_cast<std::ptrdiff_t>(n + length),
-                     a.begin() + static_cast<std::ptrdiff_t>(found->second)))
-        return found->second;
-    }
+    const auto found = runs.find(hash(b.subspan(n, length)));
+    if (found != runs.end() &&
+        std::ranges::equal(a.subspan(found->second, length), b.subspan(n, length)))
+      return found->second;
   }
   return std::nullopt;
 }

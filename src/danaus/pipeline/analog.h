@@ -20,12 +20,20 @@
 /// A model's linear operators on the analog machine: compiled for a chip by one of the maps, proved, written.
 namespace danaus::pipeline {
 
+/// The free scale of each channel between the two stages of an operator: R's rows times t, L's columns over t.
+enum class ChannelScale : std::uint8_t {
+  balanced,  ///< as the projection gives it: the square root of each singular value on both sides
+  rms,       ///< every channel as large as the others on the calibration vectors
+  automatic  ///< the better of the two on the calibration vectors, operator by operator; without calibration balanced
+};
+
 struct AnalogOptions {
   chip::Chip chip;
   std::string map = "linear";
   factor::Policy policy;     ///< of maps that take the block operator
   std::uint64_t seed = 1;    ///< of the devices and of the proof
   bool share_inputs = true;  ///< operators with one input may share activations
+  ChannelScale channel_scale = ChannelScale::automatic;
 };
 
 /// What the converters of one stage of one operator did.
@@ -50,6 +58,8 @@ class AnalogBackend : public nn::LinearBackend {
   void set_calibrating(bool on) { calibrating_ = on; }
   bool needs_calibration() const;
 
+  /// Operators whose channels were made equally large.
+  std::size_t rescaled() const { return rescaled_; }
   /// In graph order; only stages that converted something since the last reset.
   std::vector<AnalogStage> stages() const;
   void reset_statistics() { machine_.reset_statistics(); }
@@ -65,6 +75,9 @@ class AnalogBackend : public nn::LinearBackend {
   AnalogBackend(const model::Model& model, machine::AnalogMachine machine)
       : model_(model), machine_(std::move(machine)) {}
   Result<void> write(const Graph& graph, std::optional<std::vector<factor::Factors>> factors, Progress& progress);
+  /// Sets ranges by x and answers; chooses the channels' scales on the way.
+  Result<std::vector<float>> calibrate(std::size_t number, std::span<const float> x, std::size_t tokens);
+  Result<void> rewrite(std::size_t number, const factor::Factors& factors);
 
   const model::Model& model_;
   machine::AnalogMachine machine_;
@@ -73,6 +86,10 @@ class AnalogBackend : public nn::LinearBackend {
   Digest program_digest_;
   std::optional<double> relative_error_;
   bool calibrating_ = false;
+  ChannelScale channel_scale_ = ChannelScale::balanced;
+  /// Per operator of two stages, until it is calibrated.
+  std::vector<std::optional<factor::Factors>> uncalibrated_;
+  std::size_t rescaled_ = 0;
 };
 
 /// A run of `length` tokens that two lists of token ids have in common, as its place in the first; nothing if there is

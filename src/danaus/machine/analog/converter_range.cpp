@@ -11,7 +11,7 @@ namespace danaus::machine {
 namespace {
 
 constexpr std::size_t kBins = 4096;
-constexpr int kRanges = 80;
+constexpr int kPerOctave = 16, kRanges = 10 * kPerOctave;
 
 double squared_error(const std::vector<std::uint64_t>& bins, double bin, double range, double limit) {
   const double step = range / limit;
@@ -40,7 +40,8 @@ float best_range(std::span<const float> values, float limit) {
     ++bins[std::min(static_cast<std::size_t>(std::fabs(value) * per_bin), kBins - 1)];
   double best = 0, least = HUGE_VAL;
   for (int n = 0; n < kRanges; ++n) {
-    const double range = std::ldexp(static_cast<double>(most) * std::exp2(-(n % 8) / 8.0), -(n / 8));
+    const double range = std::ldexp(static_cast<double>(most) * std::exp2(-(n % kPerOctave) / double{kPerOctave}),
+                                    -(n / kPerOctave));
     const double error = squared_error(bins, static_cast<double>(most) / kBins, range, limit);
     if (error >= least) continue;
     least = error;

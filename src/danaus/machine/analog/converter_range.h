@@ -6,7 +6,7 @@
 namespace danaus::machine {
 
 /// The range of a converter with `limit` codes to each side (its largest code means the range) with the least squared
-/// error on these values; 0 if all are 0. Looked for among max |value| * 2^(-n/8), n = 0 ... 79.
+/// error on these values; 0 if all are 0. Looked for among max |value| * 2^(-n/16), n = 0 ... 159.
 float best_range(std::span<const float> values, float limit);
 
 /// A range for each of `columns` columns of sums {rows, columns}: the shape of the distribution comes from all columns,

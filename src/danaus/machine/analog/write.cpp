@@ -119,10 +119,38 @@ class Writer {
     for (std::uint32_t slice = 0; slice < slicing.slices; ++slice) {
       std::vector<float> digits = quantised.codes;
       for (float& digit : digits) digit = slicing.digit(digit, slice);
-      cells.conductances.push_back(
-          program_cells(noise_, environment_.seed, slice, keys, digits, slicing.digit_full_scale));
+      cells.conductances.push_back(program(slice, keys, digits));
       cells.digits.push_back(std::move(digits));
     }
+  }
+
+  /// Cells of a block, a few inputs at a time on all threads: a cell does not depend on how the block is cut.
+  Conductances program(std::uint32_t slice, const CellKeys& block, std::span<const float> digits) const {
+    constexpr std::uint32_t kInputs = 64;
+    const std::uint32_t chunks = (block.inputs + kInputs - 1) / kInputs;
+    std::vector<Conductances> parts(chunks);
+    parallel_for(chunks, 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t n = begin; n < end; ++n) {
+        CellKeys keys = block;
+        const auto first = static_cast<std::uint32_t>(n) * kInputs;
+        keys.in_first += first * keys.in_step;
+        keys.inputs = std::min(kInputs, block.inputs - first);
+        parts[n] = program_cells(noise_, environment_.seed, slice, keys,
+                                 digits.subspan(std::size_t{first} * block.outputs, std::size_t{keys.inputs} * block.outputs),
+                                 environment_.slicing.digit_full_scale);
+      }
+    });
+    Conductances all = std::move(parts[0]);
+    for (std::size_t n = 1; n < parts.size(); ++n) {
+      all.plus.insert(all.plus.end(), parts[n].plus.begin(), parts[n].plus.end());
+      all.minus.insert(all.minus.end(), parts[n].minus.begin(), parts[n].minus.end());
+      all.read_variance.insert(all.read_variance.end(), parts[n].read_variance.begin(), parts[n].read_variance.end());
+      for (std::uint32_t j = 0; j < block.outputs; ++j) {
+        all.programmed_sum[j] += parts[n].programmed_sum[j];
+        all.present_sum[j] += parts[n].present_sum[j];
+      }
+    }
+    return all;
   }
 
   /// Drift is compensated by a digital factor: what the cells conducted when they were programmed over what they
@@ -233,13 +261,15 @@ class Writer {
     const double full_scale = static_cast<double>(environment_.slicing.digit_full_scale);
     const double idle = term.side == Side::difference ? 0 : static_cast<double>(background()) * static_cast<double>(term.rows.size());
     double range = 0;
+    std::vector<float> ranges(run.count);
     switch (stage_.range) {
       case Config::Range::full:
         range = (full_scale * term.programmed + idle) * input;
         break;
       case Config::Range::l1:
-        range = (*std::max_element(absolute_codes.begin(), absolute_codes.end()) + idle) * input;
-        break;
+        for (std::uint32_t c = 0; c < run.count; ++c)
+          ranges[c] = static_cast<float>((absolute_codes[c] + idle) * input);
+        return ranges;
       case Config::Range::user:
         range = noise_.adc_range_user * full_conductance(environment_) * input;
         break;
@@ -248,7 +278,8 @@ class Writer {
       case Config::Range::cal_column:
         break;
     }
-    return std::vector<float>(run.count, static_cast<float>(range));
+    std::fill(ranges.begin(), ranges.end(), static_cast<float>(range));
+    return ranges;
   }
 
   /// Replaces the cells of a term's panels by currents per unit of input in the network of wires: all driven rows and
