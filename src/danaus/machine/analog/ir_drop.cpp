@@ -3,7 +3,8 @@
 // Unknowns are the voltages where a cell meets its row wire and its column wire. The network is linear and reciprocal:
 // with the node admittances A, the current of column j per volt on row i is g_in g_out (A^-1)[end of column j][start of
 // row i], g_in and g_out the conductances of the two terminals. A is symmetric and positive definite, so one sparse
-// LDL^T factorisation serves all rows; right-hand sides are taken on the shorter side.
+// LDL^T factorisation serves all rows; right-hand sides are taken on the shorter side, some at a time, since reading
+// the factor is what takes the time.
 
 #include "danaus/machine/analog/ir_drop.h"
 
@@ -27,6 +28,39 @@ struct Nodes {
   int row_count() const { return wires ? rows * cols : rows; }
   int count() const { return row_count() + (wires ? rows * cols : cols); }
 };
+
+using Factors = Eigen::SimplicialLDLT<Eigen::SparseMatrix<double>, Eigen::Lower>;
+
+/// Right-hand sides that are solved at once: a cache line of each unknown.
+constexpr int kTogether = 8;
+
+/// Solves L D L^T x = b in place, in the order of the factorisation; values[unknown * kTogether + side].
+void solve(const Factors& factors, const Eigen::VectorXd& diagonal, std::vector<double>& values) {
+  const Eigen::SparseMatrix<double>& lower = factors.matrixL().nestedExpression();  // its diagonal of ones left out
+  const int* const begin = lower.outerIndexPtr();
+  const int* const index = lower.innerIndexPtr();
+  const double* const entry = lower.valuePtr();
+  const auto at = [&](int unknown) { return values.data() + static_cast<std::ptrdiff_t>(unknown) * kTogether; };
+  const int count = static_cast<int>(lower.outerSize());
+  for (int k = 0; k < count; ++k) {
+    const double* const known = at(k);
+    if (std::all_of(known, known + kTogether, [](double value) { return value == 0; })) continue;
+    for (int n = begin[k]; n < begin[k + 1]; ++n) {
+      double* const unknown = at(index[n]);
+      for (int side = 0; side < kTogether; ++side) unknown[side] -= entry[n] * known[side];
+    }
+  }
+  for (int k = count; k-- > 0;) {
+    double sum[kTogether];
+    double* const unknown = at(k);
+    for (int side = 0; side < kTogether; ++side) sum[side] = unknown[side] / diagonal[k];
+    for (int n = begin[k]; n < begin[k + 1]; ++n) {
+      const double* const known = at(index[n]);
+      for (int side = 0; side < kTogether; ++side) sum[side] -= entry[n] * known[side];
+    }
+    std::copy(sum, sum + kTogether, unknown);
+  }
+}
 
 }  // namespace
 
@@ -78,22 +112,31 @@ std::vector<double> transfer_matrix(const WireGrid& grid, std::span<const std::u
 
   Eigen::SparseMatrix<double> admittance(nodes.count(), nodes.count());
   admittance.setFromTriplets(entries.begin(), entries.end());
-  const Eigen::SimplicialLDLT<Eigen::SparseMatrix<double>, Eigen::Lower> factors(admittance);
+  const Factors factors(admittance);
   ensure(factors.info() == Eigen::Success, "transfer_matrix: the nodal equations could not be factorised");
 
   const bool by_rows = nodes.rows <= nodes.cols;
-  Eigen::VectorXd source = Eigen::VectorXd::Zero(nodes.count());
-  for (int k = 0; k < (by_rows ? nodes.rows : nodes.cols); ++k) {
-    if (by_rows && !is_driven(k)) continue;
-    const int start = by_rows ? nodes.row(k, 0) : nodes.column(nodes.rows - 1, k);
-    source[start] = terminal * terminal;
-    const Eigen::VectorXd voltage = factors.solve(source);
-    source[start] = 0;
-    for (int other = 0; other < (by_rows ? nodes.cols : nodes.rows); ++other) {
-      const int i = by_rows ? k : other, j = by_rows ? other : k;
-      if (!is_driven(i)) continue;
-      transfer[static_cast<std::size_t>(i) * grid.cols + static_cast<std::size_t>(j)] =
-          voltage[by_rows ? nodes.column(nodes.rows - 1, other) : nodes.row(other, 0)];
+  const int sides = by_rows ? nodes.rows : nodes.cols, others = by_rows ? nodes.cols : nodes.rows;
+  const auto start_of_row = [&](int i) { return factors.permutationP().indices()[nodes.row(i, 0)]; };
+  const auto end_of_column = [&](int j) { return factors.permutationP().indices()[nodes.column(nodes.rows - 1, j)]; };
+  const Eigen::VectorXd diagonal = factors.vectorD();
+  std::vector<double> values;
+  for (int first = 0; first < sides; first += kTogether) {
+    const int last = std::min(first + kTogether, sides);
+    values.assign(static_cast<std::size_t>(nodes.count()) * kTogether, 0.0);
+    const auto value = [&](int unknown, int side) -> double& {
+      return values[static_cast<std::size_t>(unknown) * kTogether + static_cast<std::size_t>(side - first)];
+    };
+    for (int side = first; side < last; ++side)
+      value(by_rows ? start_of_row(side) : end_of_column(side), side) = terminal * terminal;
+    solve(factors, diagonal, values);
+    for (int side = first; side < last; ++side) {
+      for (int other = 0; other < others; ++other) {
+        const int i = by_rows ? side : other, j = by_rows ? other : side;
+        if (is_driven(i))
+          transfer[static_cast<std::size_t>(i) * grid.cols + static_cast<std::size_t>(j)] =
+              value(by_rows ? end_of_column(other) : start_of_row(other), side);
+      }
     }
   }
   return transfer;
