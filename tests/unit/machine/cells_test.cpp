@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "danaus/chip/device/device.h"
+#include "danaus/core/random.h"
 
 namespace {
 
@@ -288,6 +289,44 @@ TEST_CASE("read noise") {
   const std::vector<float> sonos = program_cells(noise, 1, 0, keys, codes, 100).read_variance;
   CHECK(sonos[0] == 0);
   CHECK(sonos[1] == Approx(std::pow(12.580 * (1 - std::exp(-1600 / 215.37)) / 32, 2)));
+}
+
+TEST_CASE("one draw per output is distributed like one draw per cell") {
+  constexpr std::uint32_t kRows = 256, kColumns = 4;
+  constexpr std::size_t kReads = 20'000;
+  const CellKeys keys = rectangle(kRows, kColumns);
+  Noise noise = noise_of(DeviceKind::pcm);
+  noise.read_noise = chip::ReadNoise::cell;
+  noise.read_kind = chip::ReadKind::root;
+  const std::vector<float> variance = program_cells(noise, 1, 0, keys, codes_of(keys), 127).read_variance;
+  std::vector<float> inputs(kRows), cell_noise(kRows * kColumns);
+  random_gaussians(1, 1, 0, inputs);
+  double predicted[kColumns] = {};
+  for (std::uint32_t i = 0; i < kRows; ++i) {
+    for (std::uint32_t j = 0; j < kColumns; ++j)
+      predicted[j] += static_cast<double>(variance[i * kColumns + j] * inputs[i] * inputs[i]);
+  }
+  double squares[kColumns] = {}, fourth[kColumns] = {}, neighbours = 0;
+  for (std::size_t read = 0; read < kReads; ++read) {
+    random_gaussians(1, stream_of(Effect::reader, 0, 0, 0, 0), read * cell_noise.size(), cell_noise);
+    double sum[kColumns] = {};
+    for (std::uint32_t i = 0; i < kRows; ++i) {
+      for (std::uint32_t j = 0; j < kColumns; ++j)
+        sum[j] += static_cast<double>(std::sqrt(variance[i * kColumns + j]) * inputs[i] * cell_noise[i * kColumns + j]);
+    }
+    for (std::uint32_t j = 0; j < kColumns; ++j) {
+      const double z = sum[j] / std::sqrt(predicted[j]);
+      squares[j] += z * z;
+      fourth[j] += z * z * z * z;
+    }
+    neighbours += sum[0] / std::sqrt(predicted[0]) * sum[1] / std::sqrt(predicted[1]);
+  }
+  const double n = kReads;
+  for (std::uint32_t j = 0; j < kColumns; ++j) {
+    CHECK(std::abs(std::sqrt(squares[j] / n) - 1) < 3 / std::sqrt(2 * n));
+    CHECK(std::abs(fourth[j] / n / (squares[j] / n * squares[j] / n) - 3) < 3 * std::sqrt(24 / n));
+  }
+  CHECK(std::abs(neighbours / n) < 3 / std::sqrt(n));
 }
 
 TEST_CASE("the cut of an operator into rectangles changes nothing") {

@@ -15,6 +15,7 @@
 namespace danaus::chip::device {
 
 constexpr double kSmallest = 1e-7;
+
 /// A function of r: below `split`, clip(log_slope ln r + log_offset, least, most) (of its exponential, if `power`);
 /// from there on, the polynomial sum polynomial[i] r^i + saturation (1 - exp(-r / saturation_r)). Never below 0; the
 /// logarithm takes r as at least kSmallest.
@@ -34,8 +35,8 @@ struct Snapshot {
   Curve spread_us = {};
 };
 
-/// 1/f noise that has accumulated at T after programming: sd = g_now * q(g_programmed) * sqrt(ln((T + t_read) / (2
-/// t_read))).
+/// 1/f noise that has accumulated at T after programming:
+/// sd = g_now * q(g_programmed) * sqrt(ln((T + t_read) / (2 t_read))).
 struct Flicker {
   double read_s = 0;  ///< t_read
   Curve q = {};
