@@ -80,15 +80,6 @@ void for_each_structure(const Graph& graph, const Visit& visit) {
   }
 }
 
-std::string family_of(const Structure& structure) {
-  if (is_dense(structure)) return "dense";
-  return structure.k == 1 && structure.l == 1 ? "lowrank" : "monarch";
-}
-
-std::string blocks_of(const Structure& structure) {
-  return is_dense(structure) ? "" : fmt::format("{}x{}:{}", structure.k, structure.l, structure.r);
-}
-
 /// What all operators of the graph have in common, "mixed" where they differ.
 template <typename Describe>
 std::string common(const Graph& graph, const Describe& describe) {
@@ -305,6 +296,15 @@ Result<program::VerifyReport> prove(const program::Program& program, const std::
     error.notes.push_back(fmt::format("{}: {}", report.errors[n].id, report.errors[n].message));
   error.hint = "this is a mistake of danaus; please report it with the command line";
   return fail(std::move(error));
+}
+
+std::string family_of(const Structure& structure) {
+  if (is_dense(structure)) return "dense";
+  return structure.k == 1 && structure.l == 1 ? "lowrank" : "monarch";
+}
+
+std::string blocks_of(const Structure& structure) {
+  return is_dense(structure) ? "" : fmt::format("{}x{}:{}", structure.k, structure.l, structure.r);
 }
 
 Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip, const std::string& map,

@@ -97,10 +97,16 @@ Result<program::Program> emit_program(const Graph& graph, compile::Placement pla
 /// Model + chip + one map -> program (not yet verified).
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                        const RunOptions& options, Progress& progress);
-/// The proof of a program that this pipeline compiled for a map. One that fails is a mistake of our own: pipeline.proof.
+/// The proof of a program that this pipeline compiled for a map. One that fails is a mistake of our own:
+/// pipeline.proof.
 Result<program::VerifyReport> prove(const program::Program& program, const std::string& map, std::uint64_t seed);
 /// All maps, each compiled, verified with the proof, and timed. A program that fails its proof is an internal error.
 Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options, Progress& progress);
+
+/// "dense", "lowrank" or "monarch".
+std::string family_of(const Structure& structure);
+/// "32x32:1"; "" for dense.
+std::string blocks_of(const Structure& structure);
 
 /// sqrt(sum of squared errors / sum of squared norms) over layers.
 double total_relative_error(const std::vector<factor::LayerReport>& layers);

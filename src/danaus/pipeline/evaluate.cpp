@@ -1,0 +1,314 @@
+// Text or ids -> tokens -> linear backend -> transformer -> perplexity, embeddings or text. What can be refused without
+// work is refused before weights are read.
+
+#include "danaus/pipeline/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "danaus/model/gguf.h"
+#include "danaus/nn/tokenizer.h"
+#include "danaus/nn/transformer.h"
+#include "danaus/pipeline/run.h"
+#include "danaus/pipeline/token_list.h"
+
+namespace danaus::pipeline {
+namespace {
+
+using nn::TokenId;
+
+constexpr std::string_view kUntrained =
+    "the blocks are a projection of the weights without training: a starting point, not what the structure can reach";
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// What all have in common, "mixed" where they differ.
+std::string common(const std::vector<factor::Factors>& operators, std::string (*describe)(const Structure&)) {
+  std::string text = operators.empty() ? "" : describe(operators.front().structure);
+  for (const factor::Factors& one : operators) {
+    if (describe(one.structure) != text) return "mixed";
+  }
+  return text;
+}
+
+Error wrong_factors(const std::filesystem::path& file, std::string text) {
+  return Error("eval.factors", Failure::bad_input, std::move(text))
+      .in_file(file.string())
+      .with_hint("project this model anew: danaus project MODEL -o FILE");
+}
+
+/// The factors of a file in the order of model.linear; operators that it leaves out stay dense.
+Result<std::vector<factor::Factors>> factors_of_file(const model::Model& model, const std::filesystem::path& file,
+                                                     LinearReport& report, Progress& progress) {
+  DANAUS_TRY(read, factor::read_factors(file));
+  std::map<std::string_view, std::size_t> numbers;
+  for (std::size_t number = 0; number < model.linear.size(); ++number) numbers[model.linear[number].name] = number;
+  std::vector<std::optional<factor::Factors>> found(model.linear.size());
+  for (auto& [name, factors] : read) {
+    const std::map<std::string_view, std::size_t>::const_iterator number = numbers.find(name);
+    if (number == numbers.end())
+      return fail(wrong_factors(file, fmt::format("'{}' has no linear operator '{}'", model.name, name)));
+    const model::LinearOperator& linear = model.linear[number->second];
+    if (factors.structure.out != linear.out || factors.structure.in != linear.in)
+      return fail(wrong_factors(file, fmt::format("the factors of '{}' are {}x{}, the operator is {}x{}", name,
+                                                  factors.structure.out, factors.structure.in, linear.out, linear.in)));
+    found[number->second] = std::move(factors);
+  }
+  std::uint64_t all = 0, done = 0;
+  for (const model::LinearOperator& linear : model.linear) all += std::uint64_t{linear.out} * linear.in;
+  progress.begin("compare with the weights", all);
+  double squared_error = 0, squared_norm = 0;
+  std::size_t dense = 0;
+  std::vector<factor::Factors> operators;
+  for (std::size_t number = 0; number < model.linear.size(); ++number) {
+    const model::LinearOperator& linear = model.linear[number];
+    std::vector<float> weights = model::read_weights(linear);
+    for (const float weight : weights) squared_norm += double{weight} * double{weight};
+    done += weights.size();
+    if (found[number]) {
+      const std::vector<float> blocks = factor::reconstruct(*found[number]);
+      for (std::size_t n = 0; n < weights.size(); ++n) {
+        const double difference = double{weights[n]} - double{blocks[n]};
+        squared_error += difference * difference;
+      }
+      operators.push_back(std::move(*found[number]));
+    } else {
+      ++dense;
+      operators.push_back({Structure::dense(linear.out, linear.in), std::move(weights), {}});
+    }
+    progress.update(done);
+  }
+  progress.end();
+  if (dense != 0)
+    report.notes.push_back(
+        fmt::format("{} of {} operators are not in the factor file: they stay dense", dense, model.linear.size()));
+  report.relative_error = squared_norm > 0 ? std::sqrt(squared_error / squared_norm) : 0;
+  return operators;
+}
+
+Result<std::vector<factor::Factors>> projected(const model::Model& model, const factor::Policy& policy,
+                                               std::uint32_t array_edge, LinearReport& report, Progress& progress) {
+  DANAUS_TRY(structures, factor::choose_structures(model, policy, array_edge));
+  std::vector<factor::Factors> operators;
+  const auto keep = [&](std::string_view, const factor::Projection& projection) -> Result<void> {
+    operators.push_back(projection.factors);
+    return {};
+  };
+  const auto all = [](std::string_view) { return true; };
+  DANAUS_TRY(layers, factor::project_model(model, structures, all, keep, progress));
+  report.relative_error = total_relative_error(layers);
+  report.notes.emplace_back(kUntrained);
+  return operators;
+}
+
+/// A folder, or the file itself where it holds the tokenizer too.
+std::filesystem::path home_of(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (path.extension() == ".gguf" || std::filesystem::is_directory(path, ignored)) return path;
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+Result<nn::Tokenizer> tokenizer_of(const model::Model& model, const std::string& path, std::string_view way_out) {
+  const std::filesystem::path home = home_of(path);
+  std::error_code ignored;
+  if (home.extension() != ".gguf" && !std::filesystem::exists(home / "tokenizer.json", ignored))
+    return fail(Error("eval.no-tokenizer", Failure::bad_input,
+                      fmt::format("'{}' has no tokenizer: there is no tokenizer.json beside it", model.name))
+                    .in_file(path)
+                    .with_hint(std::string(way_out)));
+  DANAUS_TRY(tokenizer, nn::Tokenizer::read(home));
+  DANAUS_CHECK(tokenizer.check_embedding(model.dimensions.vocab));
+  return tokenizer;
+}
+
+/// GGUF says it by a number, sentence-transformers by a file; without either the mean.
+Result<nn::Pooling> pooling_of(const std::string& path) {
+  const std::filesystem::path home = home_of(path);
+  if (home.extension() != ".gguf") return nn::read_pooling(home);
+  DANAUS_TRY(file, model::read_gguf(home));
+  nn::Pooling pooling;
+  const model::GgufValue* architecture = file.find("general.architecture");
+  if (architecture == nullptr || !architecture->text()) return pooling;
+  const model::GgufValue* kind = file.find(fmt::format("{}.pooling_type", *architecture->text()));
+  if (kind == nullptr) return pooling;
+  const std::optional<std::uint64_t> number = kind->whole();
+  if (number == 1u) return pooling;
+  if (number == 2u || number == 3u) {
+    pooling.kind = number == 2u ? nn::Pooling::Kind::first : nn::Pooling::Kind::last;
+    return pooling;
+  }
+  return fail(
+      Error("nn.pooling", Failure::unsupported,
+            fmt::format("the key {}.pooling_type asks for a pooling that is not supported", *architecture->text()))
+          .in_file(path)
+          .with_hint("supported are 1 (mean), 2 (first token) and 3 (last token)"));
+}
+
+/// Without the line ends LF and CR LF; what stands behind the last one is a line unless it is nothing.
+std::vector<std::string> lines_of(std::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    lines.emplace_back(line);
+  }
+  return lines;
+}
+
+enum class Role { encoder, decoder };
+
+/// What the model is for; no weight is read. Errors: as evaluate.
+Result<Role> role_of(const model::Model& model) {
+  DANAUS_TRY(backend, nn::float_backend(model, {.resident_bytes = 0}));
+  DANAUS_TRY(transformer, nn::Transformer::create(model, *backend));
+  if (!transformer.has_encoder()) return Role::decoder;
+  if (!transformer.has_decoder()) return Role::encoder;
+  return fail(Error("eval.encoder-decoder", Failure::unsupported,
+                    fmt::format("'{}' is an encoder-decoder model: it answers one text with another", model.name))
+                  .with_hint("perplexity and generation are there for decoders, embeddings for encoders"));
+}
+
+Result<void> read_tokens(const model::Model& model, const std::string& path, const EvaluateInput& input,
+                         Evaluation& result) {
+  if (input.kind == EvaluateInput::Kind::ids) {
+    if (result.encoder) {
+      DANAUS_TRY(lists, parse_token_lists(input.content, input.name));
+      result.tokens = std::move(lists);
+    } else {
+      DANAUS_TRY(list, parse_token_list(input.content, input.name));
+      result.tokens = {std::move(list)};
+    }
+    const bool none = result.tokens.empty() || (!result.encoder && result.tokens.front().empty());
+    if (none)
+      return fail(Error("eval.empty-text", Failure::bad_input, "the list has no token ids").in_file(input.name));
+    return {};
+  }
+  if (input.content.empty())
+    return fail(Error("eval.empty-text", Failure::bad_input, "the text is empty").in_file(input.name));
+  DANAUS_TRY(tokenizer, tokenizer_of(model, path, "give token ids instead of text: --ids FILE"));
+  if (result.encoder) {
+    result.sentences = lines_of(input.content);
+    for (const std::string& sentence : result.sentences) {
+      DANAUS_TRY(ids, tokenizer.encode(sentence));
+      result.tokens.push_back(std::move(ids));
+    }
+  } else {
+    DANAUS_TRY(ids, tokenizer.encode(input.content));
+    result.tokens.push_back(std::move(ids));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Linear> make_backend(const model::Model& model, const LinearOptions& options, Progress& progress) {
+  Linear linear;
+  for (const model::LinearOperator& operation : model.linear)
+    linear.report.dense_parameters += std::uint64_t{operation.out} * operation.in;
+  linear.report.parameters = linear.report.dense_parameters;
+  if (!options.policy && !options.factors) {
+    DANAUS_TRY(backend, nn::float_backend(model));
+    linear.backend = std::move(backend);
+    return linear;
+  }
+  std::vector<factor::Factors> operators;
+  if (options.factors) {
+    DANAUS_TRY(read, factors_of_file(model, *options.factors, linear.report, progress));
+    operators = std::move(read);
+  } else {
+    DANAUS_TRY(made, projected(model, *options.policy, options.array_edge, linear.report, progress));
+    operators = std::move(made);
+  }
+  linear.report.structure = common(operators, family_of);
+  linear.report.blocks = common(operators, blocks_of);
+  linear.report.parameters = 0;
+  for (const factor::Factors& factors : operators) linear.report.parameters += factors.structure.parameters();
+  DANAUS_TRY(backend, nn::factor_backend(model, std::move(operators)));
+  linear.backend = std::move(backend);
+  return linear;
+}
+
+Result<Evaluation> evaluate(const model::Model& model, const std::string& path, const EvaluateOptions& options,
+                            Progress& progress) {
+  DANAUS_TRY(role, role_of(model));
+  Evaluation result;
+  result.model = model.name;
+  result.encoder = role == Role::encoder;
+  DANAUS_CHECK(read_tokens(model, path, options.input, result));
+  if (result.encoder) {
+    DANAUS_TRY(pooling, pooling_of(path));
+    result.pooling = pooling;
+  }
+  DANAUS_TRY(linear, make_backend(model, options.linear, progress));
+  result.linear = std::move(linear.report);
+  DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
+  const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  if (result.encoder) {
+    DANAUS_TRY(embeddings, nn::embed(transformer, result.tokens, result.pooling, progress));
+    result.embeddings = std::move(embeddings);
+  } else {
+    nn::WindowRule window = options.window;
+    if (window.length == 0) window.length = static_cast<std::uint32_t>(transformer.context());
+    if (window.stride == 0) window.stride = (window.length + 1) / 2;
+    DANAUS_TRY(perplexity, nn::perplexity(transformer, result.tokens.front(), window, progress));
+    result.perplexity = perplexity;
+  }
+  result.seconds = seconds_since(start);
+  result.computed = transformer.next_token();
+  return result;
+}
+
+Result<Continuation> continue_text(const model::Model& model, const std::string& path, const ContinueOptions& options,
+                                   const std::function<bool(std::string_view)>& sink, Progress& progress) {
+  DANAUS_TRY(role, role_of(model));
+  if (role == Role::encoder)
+    return fail(Error("nn.no-decoder", Failure::bad_input,
+                      fmt::format("'{}' is an encoder: it does not say what comes next", model.name))
+                    .with_hint("danaus eval gives embeddings of texts"));
+  DANAUS_TRY(tokenizer, tokenizer_of(model, path, "text needs one: take the model with its tokenizer"));
+  Continuation result;
+  result.model = model.name;
+  DANAUS_TRY(prompt, tokenizer.encode(options.prompt));
+  result.prompt = std::move(prompt);
+  if (result.prompt.empty())
+    return fail(Error("eval.empty-text", Failure::bad_input, "the prompt is empty")
+                    .with_hint("the model needs at least one token to go on from"));
+  DANAUS_TRY(linear, make_backend(model, options.linear, progress));
+  result.linear = std::move(linear.report);
+  DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
+  // The text of the new tokens depends on what stands before them: a space at the very beginning is left out.
+  nn::TextStream stream(tokenizer);
+  for (const TokenId id : result.prompt) DANAUS_CHECK(stream.add(id));
+  nn::GenerateOptions generate;
+  generate.sampling = options.sampling;
+  generate.tokens = options.tokens;
+  generate.end_tokens.assign(tokenizer.ends().begin(), tokenizer.ends().end());
+  std::optional<Error> wrong;
+  const auto show = [&](std::string_view text) {
+    result.text += text;
+    return text.empty() || sink(text);
+  };
+  const auto next = [&](TokenId id) {
+    const Result<std::string> text = stream.add(id);
+    if (!text) wrong = text.error();
+    return text && show(*text);
+  };
+  const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  DANAUS_TRY(generated, nn::generate(transformer, result.prompt, generate, next));
+  if (wrong) return fail(std::move(*wrong));
+  result.seconds = seconds_since(start);
+  result.generated = std::move(generated);
+  show(stream.finish());
+  return result;
+}
+
+}  // namespace danaus::pipeline

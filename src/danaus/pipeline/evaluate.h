@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "danaus/core/error.h"
+#include "danaus/core/progress.h"
+#include "danaus/factor/factor.h"
+#include "danaus/model/model.h"
+#include "danaus/nn/generate.h"
+#include "danaus/nn/linear_backend.h"
+#include "danaus/nn/metrics.h"
+#include "danaus/nn/token_id.h"
+
+/// What a model says: perplexity, embeddings, generated text. What `danaus eval` and `danaus generate` do.
+namespace danaus::pipeline {
+
+/// What multiplies with the weights of the linear operators. Nothing set: the dense operators in float.
+struct LinearOptions {
+  std::optional<factor::Policy> policy;          ///< the weights projected onto blocks, in memory
+  std::optional<std::filesystem::path> factors;  ///< or the factors of a file (danaus project -o)
+  std::uint32_t array_edge = 256;                ///< guides the choice of blocks
+};
+
+/// How the linear operators were computed.
+struct LinearReport {
+  std::string structure = "dense";  ///< "monarch", "lowrank", "mixed"
+  std::string blocks;               ///< "32x32:1", "mixed", "" for dense
+  std::uint64_t parameters = 0;     ///< of all linear operators
+  std::uint64_t dense_parameters = 0;
+  std::optional<double> relative_error;  ///< ||W - M||_F / ||W||_F over all operators; nothing for dense
+  std::vector<std::string> notes;        ///< what a reader of the result has to know
+};
+
+struct Linear {
+  std::unique_ptr<nn::LinearBackend> backend;
+  LinearReport report;
+};
+
+/// `model` must outlive the backend. Errors: nn.no-weights, eval.factors (the file is not of this model), those of
+/// choose_structures, project_model and read_factors.
+Result<Linear> make_backend(const model::Model& model, const LinearOptions& options, Progress& progress);
+
+/// What is evaluated: a text, or token ids as JSON.
+struct EvaluateInput {
+  enum class Kind : std::uint8_t { text, ids };
+  Kind kind = Kind::text;
+  std::string content;
+  std::string name;  ///< of the file, for errors
+};
+
+struct EvaluateOptions {
+  EvaluateInput input;
+  nn::WindowRule window;  ///< decoders; length 0: the context; stride 0: half the length, so that every token is scored
+  LinearOptions linear;
+};
+
+/// Decoders: the perplexity of the text, every byte of which counts. Encoders: one embedding per line; a line ends with
+/// LF or CR LF, and an empty line is a sentence too, so that numbers stay those of the lines.
+struct Evaluation {
+  std::string model;
+  bool encoder = false;
+  std::vector<std::vector<nn::TokenId>> tokens;  ///< one list per text, as the model sees them
+  nn::Perplexity perplexity;                     ///< decoders
+  std::vector<std::string> sentences;            ///< encoders, from text
+  std::vector<std::vector<float>> embeddings;    ///< encoders, one per text
+  nn::Pooling pooling;                           ///< encoders
+  LinearReport linear;
+  double seconds = 0;          ///< of the forward passes
+  std::uint64_t computed = 0;  ///< tokens in them, those of overlapping windows as often as they were computed
+};
+
+/// `path`: where the model was loaded from, for its tokenizer and pooling. Errors: nn.*, eval.no-tokenizer,
+/// eval.empty-text, eval.ids, eval.encoder-decoder, those of make_backend.
+Result<Evaluation> evaluate(const model::Model& model, const std::string& path, const EvaluateOptions& options,
+                            Progress& progress);
+
+struct ContinueOptions {
+  std::string prompt;
+  std::uint32_t tokens = 128;  ///< at most so many new ones
+  nn::Sampling sampling;
+  LinearOptions linear;
+};
+
+/// What a decoder says after a prompt.
+struct Continuation {
+  std::string model;
+  std::vector<nn::TokenId> prompt;
+  nn::Generated generated;
+  std::string text;  ///< of the new tokens
+  LinearReport linear;
+  double seconds = 0;
+};
+
+/// `sink` gets the text piece by piece, whole characters only, and may return false to stop. Errors: as evaluate.
+Result<Continuation> continue_text(const model::Model& model, const std::string& path, const ContinueOptions& options,
+                                   const std::function<bool(std::string_view)>& sink, Progress& progress);
+
+}  // namespace danaus::pipeline
