@@ -152,6 +152,33 @@ void add_structure(CLI::App& app, Arguments& arguments) {
   compression->excludes(pad);
 }
 
+/// What computes the linear operators of eval and generate: float, blocks of the weights, or a factor file.
+void add_linear(CLI::App& app, Arguments& arguments) {
+  add_structure(app, arguments);
+  const std::vector<std::string> structure = {"--structure", "--blocks", "--compression",
+                                              "--policy",    "--pad",    "--trim"};
+  CLI::Option* factors = app.add_option("--factors", arguments.factors,
+                                        "Factors instead of weights (danaus project -o); excludes the rest")
+                             ->type_name("FILE")
+                             ->group("Structure");
+  for (const std::string& name : structure) factors->excludes(app.get_option(name));
+  app.callback([&app, &arguments, structure] {
+    arguments.structured =
+        std::any_of(structure.begin(), structure.end(), [&](const std::string& name) { return app.count(name) != 0; });
+  });
+  add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
+}
+
+/// A number in [least, most], in words that name the range.
+std::function<std::string(const std::string&)> number(double least, double most) {
+  return [least, most](const std::string& text) -> std::string {
+    double value = 0;
+    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (status == std::errc() && end == text.data() + text.size() && value >= least && value <= most) return "";
+    return fmt::format("'{}' is not a number from {} to {}", text, least, most);
+  };
+}
+
 void add_program_options(CLI::App& app, Arguments& arguments) {
   using compile::Mode;
   const std::string group = "Program";
@@ -260,6 +287,59 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
        add_system(app, arguments);
        add_output(app, arguments, "The program", true);
+     }},
+    {"eval", "What a model says of a text: perplexity of decoders, embeddings and similarity of encoders",
+     "danaus eval model.gguf --text book.txt\n"
+     "danaus eval model.gguf --text book.txt --structure lowrank --compression 2\n"
+     "danaus eval all-MiniLM-L6-v2 --text sentences.txt --json\n"
+     "danaus project model.gguf --blocks 24 -o f.safetensors; danaus eval model.gguf --text book.txt --factors "
+     "f.safetensors",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       CLI::Option* text =
+           app.add_option("--text", arguments.text,
+                          "The text, - for stdin. Decoders: every byte counts, special tokens are text. Encoders: one "
+                          "sentence per line (LF or CR LF), empty lines too")
+               ->type_name("FILE");
+       CLI::Option* ids = app.add_option("--ids", arguments.ids,
+                                         "Token ids instead, - for stdin: a JSON list; for encoders a list of lists")
+                              ->type_name("FILE");
+       ids->excludes(text);
+       app.add_option("--window", arguments.window,
+                      "Decoders: tokens that are seen at once; a longer text is cut into windows [the context]")
+           ->type_name("N")
+           ->check(whole_number(1, kMostTokens));
+       app.add_option("--stride", arguments.stride,
+                      "From one window to the next; what windows share is scored once [half a window]")
+           ->type_name("N")
+           ->check(whole_number(1, kMostTokens));
+       add_linear(app, arguments);
+       add_json(app, arguments);
+     }},
+    {"generate", "Go on from a prompt, token by token. The prompt is used as it is: no chat template is applied",
+     "danaus generate model.gguf \"The monarch butterfly\"\n"
+     "danaus generate model.gguf \"Once upon a time\" --temperature 0.8 --seed 7 --tokens 64\n"
+     "danaus generate model.gguf \"The monarch butterfly\" --blocks 24",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       app.add_option("PROMPT", arguments.prompt, "The text to go on from")->required()->type_name("");
+       arguments.tokens = 128;
+       app.add_option("--tokens", arguments.tokens, "At most so many new tokens [128]")
+           ->type_name("N")
+           ->check(whole_number(1, kMostTokens));
+       app.add_option("--temperature", arguments.temperature,
+                      "0: always the likeliest token; 1: by the model's probabilities [0]")
+           ->type_name("T")
+           ->check(number(0, 1000));
+       app.add_option("--top-k", arguments.top_k, "Draw from the K likeliest tokens only [all]")
+           ->type_name("K")
+           ->check(whole_number(1, 1u << 24));
+       app.add_option("--top-p", arguments.top_p,
+                      "Draw from the likeliest tokens that together have this probability [1]")
+           ->type_name("P")
+           ->check(number(0.000001, 1));
+       add_linear(app, arguments);
+       add_json(app, arguments);
      }},
     {"verify", "Check a program, with a proof run over a prime field",
      "danaus verify bert.dnx\n"

@@ -51,6 +51,16 @@ struct Arguments {
   std::string placement_in;
   bool full = false;               ///< verify: independent random weights
   std::vector<std::string> topic;  ///< explain, show
+  bool structured = false;         ///< eval, generate: some option asks for blocks
+  std::string text;                ///< eval: file, "-" = stdin
+  std::string ids;                 ///< eval: file of token ids, "-" = stdin
+  std::string factors;             ///< eval, generate: a factor file
+  std::uint32_t window = 0;        ///< eval: 0 = the context
+  std::uint32_t stride = 0;        ///< eval: 0 = half the window
+  std::string prompt;
+  double temperature = 0;
+  std::uint32_t top_k = 0;
+  double top_p = 1;
 };
 
 /// Text to print instead of doing anything: --help, --version.

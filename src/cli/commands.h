@@ -21,6 +21,8 @@ using Command = Result<int> (*)(const Arguments&, Console&);
 Result<int> run_command(const Arguments& arguments, Console& console);
 Result<int> project_command(const Arguments& arguments, Console& console);
 Result<int> compile_command(const Arguments& arguments, Console& console);
+Result<int> eval_command(const Arguments& arguments, Console& console);
+Result<int> generate_command(const Arguments& arguments, Console& console);
 Result<int> verify_command(const Arguments& arguments, Console& console);
 Result<int> disasm_command(const Arguments& arguments, Console& console);
 Result<int> asm_command(const Arguments& arguments, Console& console);
@@ -34,6 +36,9 @@ Result<int> explain_command(const Arguments& arguments, Console& console);
 report::Provenance provenance(const Arguments& arguments);
 /// The options of the pipeline, with the defaults that depend on the model filled in. Error cli.tokens.
 Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model);
+/// What computes the linear operators, for eval and generate. Errors: those of the chip, which guides the choice of
+/// blocks.
+Result<pipeline::LinearOptions> linear_options(const Arguments& arguments);
 /// Writes a whole file or nothing, interrupts included.
 Result<void> write_output(const std::filesystem::path& path, std::span<const std::byte> bytes);
 Result<void> write_output(const std::filesystem::path& path, std::string_view text);

@@ -113,6 +113,20 @@ std::vector<float> pool(std::span<const float> outputs, std::size_t size, const 
 
 }  // namespace
 
+std::string_view name_of(Pooling::Kind kind) {
+  switch (kind) {
+    case Pooling::Kind::mean:
+      return "mean";
+    case Pooling::Kind::first:
+      return "first";
+    case Pooling::Kind::last:
+      return "last";
+    case Pooling::Kind::max:
+      return "max";
+  }
+  return "";
+}
+
 Result<Perplexity> perplexity(Transformer& transformer, std::span<const TokenId> ids, const WindowRule& rule,
                               Progress& progress, std::uint32_t chunk) {
   ensure(chunk >= 1, "a chunk has tokens");

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "danaus/core/error.h"
@@ -45,6 +46,9 @@ struct Pooling {
   Kind kind = Kind::mean;
   bool normalise = true;  ///< to length 1 (a vector of zeros stays)
 };
+
+/// "mean", "first", "last" or "max".
+std::string_view name_of(Pooling::Kind kind);
 
 /// The pooling that a sentence-transformers folder asks for: modules.json (normalise if there is a Normalize module)
 /// and 1_Pooling/config.json. Without these files mean and normalise. Errors: nn.pooling, file.*.

@@ -243,6 +243,10 @@ Result<Evaluation> evaluate(const model::Model& model, const std::string& path, 
   Evaluation result;
   result.model = model.name;
   result.encoder = role == Role::encoder;
+  if (result.encoder && (options.window.length != 0 || options.window.stride != 0))
+    return fail(Error("nn.window", Failure::usage,
+                      fmt::format("'{}' is an encoder: every line is seen at once, without windows", model.name))
+                    .with_hint("leave --window and --stride out"));
   DANAUS_CHECK(read_tokens(model, path, options.input, result));
   if (result.encoder) {
     DANAUS_TRY(pooling, pooling_of(path));

@@ -19,9 +19,11 @@ std::string document(const Json& json) {
 std::string line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 Json to_json(const Provenance& provenance) {
-  return {{"version", provenance.version}, {"command", provenance.command}, {"seed", provenance.seed},
-          {"threads", provenance.threads}, {"host", provenance.host},       {"time", provenance.time},
-          {"wall_s", provenance.wall_s}};
+  Json json = {{"version", provenance.version}, {"command", provenance.command}, {"seed", provenance.seed},
+               {"threads", provenance.threads}, {"host", provenance.host},       {"time", provenance.time},
+               {"wall_s", provenance.wall_s}};
+  if (provenance.tokens_per_s) json["tokens_per_s"] = *provenance.tokens_per_s;
+  return json;
 }
 
 Json optional_number(const std::optional<double>& number) { return number ? Json(*number) : Json(nullptr); }
@@ -140,7 +142,60 @@ Json layer_json(std::string_view name, const Structure& structure) {
           {"parameters", structure.parameters()}};
 }
 
+Json linear_json(const pipeline::LinearReport& linear) {
+  return {{"structure", linear.structure},
+          {"blocks", linear.blocks},
+          {"parameters", linear.parameters},
+          {"dense_parameters", linear.dense_parameters},
+          {"relative_error", optional_number(linear.relative_error)},
+          {"notes", linear.notes}};
+}
+
+std::string_view name_of(nn::Generated::End end) {
+  switch (end) {
+    case nn::Generated::End::token:
+      return "token";
+    case nn::Generated::End::length:
+      return "length";
+    case nn::Generated::End::context:
+      return "context";
+    case nn::Generated::End::stopped:
+      return "stopped";
+  }
+  return "";
+}
+
 }  // namespace
+
+std::string evaluation_json(const pipeline::Evaluation& evaluation, const Provenance& provenance) {
+  Json json = {{"schema", "danaus.eval/1"}, {"provenance", to_json(provenance)}, {"model", evaluation.model}};
+  if (evaluation.encoder) {
+    json["tokens"] = evaluation.tokens;
+    json["embeddings"] = evaluation.embeddings;
+    json["pooling"] = {{"kind", nn::name_of(evaluation.pooling.kind)}, {"normalise", evaluation.pooling.normalise}};
+  } else {
+    const nn::Perplexity& perplexity = evaluation.perplexity;
+    json["tokens"] = evaluation.tokens.front();
+    json["nll"] = optional_number(perplexity.nll);
+    json["perplexity"] = optional_number(perplexity.perplexity);
+    json["scored"] = perplexity.scored;
+    json["windows"] = {{"number", perplexity.windows}, {"length", perplexity.length}, {"stride", perplexity.stride}};
+  }
+  json["linear"] = linear_json(evaluation.linear);
+  return line(json) + "\n";  // thousands of numbers: one per line would be no easier to read
+}
+
+std::string continuation_json(const pipeline::Continuation& continuation, const Provenance& provenance) {
+  return line({{"schema", "danaus.generate/1"},
+               {"provenance", to_json(provenance)},
+               {"model", continuation.model},
+               {"prompt", continuation.prompt},
+               {"ids", continuation.generated.ids},
+               {"text", continuation.text},
+               {"end", name_of(continuation.generated.end)},
+               {"linear", linear_json(continuation.linear)}}) +
+         "\n";
+}
 
 std::string run_json(const pipeline::RunResult& result, const Provenance& provenance) {
   Json json = {{"schema", "danaus.run/1"},

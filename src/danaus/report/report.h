@@ -10,6 +10,7 @@
 
 #include "danaus/core/error.h"
 #include "danaus/model/model.h"
+#include "danaus/pipeline/evaluate.h"
 #include "danaus/pipeline/run.h"
 
 /// Results as text for people and as JSON for programs. Every JSON document ends with a newline and holds whatever
@@ -26,12 +27,21 @@ struct Provenance {
   std::string host;  ///< system and machine
   std::string time;  ///< UTC, ISO 8601
   double wall_s = 0;
+  std::optional<double> tokens_per_s;  ///< of commands that compute tokens
 };
 
 /// `run`: maps as columns, ratios to the first map. `breakdown` adds where time and energy go.
 std::string run_table(const pipeline::RunResult& result, bool breakdown);
 /// Schema danaus.run/1.
 std::string run_json(const pipeline::RunResult& result, const Provenance& provenance);
+
+/// `eval`: the perplexity, or how similar the sentences are (of at most 12 sentences).
+std::string evaluation_table(const pipeline::Evaluation& evaluation);
+/// Schema danaus.eval/1.
+std::string evaluation_json(const pipeline::Evaluation& evaluation, const Provenance& provenance);
+
+/// `generate`: schema danaus.generate/1.
+std::string continuation_json(const pipeline::Continuation& continuation, const Provenance& provenance);
 
 /// What `project` found out. Layers without weights have no error.
 struct Projection {

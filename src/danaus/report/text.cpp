@@ -7,6 +7,8 @@
 #include <functional>
 
 #include "danaus/model/summary.h"
+#include "danaus/model/text.h"
+#include "danaus/nn/metrics.h"
 #include "danaus/report/report.h"
 #include "danaus/report/table.h"
 #include "danaus/report/units.h"
@@ -232,6 +234,52 @@ std::string proof_line(const std::vector<MapResult>& results) {
                      tokens == 1 ? "token" : "tokens");
 }
 
+void add_perplexity(Table& table, const nn::Perplexity& perplexity) {
+  table.add({"tokens", format_count(perplexity.tokens)});
+  table.add({"windows", fmt::format("{} of at most {} tokens{}", perplexity.windows, perplexity.length,
+                                    perplexity.windows > 1 ? fmt::format(", every {}", perplexity.stride) : "")});
+  table.add({"tokens scored", format_count(perplexity.scored)});
+  table.add({"mean of -ln p", perplexity.nll ? fmt::format("{:.5f}", *perplexity.nll) : "- (no token to predict)"});
+  if (perplexity.perplexity) table.add({"perplexity", fmt::format("{:.4f}", *perplexity.perplexity)});
+}
+
+void add_embeddings(Table& table, const pipeline::Evaluation& evaluation) {
+  std::uint64_t tokens = 0;
+  for (const std::vector<nn::TokenId>& ids : evaluation.tokens) tokens += ids.size();
+  table.add({"texts", fmt::format("{}, {} tokens", evaluation.tokens.size(), tokens)});
+  table.add({"embeddings",
+             fmt::format("{} elements, {} of the tokens{}", evaluation.embeddings.front().size(),
+                         nn::name_of(evaluation.pooling.kind), evaluation.pooling.normalise ? ", length 1" : "")});
+}
+
+/// Cosines between the first texts, each with its beginning.
+std::string similarity_table(const pipeline::Evaluation& evaluation) {
+  constexpr std::size_t kMost = 12, kLength = 40;
+  const std::size_t shown = std::min(kMost, evaluation.embeddings.size());
+  std::vector<Align> columns = {Align::right};
+  columns.insert(columns.end(), shown, Align::right);
+  columns.push_back(Align::left);
+  Table table(columns);
+  std::vector<std::string> head = {"cosine"};
+  for (std::size_t n = 1; n <= shown; ++n) head.push_back(std::to_string(n));
+  table.add(head);
+  for (std::size_t row = 0; row < shown; ++row) {
+    std::vector<std::string> cells = {std::to_string(row + 1)};
+    for (std::size_t column = 0; column < shown; ++column)
+      cells.push_back(fmt::format("{:.4f}", nn::cosine(evaluation.embeddings[row], evaluation.embeddings[column])));
+    if (row < evaluation.sentences.size()) {
+      const std::string text = model::printable(evaluation.sentences[row]);
+      cells.push_back(text.size() > kLength ? text.substr(0, kLength) + "..." : text);
+    }
+    table.add(cells);
+  }
+  std::string text = table.to_string();
+  if (evaluation.embeddings.size() > shown)
+    text +=
+        fmt::format("The first {} of {} texts; --json gives all embeddings.\n", shown, evaluation.embeddings.size());
+  return text;
+}
+
 }  // namespace
 
 std::string run_table(const pipeline::RunResult& result, bool breakdown) {
@@ -296,6 +344,28 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
                             ? ": a best case"
                             : fmt::format(", the energy times {:g}", result.chip.adc.calibration),
                         result.chip.name);
+  return text;
+}
+
+std::string evaluation_table(const pipeline::Evaluation& evaluation) {
+  Table table({Align::left, Align::left});
+  table.add({"model", evaluation.model});
+  const pipeline::LinearReport& linear = evaluation.linear;
+  std::string operators = linear.structure;
+  if (!linear.blocks.empty() && linear.blocks != linear.structure) operators += " " + linear.blocks;
+  if (linear.relative_error)
+    operators +=
+        fmt::format(", {} of the parameters, relative error {:.4f}",
+                    format_ratio(static_cast<double>(linear.parameters), static_cast<double>(linear.dense_parameters)),
+                    *linear.relative_error);
+  table.add({"linear operators", operators});
+  if (evaluation.encoder)
+    add_embeddings(table, evaluation);
+  else
+    add_perplexity(table, evaluation.perplexity);
+  std::string text = table.to_string();
+  if (evaluation.encoder && evaluation.embeddings.size() > 1) text += "\n" + similarity_table(evaluation);
+  for (const std::string& note : linear.notes) text += "note: " + note + "\n";
   return text;
 }
 
