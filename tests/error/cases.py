@@ -35,6 +35,15 @@ NOT_REACHABLE = {
 }
 
 
+def folder(name, **more):
+    """A model of tests/data/nn as files of the folder m, and others beside."""
+    source = ROOT / "tests/data/nn" / name
+    return {**{f"m/{file}": (source / file).read_bytes() for file in ("config.json", "model.safetensors")}, **more}
+
+
+TOKENIZER = (ROOT / "tests/data/tokenizers/gpt-2.json").read_text()
+
+
 class Case(NamedTuple):
     id: str
     code: int
@@ -233,4 +242,34 @@ CASES = [
     Case("machine.shape", 3, "simulate p.txt --chip unit", files={"p.txt": PROGRAM}),
     Case("machine.shape", 3, "simulate p.dnx --set chip.chips=3", name="chips", files=tiny(),
          needs_compile=f"compile m.toml --blocks 4 {SMALL} --chips 2 -o p.dnx -q"),
+
+    # What a model says.
+    Case("cli.arguments", 2, "eval m", name="eval", files=folder("llama")),
+    Case("cli.arguments", 2, "eval m --ids i --text t", name="eval-both", files=folder("llama")),
+    Case("cli.arguments", 2, "generate m hello --temperature -1", name="temperature", files=folder("llama")),
+    Case("file.missing", 6, "eval m --text t.txt", name="text", files=folder("llama")),
+    Case("eval.no-tokenizer", 3, "eval m --text t.txt", files=folder("llama", **{"t.txt": "a"})),
+    Case("eval.no-tokenizer", 3, "generate m hello", name="generate", files=folder("llama")),
+    Case("eval.empty-text", 3, "eval m --text t.txt", files=folder("llama", **{"t.txt": ""})),
+    Case("eval.empty-text", 3, "eval m --ids i.json", name="ids", files=folder("llama", **{"i.json": "[]"})),
+    Case("eval.ids", 3, "eval m --ids i.json", files=folder("llama", **{"i.json": "[1,\n 2 3]"})),
+    Case("eval.ids", 3, "eval m --ids i.json", name="value", files=folder("llama", **{"i.json": "[1, -2]"})),
+    Case("eval.ids", 3, "eval m --ids i.json", name="list", files=folder("llama", **{"i.json": "[[1, 2]]"})),
+    Case("eval.ids", 3, "eval m --ids i.json --json", name="encoder", files=folder("bert", **{"i.json": "[1, 2]"})),
+    Case("eval.encoder-decoder", 4, "eval m --ids i.json", files=folder("bart", **{"i.json": "[1, 2]"})),
+    Case("eval.factors", 3, "eval m --ids i.json --factors f.safetensors",
+         needs_compile="project n.safetensors --blocks 2 -o f.safetensors -q",
+         files=folder("llama", **{"i.json": "[1, 2]", "n.safetensors": f32("w", [4, 4])})),
+    Case("eval.factors", 3, "eval m --ids i.json --factors f.safetensors", name="shape",
+         needs_compile="project n.safetensors --blocks 2 -o f.safetensors -q",
+         files=folder("llama", **{"i.json": "[1, 2]", "n.safetensors": f32("model.layers.0.self_attn.q_proj", [4, 4])})),
+    Case("nn.embedding-rows", 3, "eval m --text t.txt", files=folder("llama", **{"t.txt": "a", "m/tokenizer.json": TOKENIZER})),
+    Case("nn.token-id", 3, "eval m --ids i.json", name="eval", files=folder("llama", **{"i.json": "[1, 29]"})),
+    Case("nn.context", 3, "eval m --ids i.json", name="eval", files=folder("bert", **{"i.json": f"[[1], {[1] * 25}]"})),
+    Case("nn.window", 2, "eval m --ids i.json --window 25", name="eval", files=folder("llama", **{"i.json": "[1, 2]"})),
+    Case("nn.window", 2, "eval m --ids i.json --stride 2", name="encoder", files=folder("bert", **{"i.json": "[[1, 2]]"})),
+    Case("nn.no-weights", 3, "eval gpt2 --ids i.json", name="eval", files={"i.json": "[1, 2]"}),
+    Case("nn.no-embedding", 4, "eval m.safetensors --ids i.json", name="eval",
+         files={"i.json": "[1, 2]", "m.safetensors": f32("w", [4, 4])}),
+    Case("nn.no-decoder", 3, "generate m hello", name="generate", files=folder("bert")),
 ]

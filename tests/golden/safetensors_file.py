@@ -1,4 +1,4 @@
-"""Just enough safetensors (F32) for the tests."""
+"""Just enough safetensors (F32; BF16 is read too) for the tests."""
 
 import json
 import struct
@@ -23,5 +23,10 @@ def unpack(content):
     tensors = {}
     for name, entry in header.items():
         first, last = (8 + length + offset for offset in entry["data_offsets"])
-        tensors[name] = numpy.frombuffer(content[first:last], dtype="<f4").reshape(entry["shape"])
+        raw = content[first:last]
+        if entry["dtype"] == "BF16":  # the upper half of a float
+            values = (numpy.frombuffer(raw, dtype="<u2").astype("<u4") << 16).view("<f4")
+        else:
+            values = numpy.frombuffer(raw, dtype="<f4")
+        tensors[name] = values.reshape(entry["shape"])
     return tensors
