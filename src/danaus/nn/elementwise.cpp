@@ -27,7 +27,7 @@ using V = hn::Vec<D>;
 
 /// exp with arguments kept where the result is a normal number; a NaN stays.
 V bounded_exp(D d, V x) {
-  return hn::Exp(d, hn::IfThenElse(hn::IsNaN(x), x, hn::Clamp(x, hn::Set(d, -87.0f), hn::Set(d, 88.0f))));
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, hn::Clamp(x, hn::Set(d, -87.0f), hn::Set(d, 88.0f))));
 }
 
 /// y = f(x), the rest behind the last whole vector through a buffer.

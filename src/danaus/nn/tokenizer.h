@@ -12,10 +12,9 @@
 
 #include "danaus/core/error.h"
 #include "danaus/model/gguf.h"
+#include "danaus/nn/token_id.h"
 
 namespace danaus::nn {
-
-using TokenId = std::uint32_t;
 
 struct EncodeOptions {
   /// Adds what the metadata puts around a text: a token of beginning or end, [CLS] … [SEP] of BERT. Often nothing.
