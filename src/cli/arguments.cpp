@@ -167,6 +167,37 @@ void add_linear(CLI::App& app, Arguments& arguments) {
         std::any_of(structure.begin(), structure.end(), [&](const std::string& name) { return app.count(name) != 0; });
   });
   add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
+  const std::string analog = "Analog machine";
+  CLI::Option* on = app.add_flag("--analog", arguments.analog,
+                                 "What the arrays of the chip answer: devices, converters and ranges of its [noise] "
+                                 "section (danaus show keys)")
+                        ->group(analog);
+  app.add_option("--map", arguments.analog_map, "Mapping of the operators [linear; sparse for blocks]")
+      ->type_name("MAP")
+      ->group(analog)
+      ->needs(on);
+  app.add_option("--calibrate", arguments.calibration,
+                 "Text that sets the converters' ranges, another one than is evaluated: noise.adc_range is then "
+                 "cal-shared unless it is set")
+      ->type_name("FILE")
+      ->group(analog)
+      ->needs(on);
+  app.add_option("--calibration-tokens", arguments.calibration_tokens,
+                 "Decoders: so many tokens of it, in windows of 256 [1024]")
+      ->type_name("N")
+      ->check(whole_number(1, kMostTokens))
+      ->group(analog)
+      ->needs(on);
+  const std::map<std::string, pipeline::ChannelScale> scales = {{"balanced", pipeline::ChannelScale::balanced},
+                                                                {"rms", pipeline::ChannelScale::rms},
+                                                                {"auto", pipeline::ChannelScale::automatic}};
+  app.add_option("--channel-scale", arguments.channel_scale,
+                 "Scales between the stages of a block operator: balanced (as projected), rms (equal on the calibration "
+                 "text), auto (the better of both, per operator) [auto]")
+      ->transform(CLI::CheckedTransformer(scales))
+      ->type_name("MODE")
+      ->group(analog)
+      ->needs(on);
 }
 
 /// A number in [least, most], in words that name the range.
@@ -292,6 +323,8 @@ constexpr Subcommand kSubcommands[] = {
      "danaus eval model.gguf --text book.txt\n"
      "danaus eval model.gguf --text book.txt --structure lowrank --compression 2\n"
      "danaus eval all-MiniLM-L6-v2 --text sentences.txt --json\n"
+     "danaus eval model.gguf --text book.txt --analog --calibrate other.txt --set adc.rule=fixed --set adc.bits=6\n"
+     "danaus eval model.gguf --text book.txt --analog --set noise.time_s=86400 --set noise.compensation=global\n"
      "danaus project model.gguf --blocks 24 -o f.safetensors; danaus eval model.gguf --text book.txt --factors "
      "f.safetensors",
      [](CLI::App& app, Arguments& arguments) {

@@ -12,6 +12,7 @@
 #include "danaus/compile/compile.h"
 #include "danaus/core/error.h"
 #include "danaus/factor/factor.h"
+#include "danaus/pipeline/analog.h"
 
 namespace danaus::cli {
 
@@ -55,6 +56,11 @@ struct Arguments {
   std::string text;                ///< eval: file, "-" = stdin
   std::string ids;                 ///< eval: file of token ids, "-" = stdin
   std::string factors;             ///< eval, generate: a factor file
+  bool analog = false;             ///< eval, generate: on the analog machine
+  std::string analog_map;          ///< empty: by the structure
+  std::string calibration;         ///< file, "-" = stdin
+  std::uint32_t calibration_tokens = 1024;
+  pipeline::ChannelScale channel_scale = pipeline::ChannelScale::automatic;
   std::uint32_t window = 0;        ///< eval: 0 = the context
   std::uint32_t stride = 0;        ///< eval: 0 = half the window
   std::string prompt;

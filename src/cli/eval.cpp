@@ -32,18 +32,21 @@ Result<std::string> read_stdin() {
   }
 }
 
-Result<pipeline::EvaluateInput> read_input(const Arguments& arguments) {
-  if (arguments.text.empty() == arguments.ids.empty())
-    return fail(Error("cli.arguments", Failure::usage, "what is to be evaluated?")
-                    .with_hint("--text FILE for a text, --ids FILE for token ids, - for stdin"));
-  const bool text = !arguments.text.empty();
-  const std::string& name = text ? arguments.text : arguments.ids;
+Result<pipeline::EvaluateInput> read_input(const std::string& name, pipeline::EvaluateInput::Kind kind) {
   pipeline::EvaluateInput input;
-  input.kind = text ? pipeline::EvaluateInput::Kind::text : pipeline::EvaluateInput::Kind::ids;
+  input.kind = kind;
   input.name = name == "-" ? "stdin" : name;
   DANAUS_TRY(content, name == "-" ? read_stdin() : read_text(name, kLargestInput));
   input.content = std::move(content);
   return input;
+}
+
+Result<pipeline::EvaluateInput> read_input(const Arguments& arguments) {
+  if (arguments.text.empty() == arguments.ids.empty())
+    return fail(Error("cli.arguments", Failure::usage, "what is to be evaluated?")
+                    .with_hint("--text FILE for a text, --ids FILE for token ids, - for stdin"));
+  if (arguments.ids.empty()) return read_input(arguments.text, pipeline::EvaluateInput::Kind::text);
+  return read_input(arguments.ids, pipeline::EvaluateInput::Kind::ids);
 }
 
 double rate(std::uint64_t tokens, double seconds) { return static_cast<double>(tokens) / std::max(seconds, 1e-9); }
@@ -56,6 +59,18 @@ Result<pipeline::LinearOptions> linear_options(const Arguments& arguments) {
   options.array_edge = std::min(chip.array.rows, chip.array.cols);
   if (arguments.structured) options.policy = arguments.policy;
   if (!arguments.factors.empty()) options.factors = arguments.factors;
+  if (!arguments.analog) return options;
+  pipeline::AnalogRequest& request = options.analog.emplace();
+  request.options = {.chip = std::move(chip),
+                     .map = arguments.analog_map,
+                     .seed = arguments.seed,
+                     .share_inputs = true,
+                     .channel_scale = arguments.channel_scale};
+  request.calibration_tokens = arguments.calibration_tokens;
+  if (!arguments.calibration.empty()) {
+    DANAUS_TRY(calibration, read_input(arguments.calibration, pipeline::EvaluateInput::Kind::text));
+    request.calibration = std::move(calibration);
+  }
   return options;
 }
 
@@ -72,7 +87,7 @@ Result<int> eval_command(const Arguments& arguments, Console& console) {
   report::Provenance made = provenance(arguments);
   made.tokens_per_s = rate(evaluation.computed, evaluation.seconds);
   DANAUS_CHECK(console.result(arguments.json ? report::evaluation_json(evaluation, made)
-                                             : report::evaluation_table(evaluation)));
+                                             : report::evaluation_table(evaluation, arguments.verbose)));
   console.detail(fmt::format("{} tokens in {:.2f} s: {:.1f} tokens/s", evaluation.computed, evaluation.seconds,
                              *made.tokens_per_s));
   return 0;

@@ -344,6 +344,16 @@ std::string to_toml(const Chip& chip) {
   return text;
 }
 
+std::string value_text(const Chip& chip, std::string_view key) {
+  for (const Key& known : key_table()) {
+    if (known.name != key) continue;
+    std::string text = written(chip, known);
+    std::erase(text, '"');
+    return text;
+  }
+  return "";
+}
+
 Digest digest_of(const Chip& chip) { return danaus::digest_of(std::string_view(to_toml(chip))); }
 
 std::vector<std::string_view> preset_names() {

@@ -184,6 +184,9 @@ std::vector<std::string_view> preset_names();
 /// The text of a preset file, comments with sources included; empty if there is none of that name.
 std::string_view preset_text(std::string_view name);
 
+/// The value of a key ("noise.device" -> pcm) as text, without quotes; empty if there is no such key.
+std::string value_text(const Chip& chip, std::string_view key);
+
 /// Every key with its help line, unit and default, for `--help`, `explain` and the docs.
 struct KeyInfo {
   std::string_view key;

@@ -17,15 +17,13 @@ namespace danaus::pipeline {
 namespace {
 
 /// The programs that execute all operators between them.
-Result<std::vector<program::Program>> compile_parts(const model::Model& model, const AnalogOptions& options) {
+Result<std::vector<program::Program>> compile_parts(const model::Model& model, const Graph& graph,
+                                                    const std::string& map, const AnalogOptions& options) {
   RunOptions run;
-  run.policy = options.policy;
-  run.seed = options.seed;
   run.emit.share_inputs = options.share_inputs;
   run.emit.tokens = 1;
   run.emit.kv = 1;
-  DANAUS_TRY(graph, structured_graph(model, options.chip, options.map, run));
-  DANAUS_TRY(placement, place(graph, model, options.chip, options.map, run));
+  DANAUS_TRY(placement, place(graph, model, options.chip, map, run));
   const std::vector<bool> encoder = encoder_nodes(graph);
   std::vector<compile::Mode> modes = {compile::Mode::decode};
   if (std::find(encoder.begin(), encoder.end(), true) != encoder.end()) {
@@ -99,13 +97,20 @@ factor::Factors rescale(factor::Factors factors, const std::vector<double>& size
 }  // namespace
 
 Result<std::unique_ptr<AnalogBackend>> AnalogBackend::create(const model::Model& model, const AnalogOptions& options,
-                                                             std::optional<std::vector<factor::Factors>> factors,
+                                                             std::optional<std::vector<factor::Factors>> operators,
                                                              Progress& progress) {
+  std::vector<Structure> structures;
+  for (std::size_t number = 0; number < model.linear.size(); ++number) {
+    const model::LinearOperator& linear = model.linear[number];
+    structures.push_back(operators ? (*operators)[number].structure : Structure::dense(linear.out, linear.in));
+  }
+  const Graph graph = compile::with_structures(model.graph, structures, options.chip);
+  const std::string map = !options.map.empty() ? options.map : operators ? "sparse" : "linear";
   progress.begin("compile and prove", 0);
-  DANAUS_TRY(programs, compile_parts(model, options));
+  DANAUS_TRY(programs, compile_parts(model, graph, map, options));
   std::uint32_t proof_tokens = 0;
   for (const program::Program& program : programs) {
-    DANAUS_TRY(report, prove(program, options.map, options.seed));
+    DANAUS_TRY(report, prove(program, map, options.seed));
     proof_tokens = std::max(proof_tokens, report.proof_tokens);
   }
   progress.end();
@@ -114,44 +119,35 @@ Result<std::unique_ptr<AnalogBackend>> AnalogBackend::create(const model::Model&
   DANAUS_TRY(machine, machine::AnalogMachine::create(parts, options.chip, options.seed));
   std::unique_ptr<AnalogBackend> backend(new AnalogBackend(model, std::move(machine)));
   backend->chip_ = options.chip;
+  backend->map_ = map;
   backend->channel_scale_ = options.channel_scale;
   backend->arrays_ = programs.front().chip.arrays;
   backend->proof_tokens_ = proof_tokens;
   backend->program_digest_ = program::digest_of(programs.front());
-  DANAUS_CHECK(backend->write(programs.front().intent, std::move(factors), progress));
+  DANAUS_CHECK(backend->write(std::move(operators), progress));
   return backend;
 }
 
-Result<void> AnalogBackend::write(const Graph& graph, std::optional<std::vector<factor::Factors>> factors,
-                                  Progress& progress) {
+Result<void> AnalogBackend::write(std::optional<std::vector<factor::Factors>> operators, Progress& progress) {
   std::uint64_t all = 0, done = 0;
   for (const model::LinearOperator& linear : model_.linear) all += std::uint64_t{linear.out} * linear.in;
   progress.begin("write the cells", all);
-  double squared_error = 0, squared_norm = 0;
   uncalibrated_.resize(model_.linear.size());
   for (std::size_t number = 0; number < model_.linear.size(); ++number) {
     const model::LinearOperator& linear = model_.linear[number];
-    const Structure& structure = graph.at(linear.node).structure;
     factor::Factors own;
-    if (factors) {
-      own = std::move((*factors)[number]);
-      ensure(own.structure == structure, "the factors have the structures of the program");
-    } else if (structure.kind == Structure::Kind::dense) {
-      own = {structure, model::read_weights(linear), {}};
+    if (operators) {
+      own = std::move((*operators)[number]);
     } else {
-      DANAUS_TRY(projection, factor::project(model::read_weights(linear), structure));
-      own = std::move(projection.factors);
-      squared_norm += projection.error.squared_norm;
-      squared_error += projection.error.relative * projection.error.relative * projection.error.squared_norm;
+      own = {Structure::dense(linear.out, linear.in), model::read_weights(linear), {}};
     }
     DANAUS_CHECK(rewrite(number, own));
-    if (structure.stages() == 2 && needs_calibration() && channel_scale_ != ChannelScale::balanced)
+    if (own.structure.stages() == 2 && needs_calibration() && channel_scale_ != ChannelScale::balanced)
       uncalibrated_[number] = std::move(own);
     done += std::uint64_t{linear.out} * linear.in;
     progress.update(done);
   }
   progress.end();
-  if (squared_norm > 0) relative_error_ = std::sqrt(squared_error / squared_norm);
   return {};
 }
 
@@ -215,6 +211,11 @@ Result<std::vector<float>> AnalogBackend::calibrate(std::size_t number, std::spa
   rescaled_ += takes_equal ? 1 : 0;
   DANAUS_CHECK(rewrite(number, takes_equal ? equal : balanced));
   return machine_.calibrate(node, x, tokens);
+}
+
+void AnalogBackend::set_calibrating(bool on) {
+  calibrating_ = on;
+  machine_.reset_statistics();
 }
 
 bool AnalogBackend::needs_calibration() const {

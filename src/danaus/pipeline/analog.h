@@ -29,8 +29,7 @@ enum class ChannelScale : std::uint8_t {
 
 struct AnalogOptions {
   chip::Chip chip;
-  std::string map = "linear";
-  factor::Policy policy;     ///< of maps that take the block operator
+  std::string map;           ///< empty: linear for dense operators, sparse for blocks
   std::uint64_t seed = 1;    ///< of the devices and of the proof
   bool share_inputs = true;  ///< operators with one input may share activations
   ChannelScale channel_scale = ChannelScale::automatic;
@@ -44,18 +43,18 @@ struct AnalogStage {
 
 class AnalogBackend : public nn::LinearBackend {
  public:
-  /// Compiles and proves the program(s) of the map, writes all weights (those of `factors`, one per operator, if there
-  /// are any; otherwise the model's, projected where the map takes blocks). `model` must outlive it.
-  /// Errors: those of the pipeline, of the machine, and factor.*.
+  /// Compiles and proves the program(s) of the map and writes all weights: those of `operators`, one per linear operator
+  /// in the order of model.linear, or the model's own. `model` must outlive it.
+  /// Errors: those of placement, emit, proof and machine.
   static Result<std::unique_ptr<AnalogBackend>> create(const model::Model& model, const AnalogOptions& options,
-                                                       std::optional<std::vector<factor::Factors>> factors,
+                                                       std::optional<std::vector<factor::Factors>> operators,
                                                        Progress& progress);
 
   Result<void> multiply(std::size_t number, std::span<const float> x, std::size_t tokens, std::uint64_t first_token,
                         std::span<float> y) override;
 
   /// While calibrating, vectors set the ranges of the converters, and the answer is that of the cells alone.
-  void set_calibrating(bool on) { calibrating_ = on; }
+  void set_calibrating(bool on);
   bool needs_calibration() const;
 
   /// Operators whose channels were made equally large.
@@ -65,16 +64,15 @@ class AnalogBackend : public nn::LinearBackend {
   void reset_statistics() { machine_.reset_statistics(); }
 
   const chip::Chip& chip() const { return chip_; }
+  const std::string& map() const { return map_; }
   std::uint32_t arrays() const { return arrays_; }
   std::uint32_t proof_tokens() const { return proof_tokens_; }
   Digest program_digest() const { return program_digest_; }
-  /// ||W - M||_F / ||W||_F over all operators; nothing for dense maps.
-  std::optional<double> relative_error() const { return relative_error_; }
 
  private:
   AnalogBackend(const model::Model& model, machine::AnalogMachine machine)
       : model_(model), machine_(std::move(machine)) {}
-  Result<void> write(const Graph& graph, std::optional<std::vector<factor::Factors>> factors, Progress& progress);
+  Result<void> write(std::optional<std::vector<factor::Factors>> operators, Progress& progress);
   /// Sets ranges by x and answers; chooses the channels' scales on the way.
   Result<std::vector<float>> calibrate(std::size_t number, std::span<const float> x, std::size_t tokens);
   Result<void> rewrite(std::size_t number, const factor::Factors& factors);
@@ -82,9 +80,9 @@ class AnalogBackend : public nn::LinearBackend {
   const model::Model& model_;
   machine::AnalogMachine machine_;
   chip::Chip chip_;
+  std::string map_;
   std::uint32_t arrays_ = 0, proof_tokens_ = 0;
   Digest program_digest_;
-  std::optional<double> relative_error_;
   bool calibrating_ = false;
   ChannelScale channel_scale_ = ChannelScale::balanced;
   /// Per operator of two stages, until it is calibrated.

@@ -208,6 +208,109 @@ Result<void> read_tokens(const model::Model& model, const std::string& path, con
   return {};
 }
 
+Result<void> put_on_chip(const model::Model& model, const AnalogRequest& request,
+                         std::optional<std::vector<factor::Factors>> operators, Linear& linear, Progress& progress) {
+  AnalogOptions options = request.options;
+  if (options.chip.noise.adc_range == chip::AdcRange::automatic)
+    options.chip.noise.adc_range = request.calibration ? chip::AdcRange::cal_shared : chip::AdcRange::l1;
+  DANAUS_TRY(backend, AnalogBackend::create(model, options, std::move(operators), progress));
+  linear.analog = backend.get();
+  linear.backend = std::move(backend);
+  return {};
+}
+
+/// Ids of the calibration text, one list per sequence: windows of a text for decoders, lines for encoders.
+Result<std::vector<std::vector<TokenId>>> calibration_tokens(const model::Model& model, const std::string& path,
+                                                             const AnalogRequest& request, bool is_encoder,
+                                                             std::size_t context) {
+  constexpr std::size_t kWindow = 256;
+  Evaluation read;
+  read.encoder = is_encoder;
+  DANAUS_CHECK(read_tokens(model, path, *request.calibration, read));
+  if (is_encoder) return std::move(read.tokens);
+  std::vector<TokenId>& all = read.tokens.front();
+  if (all.size() > request.calibration_tokens) all.resize(request.calibration_tokens);
+  std::vector<std::vector<TokenId>> windows;
+  const std::size_t length = std::min(kWindow, context);
+  for (std::size_t first = 0; first < all.size(); first += length)
+    windows.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(first),
+                         all.begin() + static_cast<std::ptrdiff_t>(std::min(first + length, all.size())));
+  return windows;
+}
+
+/// A run of so many tokens in calibration and evaluation is no accident.
+constexpr std::size_t kSameTokens = 32;
+
+/// Sets converter ranges on the calibration text, if they come from data. `evaluated`: what is evaluated afterwards.
+Result<void> calibrate(const model::Model& model, const std::string& path, const AnalogRequest& request, Linear& linear,
+                       nn::Transformer& transformer, const std::vector<std::vector<TokenId>>& evaluated,
+                       Progress& progress) {
+  AnalogBackend& backend = *linear.analog;
+  if (!backend.needs_calibration()) {
+    if (request.calibration) linear.report.notes.emplace_back("the calibration text is not used: no range comes from data");
+    return {};
+  }
+  if (!request.calibration)
+    return fail(Error("analog.not-calibrated", Failure::usage,
+                      "ranges of converters or inputs are to come from data, but there is no calibration text")
+                    .with_hint("give --calibrate FILE, or noise.adc_range = \"l1\" and noise.input_scale = \"token\""));
+  const bool is_encoder = !transformer.has_decoder();
+  DANAUS_TRY(texts, calibration_tokens(model, path, request, is_encoder, transformer.context()));
+  std::uint64_t count = 0;
+  for (const std::vector<TokenId>& text : texts) {
+    count += text.size();
+    for (const std::vector<TokenId>& other : evaluated) {
+      const bool same_line = is_encoder && !text.empty() && text == other;
+      if (!same_line && !common_run(text, other, kSameTokens)) continue;
+      return fail(Error("analog.calibration-overlap", Failure::usage,
+                        same_line ? "the calibration text and the evaluated text have a line in common"
+                                  : fmt::format("the calibration text and the evaluated text have {} tokens in a row in "
+                                                "common",
+                                                kSameTokens))
+                      .in_file(request.calibration->name)
+                      .with_hint("ranges that are set with the test data make the result look better than it is: take "
+                                 "another text"));
+    }
+  }
+  if (count < 1000)
+    linear.report.notes.push_back(
+        fmt::format("calibrated on {} tokens; ranges are reliable from about 1000 on", count));
+  progress.begin("calibrate", 0);
+  std::vector<nn::Sequence> sequences;
+  for (std::size_t n = 0; n < texts.size(); ++n) sequences.push_back(transformer.sequence());
+  std::vector<nn::Step> steps;
+  for (std::size_t n = 0; n < texts.size(); ++n) steps.push_back({&sequences[n], texts[n]});
+  backend.set_calibrating(true);
+  const Result<std::vector<float>> outputs = is_encoder ? transformer.encode(steps) : transformer.decode(steps);
+  backend.set_calibrating(false);
+  progress.end();
+  if (!outputs) return fail(outputs.error());
+  transformer.set_next_token(0);
+  linear.report.analog->calibration_tokens = count;
+  return {};
+}
+
+void begin_report(Linear& linear) {
+  if (linear.analog == nullptr) return;
+  const AnalogBackend& backend = *linear.analog;
+  AnalogReport& report = linear.report.analog.emplace();
+  report.chip = backend.chip().name;
+  report.device = chip::value_text(backend.chip(), "noise.device");
+  report.map = backend.map();
+  report.adc_range = chip::value_text(backend.chip(), "noise.adc_range");
+  report.input_scale = chip::value_text(backend.chip(), "noise.input_scale");
+  report.arrays = backend.arrays();
+  report.proof_tokens = backend.proof_tokens();
+  report.program_digest = backend.program_digest();
+  report.time_s = backend.chip().noise.time_s;
+}
+
+void end_report(Linear& linear) {
+  if (linear.analog == nullptr) return;
+  linear.report.analog->rescaled = linear.analog->rescaled();
+  linear.report.analog->stages = linear.analog->stages();
+}
+
 }  // namespace
 
 Result<Linear> make_backend(const model::Model& model, const LinearOptions& options, Progress& progress) {
@@ -215,7 +318,20 @@ Result<Linear> make_backend(const model::Model& model, const LinearOptions& opti
   for (const model::LinearOperator& operation : model.linear)
     linear.report.dense_parameters += std::uint64_t{operation.out} * operation.in;
   linear.report.parameters = linear.report.dense_parameters;
-  if (!options.policy && !options.factors) {
+  std::optional<factor::Policy> policy = options.policy;
+  if (options.analog && !options.analog->options.map.empty()) {
+    DANAUS_TRY(strategy, compile::find_strategy(options.analog->options.map));
+    if (strategy->dense_operator && (options.policy || options.factors))
+      return fail(Error("eval.map", Failure::usage,
+                        fmt::format("--map {} places dense operators, but blocks are asked for", strategy->name))
+                      .with_hint("leave out the structure, or take --map sparse or dense"));
+    if (!strategy->dense_operator && !options.factors && !policy) policy.emplace();
+  }
+  if (!policy && !options.factors) {
+    if (options.analog) {
+      DANAUS_CHECK(put_on_chip(model, *options.analog, std::nullopt, linear, progress));
+      return linear;
+    }
     DANAUS_TRY(backend, nn::float_backend(model));
     linear.backend = std::move(backend);
     return linear;
@@ -225,13 +341,17 @@ Result<Linear> make_backend(const model::Model& model, const LinearOptions& opti
     DANAUS_TRY(read, factors_of_file(model, *options.factors, linear.report, progress));
     operators = std::move(read);
   } else {
-    DANAUS_TRY(made, projected(model, *options.policy, options.array_edge, linear.report, progress));
+    DANAUS_TRY(made, projected(model, *policy, options.array_edge, linear.report, progress));
     operators = std::move(made);
   }
   linear.report.structure = common(operators, family_of);
   linear.report.blocks = common(operators, blocks_of);
   linear.report.parameters = 0;
   for (const factor::Factors& factors : operators) linear.report.parameters += factors.structure.parameters();
+  if (options.analog) {
+    DANAUS_CHECK(put_on_chip(model, *options.analog, std::move(operators), linear, progress));
+    return linear;
+  }
   DANAUS_TRY(backend, nn::factor_backend(model, std::move(operators)));
   linear.backend = std::move(backend);
   return linear;
@@ -253,8 +373,10 @@ Result<Evaluation> evaluate(const model::Model& model, const std::string& path, 
     result.pooling = pooling;
   }
   DANAUS_TRY(linear, make_backend(model, options.linear, progress));
-  result.linear = std::move(linear.report);
+  begin_report(linear);
   DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
+  if (linear.analog != nullptr)
+    DANAUS_CHECK(calibrate(model, path, *options.linear.analog, linear, transformer, result.tokens, progress));
   const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   if (result.encoder) {
     DANAUS_TRY(embeddings, nn::embed(transformer, result.tokens, result.pooling, progress));
@@ -268,6 +390,8 @@ Result<Evaluation> evaluate(const model::Model& model, const std::string& path, 
   }
   result.seconds = seconds_since(start);
   result.computed = transformer.next_token();
+  end_report(linear);
+  result.linear = std::move(linear.report);
   return result;
 }
 
@@ -287,8 +411,10 @@ Result<Continuation> continue_text(const model::Model& model, const std::string&
     return fail(Error("eval.empty-text", Failure::bad_input, "the prompt is empty")
                     .with_hint("the model needs at least one token to go on from"));
   DANAUS_TRY(linear, make_backend(model, options.linear, progress));
-  result.linear = std::move(linear.report);
+  begin_report(linear);
   DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
+  if (linear.analog != nullptr)
+    DANAUS_CHECK(calibrate(model, path, *options.linear.analog, linear, transformer, {result.prompt}, progress));
   // The text of the new tokens depends on what stands before them: a space at the very beginning is left out.
   nn::TextStream stream(tokenizer);
   for (const TokenId id : result.prompt) DANAUS_CHECK(stream.add(id));
@@ -312,6 +438,8 @@ Result<Continuation> continue_text(const model::Model& model, const std::string&
   result.seconds = seconds_since(start);
   result.generated = std::move(generated);
   show(stream.finish());
+  end_report(linear);
+  result.linear = std::move(linear.report);
   return result;
 }
 

@@ -17,15 +17,44 @@
 #include "danaus/nn/linear_backend.h"
 #include "danaus/nn/metrics.h"
 #include "danaus/nn/token_id.h"
+#include "danaus/pipeline/analog.h"
 
 /// What a model says: perplexity, embeddings, generated text. What `danaus eval` and `danaus generate` do.
 namespace danaus::pipeline {
+
+/// What is evaluated: a text, or token ids as JSON.
+struct EvaluateInput {
+  enum class Kind : std::uint8_t { text, ids };
+  Kind kind = Kind::text;
+  std::string content;
+  std::string name;  ///< of the file, for errors
+};
+
+/// The linear operators on the analog machine.
+struct AnalogRequest {
+  AnalogOptions options;                      ///< adc_range "auto" becomes cal-shared with a calibration, l1 without
+  std::optional<EvaluateInput> calibration;   ///< text for the ranges of converters
+  std::uint32_t calibration_tokens = 1024;    ///< decoders: so many tokens of it, in windows of 256
+};
 
 /// What multiplies with the weights of the linear operators. Nothing set: the dense operators in float.
 struct LinearOptions {
   std::optional<factor::Policy> policy;          ///< the weights projected onto blocks, in memory
   std::optional<std::filesystem::path> factors;  ///< or the factors of a file (danaus project -o)
   std::uint32_t array_edge = 256;                ///< guides the choice of blocks
+  std::optional<AnalogRequest> analog;           ///< of those operators, whatever they are
+};
+
+/// What the analog machine did.
+struct AnalogReport {
+  std::string chip, device, map, adc_range, input_scale;  ///< as their keys say it
+  std::uint32_t arrays = 0;
+  std::uint32_t proof_tokens = 0;
+  Digest program_digest;
+  double time_s = 0;
+  std::uint64_t calibration_tokens = 0;
+  std::uint64_t rescaled = 0;       ///< operators whose channels between the stages were made equally large
+  std::vector<AnalogStage> stages;  ///< of the evaluation alone
 };
 
 /// How the linear operators were computed.
@@ -35,25 +64,19 @@ struct LinearReport {
   std::uint64_t parameters = 0;     ///< of all linear operators
   std::uint64_t dense_parameters = 0;
   std::optional<double> relative_error;  ///< ||W - M||_F / ||W||_F over all operators; nothing for dense
+  std::optional<AnalogReport> analog;
   std::vector<std::string> notes;        ///< what a reader of the result has to know
 };
 
 struct Linear {
   std::unique_ptr<nn::LinearBackend> backend;
+  AnalogBackend* analog = nullptr;  ///< the backend, where it is one
   LinearReport report;
 };
 
 /// `model` must outlive the backend. Errors: nn.no-weights, eval.factors (the file is not of this model), those of
-/// choose_structures, project_model and read_factors.
+/// choose_structures, project_model, read_factors and AnalogBackend.
 Result<Linear> make_backend(const model::Model& model, const LinearOptions& options, Progress& progress);
-
-/// What is evaluated: a text, or token ids as JSON.
-struct EvaluateInput {
-  enum class Kind : std::uint8_t { text, ids };
-  Kind kind = Kind::text;
-  std::string content;
-  std::string name;  ///< of the file, for errors
-};
 
 struct EvaluateOptions {
   EvaluateInput input;
@@ -77,7 +100,8 @@ struct Evaluation {
 };
 
 /// `path`: where the model was loaded from, for its tokenizer and pooling. Errors: nn.*, eval.no-tokenizer,
-/// eval.empty-text, eval.ids, eval.encoder-decoder, those of make_backend.
+/// eval.empty-text, eval.ids, eval.encoder-decoder, analog.not-calibrated, analog.calibration-overlap, those of
+/// make_backend.
 Result<Evaluation> evaluate(const model::Model& model, const std::string& path, const EvaluateOptions& options,
                             Progress& progress);
 

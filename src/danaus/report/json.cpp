@@ -142,12 +142,41 @@ Json layer_json(std::string_view name, const Structure& structure) {
           {"parameters", structure.parameters()}};
 }
 
+Json analog_json(const pipeline::AnalogReport& analog) {
+  Json stages = Json::array();
+  for (const pipeline::AnalogStage& stage : analog.stages) {
+    const machine::kernel::ConversionCounts& adc = stage.statistics.adc;
+    const auto part = [](std::uint64_t count, std::uint64_t of) {
+      return of == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(of);
+    };
+    stages.push_back({{"name", stage.name},
+                      {"adc_bits", stage.statistics.adc_bits},
+                      {"conversions", adc.conversions},
+                      {"clipped", part(adc.clipped, adc.conversions)},
+                      {"zero_codes", part(adc.zero, adc.conversions)},
+                      {"clipped_inputs", part(stage.statistics.clipped_inputs, stage.statistics.inputs)}});
+  }
+  return {{"chip", analog.chip},
+          {"device", analog.device},
+          {"time_s", analog.time_s},
+          {"map", analog.map},
+          {"arrays", analog.arrays},
+          {"adc_range", analog.adc_range},
+          {"input_scale", analog.input_scale},
+          {"calibration_tokens", analog.calibration_tokens},
+          {"rescaled_operators", analog.rescaled},
+          {"proof_tokens", analog.proof_tokens},
+          {"program_digest", to_string(analog.program_digest)},
+          {"stages", std::move(stages)}};
+}
+
 Json linear_json(const pipeline::LinearReport& linear) {
   return {{"structure", linear.structure},
           {"blocks", linear.blocks},
           {"parameters", linear.parameters},
           {"dense_parameters", linear.dense_parameters},
           {"relative_error", optional_number(linear.relative_error)},
+          {"analog", linear.analog ? analog_json(*linear.analog) : Json(nullptr)},
           {"notes", linear.notes}};
 }
 

@@ -35,8 +35,9 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown);
 /// Schema danaus.run/1.
 std::string run_json(const pipeline::RunResult& result, const Provenance& provenance);
 
-/// `eval`: the perplexity, or how similar the sentences are (of at most 12 sentences).
-std::string evaluation_table(const pipeline::Evaluation& evaluation);
+/// `eval`: the perplexity, or how similar the sentences are (of at most 12 sentences). `breakdown`: the converters of
+/// every stage of every operator.
+std::string evaluation_table(const pipeline::Evaluation& evaluation, bool breakdown);
 /// Schema danaus.eval/1.
 std::string evaluation_json(const pipeline::Evaluation& evaluation, const Provenance& provenance);
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 
 #include "danaus/model/summary.h"
@@ -252,6 +253,65 @@ void add_embeddings(Table& table, const pipeline::Evaluation& evaluation) {
                          nn::name_of(evaluation.pooling.kind), evaluation.pooling.normalise ? ", length 1" : "")});
 }
 
+std::string share(std::uint64_t count, std::uint64_t of) {
+  return fmt::format("{:.3f}%", of == 0 ? 0.0 : 100.0 * static_cast<double>(count) / static_cast<double>(of));
+}
+
+/// Converters of the first and the second stages together, with the operator that clips most and the one that sees
+/// least; with `breakdown` of every stage of every operator.
+std::string converter_table(const pipeline::AnalogReport& analog, bool breakdown) {
+  Table table({Align::left, Align::right, Align::right, Align::right, Align::right, Align::left});
+  table.add({"converters", "bits", "conversions", "clipped", "zero codes", breakdown ? "" : "clips most; most zero codes"});
+  const auto add = [&](const std::string& name, std::span<const pipeline::AnalogStage* const> stages) {
+    machine::kernel::ConversionCounts sum;
+    std::uint32_t least = 0, most = 0;
+    const pipeline::AnalogStage *clips = stages.front(), *zeros = stages.front();
+    const auto more = [](std::uint64_t a, std::uint64_t of_a, std::uint64_t b, std::uint64_t of_b) {
+      return static_cast<double>(a) * static_cast<double>(of_b) > static_cast<double>(b) * static_cast<double>(of_a);
+    };
+    for (const pipeline::AnalogStage* stage : stages) {
+      const machine::StageStatistics& statistics = stage->statistics;
+      sum += statistics.adc;
+      least = stage == stages.front() ? statistics.adc_bits : std::min(least, statistics.adc_bits);
+      most = std::max(most, statistics.adc_bits);
+      const machine::kernel::ConversionCounts &worst = clips->statistics.adc, &blind = zeros->statistics.adc;
+      if (more(statistics.adc.clipped, statistics.adc.conversions, worst.clipped, worst.conversions)) clips = stage;
+      if (more(statistics.adc.zero, statistics.adc.conversions, blind.zero, blind.conversions)) zeros = stage;
+    }
+    const std::string bits = most == 0       ? "lossless"
+                             : least == most ? std::to_string(most)
+                                             : fmt::format("{}-{}", least, most);
+    const machine::kernel::ConversionCounts &worst = clips->statistics.adc, &blind = zeros->statistics.adc;
+    table.add({name, bits, format_count(sum.conversions), share(sum.clipped, sum.conversions),
+               share(sum.zero, sum.conversions),
+               breakdown ? ""
+                         : fmt::format("{} {}; {} {}", clips->name, share(worst.clipped, worst.conversions), zeros->name,
+                                       share(blind.zero, blind.conversions))});
+  };
+  if (breakdown) {
+    for (const pipeline::AnalogStage& stage : analog.stages) add(stage.name, std::array{&stage});
+    return table.to_string();
+  }
+  std::vector<const pipeline::AnalogStage*> dense, right, left;
+  for (const pipeline::AnalogStage& stage : analog.stages)
+    (stage.name.ends_with(".R") ? right : stage.statistics.stage == 1 ? left : dense).push_back(&stage);
+  if (!dense.empty()) add("dense", dense);
+  if (!right.empty()) add("R", right);
+  if (!left.empty()) add("L", left);
+  return table.to_string();
+}
+
+void add_analog(Table& table, const pipeline::AnalogReport& analog) {
+  table.add({"analog machine", fmt::format("{}, map {}, {} arrays; program proved", analog.chip, analog.map,
+                                           format_count(analog.arrays))});
+  table.add({"devices", analog.device == "ideal" ? "ideal"
+                                                 : fmt::format("{}, {:g} s after programming", analog.device, analog.time_s)});
+  std::string range = analog.adc_range;
+  if (analog.calibration_tokens != 0) range += fmt::format(", on {} other tokens", format_count(analog.calibration_tokens));
+  if (analog.rescaled != 0) range += fmt::format("; channels of {} operators made equal", analog.rescaled);
+  table.add({"converter ranges", range});
+}
+
 /// Cosines between the first texts, each with its beginning.
 std::string similarity_table(const pipeline::Evaluation& evaluation) {
   constexpr std::size_t kMost = 12, kLength = 40;
@@ -347,7 +407,7 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   return text;
 }
 
-std::string evaluation_table(const pipeline::Evaluation& evaluation) {
+std::string evaluation_table(const pipeline::Evaluation& evaluation, bool breakdown) {
   Table table({Align::left, Align::left});
   table.add({"model", evaluation.model});
   const pipeline::LinearReport& linear = evaluation.linear;
@@ -359,12 +419,14 @@ std::string evaluation_table(const pipeline::Evaluation& evaluation) {
                     format_ratio(static_cast<double>(linear.parameters), static_cast<double>(linear.dense_parameters)),
                     *linear.relative_error);
   table.add({"linear operators", operators});
+  if (linear.analog) add_analog(table, *linear.analog);
   if (evaluation.encoder)
     add_embeddings(table, evaluation);
   else
     add_perplexity(table, evaluation.perplexity);
   std::string text = table.to_string();
   if (evaluation.encoder && evaluation.embeddings.size() > 1) text += "\n" + similarity_table(evaluation);
+  if (linear.analog) text += "\n" + converter_table(*linear.analog, breakdown);
   for (const std::string& note : linear.notes) text += "note: " + note + "\n";
   return text;
 }
