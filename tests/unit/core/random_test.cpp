@@ -31,7 +31,7 @@ std::vector<float> uniforms(std::uint64_t seed, std::uint64_t stream, std::uint6
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
 /// Word `number % 4` of block `number / 4`.
