@@ -155,6 +155,8 @@ void add_structure(CLI::App& app, Arguments& arguments) {
 /// What computes the linear operators of eval and generate: float, blocks of the weights, or a factor file.
 void add_linear(CLI::App& app, Arguments& arguments) {
   add_structure(app, arguments);
+  app.get_option("--structure")
+      ->description("Blocks in place of the weights, as one of these options asks; without any the weights [monarch]");
   const std::vector<std::string> structure = {"--structure", "--blocks", "--compression",
                                               "--policy",    "--pad",    "--trim"};
   CLI::Option* factors = app.add_option("--factors", arguments.factors,
@@ -329,11 +331,9 @@ constexpr Subcommand kSubcommands[] = {
      "f.safetensors",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
-       CLI::Option* text =
-           app.add_option("--text", arguments.text,
-                          "The text, - for stdin. Decoders: every byte counts, special tokens are text. Encoders: one "
-                          "sentence per line (LF or CR LF), empty lines too")
-               ->type_name("FILE");
+       CLI::Option* text = app.add_option("--text", arguments.text,
+                                          "The text, every byte of it, - for stdin; encoders: one sentence per line")
+                               ->type_name("FILE");
        CLI::Option* ids = app.add_option("--ids", arguments.ids,
                                          "Token ids instead, - for stdin: a JSON list; for encoders a list of lists")
                               ->type_name("FILE");

@@ -42,7 +42,8 @@ report::Provenance provenance(const Arguments& arguments) {
           .threads = thread_count(),
           .host = host(),
           .time = utc_now(),
-          .wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - arguments.start).count()};
+          .wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - arguments.start).count(),
+          .tokens_per_s = std::nullopt};
 }
 
 Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model) {

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 
 import numpy
 import pytest
@@ -35,6 +36,11 @@ def mean_nll(logits, ids):
 
 def cosine(a, b):
     return numpy.dot(a, b) / numpy.linalg.norm(a) / numpy.linalg.norm(b)
+
+
+def valid_part(text):
+    """Random models say bytes that are not UTF-8; how many U+FFFD stand for them is up to the reader."""
+    return text.replace("\ufffd", "")
 
 
 def without_provenance(text):
@@ -203,9 +209,8 @@ def test_generate(danaus, decoder):
     assert document["schema"] == "danaus.generate/1"
     assert len(document["ids"]) == 12 and document["end"] == "length"
     # The streamed text is the document's, and a newline; greedy text does not depend on the seed.
-    stdout, stderr = danaus("generate", decoder, "The quick", "--tokens", 12, "--seed", 9)
-    assert stdout == document["text"] + "\n" and stderr == ""
-    # Every token is the likeliest one: no other one makes prompt and text more probable.
+    done = subprocess.run([danaus.path, "generate", decoder, "The quick", "--tokens", "12", "--seed", "9"], capture_output=True, check=True)
+    assert valid_part(done.stdout.decode(errors="replace")) == valid_part(document["text"]) + "\n" and done.stderr == b""
     drawn = [danaus.json("generate", decoder, "The quick", "--tokens", 12, "--temperature", 2, "--seed", seed)["ids"] for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert danaus.json("generate", decoder, "The quick", "--tokens", 12, "--temperature", 2, "--top-k", 1)["ids"] == document["ids"]
