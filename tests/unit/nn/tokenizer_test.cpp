@@ -326,6 +326,7 @@ TEST_CASE("what is wrong in the metadata of a GGUF file is named") {
   CHECK(error_after("tokenizer.ggml.model", "tokenizer.ggml.Model") == "nn.missing-key");
   CHECK(error_after("tokenizer.ggml.tokens", "tokenizer.ggml.Tokens") == "nn.missing-key");
   CHECK(error_after("tokenizer.ggml.merges", "tokenizer.ggml.Merges") == "nn.missing-key");
+  CHECK(error_after("tokenizer.ggml.merges", "tokenizer.ggml.scores") == "nn.key-type");
   CHECK(error_after("tokenizer.ggml.token_type", "tokenizer.ggml.add_bos_to").empty());  // unknown keys do not matter
   CHECK(error_after("tokenizer.ggml.eos_token_id", "tokenizer.ggml.tokens_token").empty());
 }
