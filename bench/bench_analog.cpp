@@ -61,7 +61,8 @@ AnalogMachine machine_for(const std::vector<std::pair<std::string, std::string>>
 
 void openblas_sgemm(benchmark::State& state) {
   const auto threads = static_cast<std::size_t>(state.range(0));
-  const std::vector<float> weights = random_floats(std::size_t{kEdge} * kEdge, 1), x = random_floats(kTokens * kEdge, 2);
+  const std::vector<float> weights = random_floats(std::size_t{kEdge} * kEdge, 1),
+                           x = random_floats(kTokens * kEdge, 2);
   std::vector<float> y(kTokens * kEdge);
   openblas_set_num_threads(static_cast<int>(threads));
   for (auto _ : state) {

@@ -193,9 +193,10 @@ void add_linear(CLI::App& app, Arguments& arguments) {
   const std::map<std::string, pipeline::ChannelScale> scales = {{"balanced", pipeline::ChannelScale::balanced},
                                                                 {"rms", pipeline::ChannelScale::rms},
                                                                 {"auto", pipeline::ChannelScale::automatic}};
-  app.add_option("--channel-scale", arguments.channel_scale,
-                 "Scales between the stages of a block operator: balanced (as projected), rms (equal on the calibration "
-                 "text), auto (the better of both, per operator) [auto]")
+  app.add_option(
+         "--channel-scale", arguments.channel_scale,
+         "Scales between the stages of a block operator: balanced (as projected), rms (equal on the calibration "
+         "text), auto (the better of both, per operator) [auto]")
       ->transform(CLI::CheckedTransformer(scales))
       ->type_name("MODE")
       ->group(analog)

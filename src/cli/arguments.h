@@ -61,8 +61,8 @@ struct Arguments {
   std::string calibration;         ///< file, "-" = stdin
   std::uint32_t calibration_tokens = 1024;
   pipeline::ChannelScale channel_scale = pipeline::ChannelScale::automatic;
-  std::uint32_t window = 0;        ///< eval: 0 = the context
-  std::uint32_t stride = 0;        ///< eval: 0 = half the window
+  std::uint32_t window = 0;  ///< eval: 0 = the context
+  std::uint32_t stride = 0;  ///< eval: 0 = half the window
   std::string prompt;
   double temperature = 0;
   std::uint32_t top_k = 0;

@@ -30,8 +30,7 @@ Weights random_weights(const Structure& structure, std::uint64_t seed) {
     for (std::uint32_t b = 0; b < structure.block_count(stage); ++b) {
       const Block block = structure.block(stage, b);
       for (std::uint32_t n = 0; n < block.in_count * block.out_count; ++n)
-        weights.stages[stage].push_back(
-            static_cast<float>(random_gaussian(seed, stage, std::uint64_t{b} << 32 | n)));
+        weights.stages[stage].push_back(static_cast<float>(random_gaussian(seed, stage, std::uint64_t{b} << 32 | n)));
     }
   }
   return weights;
@@ -147,16 +146,15 @@ TEST_CASE("without effects the answer is the integer product, whatever the mappi
 
 /// Everything that random numbers are for, and what depends on places.
 chip::Chip::Noise all_effects() {
-  const Result<chip::Chip> chip =
-      chip::load("unit", {{"noise.device", "pcm"},
-                          {"noise.time_s", "3600"},
-                          {"noise.compensation", "column"},
-                          {"noise.stuck_low", "0.01"},
-                          {"noise.stuck_high", "0.01"},
-                          {"noise.read_noise", "output"},
-                          {"noise.output_sd", "0.01"},
-                          {"noise.adc_gain_sd", "0.02"},
-                          {"noise.adc_offset_sd", "0.3"}});
+  const Result<chip::Chip> chip = chip::load("unit", {{"noise.device", "pcm"},
+                                                      {"noise.time_s", "3600"},
+                                                      {"noise.compensation", "column"},
+                                                      {"noise.stuck_low", "0.01"},
+                                                      {"noise.stuck_high", "0.01"},
+                                                      {"noise.read_noise", "output"},
+                                                      {"noise.output_sd", "0.01"},
+                                                      {"noise.adc_gain_sd", "0.02"},
+                                                      {"noise.adc_offset_sd", "0.3"}});
   if (!chip) FAIL(to_string(chip.error()));
   return chip->noise;
 }
@@ -262,7 +260,8 @@ TEST_CASE("values come from the program: a damaged window changes them") {
 }
 
 // Signal-to-noise ratios of converters, measured elsewhere (numpy, other random numbers): Gaussian weights and inputs,
-// 8 bit weights with a scale per column, 8 bit inputs with one static scale, ranges from other vectors of the same kind.
+// 8 bit weights with a scale per column, 8 bit inputs with one static scale, ranges from other vectors of the same
+// kind.
 
 constexpr std::uint32_t kEdge = 1024;
 constexpr std::size_t kVectors = 192;

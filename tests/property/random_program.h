@@ -173,8 +173,9 @@ inline model::Model random_transformer(Dice& dice) {
   d.vocab = 11;
   d.context = 64;
   shape.gated = shape.family == model::Family::llama && dice.roll(0, 3) != 0;
-  shape.activation =
-      shape.family == model::Family::llama ? NodeKind::silu : dice.pick(std::vector{NodeKind::gelu, NodeKind::gelu_tanh, NodeKind::relu});
+  shape.activation = shape.family == model::Family::llama
+                         ? NodeKind::silu
+                         : dice.pick(std::vector{NodeKind::gelu, NodeKind::gelu_tanh, NodeKind::relu});
   shape.pairs = dice.coin() ? Config::Pairs::half : Config::Pairs::adjacent;
   const std::optional<model::ShapeProblem> problem = model::complete(shape);
   REQUIRE_MESSAGE(!problem.has_value(), (problem ? problem->message : ""));

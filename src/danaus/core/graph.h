@@ -24,8 +24,8 @@ enum class NodeKind : std::uint8_t {
   silu,
   gelu,  ///< exact: x (1 + erf(x / sqrt 2)) / 2
   relu,
-  route,  ///< gates: softmax over the config.k largest elements, zero elsewhere; sources {logits}
-  blend,  ///< a + gates[element] * b, or a where the gate is zero; sources {a, b}; its guard says which gate
+  route,     ///< gates: softmax over the config.k largest elements, zero elsewhere; sources {logits}
+  blend,     ///< a + gates[element] * b, or a where the gate is zero; sources {a, b}; its guard says which gate
   gelu_tanh  ///< x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, sources {x}
 };
 

@@ -14,7 +14,9 @@ enum class GroupId : std::uint32_t {};   ///< a multicast group of tiles
 enum class KvId : std::uint32_t {};      ///< a KV region
 
 template <typename Id>
-requires std::is_enum_v<Id>
-constexpr auto index(Id id) { return static_cast<std::underlying_type_t<Id>>(id); }
+  requires std::is_enum_v<Id>
+constexpr auto index(Id id) {
+  return static_cast<std::underlying_type_t<Id>>(id);
+}
 
 }  // namespace danaus

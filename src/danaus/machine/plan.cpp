@@ -480,7 +480,7 @@ class Planner {
     const chip::Chip::Digital& digital = chip_.digital;
     const std::array<double, kVecOps> ns = {digital.add_ns,  digital.mul_ns,   digital.silu_ns,    digital.gelu_ns,
                                             digital.relu_ns, digital.rope_ns,  digital.moments_ns, digital.stat_ns,
-                                            digital.norm_ns, digital.route_ns, digital.mul_ns, digital.gelu_ns};
+                                            digital.norm_ns, digital.route_ns, digital.mul_ns,     digital.gelu_ns};
     const std::size_t op = static_cast<std::size_t>(vec.op);
     Cost cost;
     if (!linear_only_) {

@@ -584,7 +584,7 @@ class Machine {
     const chip::Chip::Digital& digital = chip_.digital;
     const std::array<double, kVecOps> element_pj = {
         digital.add_pj,     digital.mul_pj,  digital.silu_pj, digital.gelu_pj,  digital.relu_pj, digital.rope_pj,
-        digital.moments_pj, digital.stat_pj, digital.norm_pj, digital.route_pj, digital.mul_pj, digital.gelu_pj};
+        digital.moments_pj, digital.stat_pj, digital.norm_pj, digital.route_pj, digital.mul_pj,  digital.gelu_pj};
     Energy result = plan_.energy;
     result.network = number(counts_.bit_hops) * chip_.network.energy_pj_per_bit_hop;
     for (std::size_t op = 0; op < kVecOps; ++op) result.digital += number(counts_.op_elements[op]) * element_pj[op];

@@ -43,7 +43,7 @@ struct GgufFile {
   std::uint32_t version = 0;
   std::uint64_t alignment = 32;
   std::map<std::string, GgufValue, std::less<>> metadata;
-  std::vector<Tensor> tensors;  ///< in file order; shapes turned to {out, in}
+  std::vector<Tensor> tensors;             ///< in file order; shapes turned to {out, in}
   std::shared_ptr<const MappedFile> file;  ///< keeps the metadata alive, which points into it
 
   const GgufValue* find(std::string_view key) const;

@@ -166,9 +166,8 @@ Result<void> require(const ConfigReader& config, const char* key, bool wanted, s
 Result<void> read_activation(const ConfigReader& config, const char* key, std::string_view usual, Shape& shape) {
   DANAUS_TRY(name, config.text(key, std::string(usual)));
   constexpr std::pair<std::string_view, NodeKind> kActivations[] = {
-      {"silu", NodeKind::silu},          {"swish", NodeKind::silu},
-      {"gelu", NodeKind::gelu},          {"gelu_new", NodeKind::gelu_tanh},
-      {"gelu_fast", NodeKind::gelu_tanh}, {"gelu_pytorch_tanh", NodeKind::gelu_tanh},
+      {"silu", NodeKind::silu},          {"swish", NodeKind::silu},          {"gelu", NodeKind::gelu},
+      {"gelu_new", NodeKind::gelu_tanh}, {"gelu_fast", NodeKind::gelu_tanh}, {"gelu_pytorch_tanh", NodeKind::gelu_tanh},
       {"relu", NodeKind::relu}};
   for (const std::pair<std::string_view, NodeKind>& activation : kActivations) {
     if (activation.first != name) continue;

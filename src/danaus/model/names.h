@@ -33,7 +33,7 @@ struct StackNames {
 /// How an importer's files name and store a transformer; a part that the family does not have stays empty.
 struct LayoutNames {
   std::string token_embedding, type_embedding, final_norm, head;
-  std::string head_bias;  ///< whole name of the tensor
+  std::string head_bias;                      ///< whole name of the tensor
   std::vector<std::string> embedding_copies;  ///< other names that the token embedding may have
   StackNames layers, decoder_layers;
   std::string gain = ".weight", offset = ".bias";

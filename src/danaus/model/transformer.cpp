@@ -97,8 +97,8 @@ class Transformer {
     for (const std::string& copy : names_.embedding_copies) {
       if (!builder_.has_tensor(name + ".weight") && builder_.has_tensor(copy + ".weight")) name = copy;
     }
-    token_embedding_ = builder_.matrix_outside(name, name + ".weight", size_.vocab, size_.hidden,
-                                               "embedding: a row is looked up");
+    token_embedding_ =
+        builder_.matrix_outside(name, name + ".weight", size_.vocab, size_.hidden, "embedding: a row is looked up");
     for (const std::string& copy : names_.embedding_copies)
       builder_.outside(copy + ".weight", "embedding: the same as " + name);
   }
@@ -111,10 +111,9 @@ class Transformer {
     embedding.scale = shape_.embedding_scale;
     if (token_embedding_ != nullptr) embedding.tokens.tensor = *token_embedding_;
     if (!names.position_embedding.empty()) {
-      const Tensor* positions =
-          builder_.matrix_outside(names.position_embedding, names.position_embedding + ".weight",
-                                  std::uint64_t{size_.context} + names_.unused_positions, size_.hidden,
-                                  "position embedding: a row is looked up");
+      const Tensor* positions = builder_.matrix_outside(names.position_embedding, names.position_embedding + ".weight",
+                                                        std::uint64_t{size_.context} + names_.unused_positions,
+                                                        size_.hidden, "position embedding: a row is looked up");
       if (positions != nullptr)
         embedding.positions = WeightView{.tensor = *positions, .first = names_.unused_positions};
       embedding.position_count = size_.context;
@@ -132,8 +131,9 @@ class Transformer {
   std::optional<WeightView> look_up_types() {
     const std::string name = names_.type_embedding + ".weight";
     if (names_.type_embedding.empty() || !builder_.has_tensor(name)) return std::nullopt;
-    const Tensor* types = builder_.matrix_outside(names_.type_embedding, name, std::max<std::uint64_t>(1, rows_of(name)),
-                                                  size_.hidden, "token type embedding: a row is looked up");
+    const Tensor* types =
+        builder_.matrix_outside(names_.type_embedding, name, std::max<std::uint64_t>(1, rows_of(name)), size_.hidden,
+                                "token type embedding: a row is looked up");
     if (types == nullptr) return std::nullopt;
     return WeightView{.tensor = *types};
   }
@@ -334,7 +334,8 @@ class Transformer {
   std::optional<ConstantView> head_bias() {
     if (builder_.tensor(names_.head_bias).shape.size() != 2)
       return builder_.constant_outside(names_.head_bias, size_.vocab);
-    const Tensor* row = builder_.matrix_outside(names_.head_bias, names_.head_bias, 1, size_.vocab, "bias of the lm head");
+    const Tensor* row =
+        builder_.matrix_outside(names_.head_bias, names_.head_bias, 1, size_.vocab, "bias of the lm head");
     if (row == nullptr) return std::nullopt;
     return ConstantView{.name = names_.head_bias, .tensor = *row, .first = 0, .count = size_.vocab};
   }

@@ -61,7 +61,8 @@ std::vector<double> channel_sizes(const factor::Factors& factors, std::span<cons
   const float* weights = factors.right.data();
   for (std::uint32_t b = 0; b < structure.block_count(0); ++b) {
     const Block block = structure.block(0, b);
-    const std::size_t inputs = block.in_first >= width ? 0 : std::min<std::size_t>(block.in_count, width - block.in_first);
+    const std::size_t inputs =
+        block.in_first >= width ? 0 : std::min<std::size_t>(block.in_count, width - block.in_first);
     for (std::uint32_t j = 0; j < block.out_count; ++j, weights += block.in_count) {
       for (std::size_t t = 0; t < count; ++t) {
         double sum = 0;
@@ -84,8 +85,8 @@ factor::Factors rescale(factor::Factors factors, const std::vector<double>& size
       const Block block = factors.structure.block(stage, b);
       for (std::uint32_t j = 0; j < block.out_count; ++j) {
         for (std::uint32_t i = 0; i < block.in_count; ++i, ++weight) {
-          const double scale = stage == 0 ? 1 / scale_of(block.out_first + j * block.out_step)
-                                          : scale_of(block.in_first + i);
+          const double scale =
+              stage == 0 ? 1 / scale_of(block.out_first + j * block.out_step) : scale_of(block.in_first + i);
           *weight = static_cast<float>(static_cast<double>(*weight) * scale);
         }
       }
@@ -249,8 +250,7 @@ std::optional<std::size_t> common_run(std::span<const nn::TokenId> a, std::span<
   for (std::size_t n = 0; n + length <= a.size(); ++n) runs.emplace(hash(a.subspan(n, length)), n);
   for (std::size_t n = 0; n + length <= b.size(); ++n) {
     const auto found = runs.find(hash(b.subspan(n, length)));
-    if (found != runs.end() &&
-        std::ranges::equal(a.subspan(found->second, length), b.subspan(n, length)))
+    if (found != runs.end() && std::ranges::equal(a.subspan(found->second, length), b.subspan(n, length)))
       return found->second;
   }
   return std::nullopt;

@@ -43,9 +43,9 @@ struct AnalogStage {
 
 class AnalogBackend : public nn::LinearBackend {
  public:
-  /// Compiles and proves the program(s) of the map and writes all weights: those of `operators`, one per linear operator
-  /// in the order of model.linear, or the model's own. `model` must outlive it.
-  /// Errors: those of placement, emit, proof and machine.
+  /// Compiles and proves the program(s) of the map and writes all weights: those of `operators`, one per linear
+  /// operator in the order of model.linear, or the model's own. `model` must outlive it. Errors: those of placement,
+  /// emit, proof and machine.
   static Result<std::unique_ptr<AnalogBackend>> create(const model::Model& model, const AnalogOptions& options,
                                                        std::optional<std::vector<factor::Factors>> operators,
                                                        Progress& progress);

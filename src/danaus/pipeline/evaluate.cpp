@@ -247,7 +247,8 @@ Result<void> calibrate(const model::Model& model, const std::string& path, const
                        Progress& progress) {
   AnalogBackend& backend = *linear.analog;
   if (!backend.needs_calibration()) {
-    if (request.calibration) linear.report.notes.emplace_back("the calibration text is not used: no range comes from data");
+    if (request.calibration)
+      linear.report.notes.emplace_back("the calibration text is not used: no range comes from data");
     return {};
   }
   if (!request.calibration)
@@ -263,10 +264,11 @@ Result<void> calibrate(const model::Model& model, const std::string& path, const
       const bool same_line = is_encoder && !text.empty() && text == other;
       if (!same_line && !common_run(text, other, kSameTokens)) continue;
       return fail(Error("analog.calibration-overlap", Failure::usage,
-                        same_line ? "the calibration text and the evaluated text have a line in common"
-                                  : fmt::format("the calibration text and the evaluated text have {} tokens in a row in "
-                                                "common",
-                                                kSameTokens))
+                        same_line
+                            ? "the calibration text and the evaluated text have a line in common"
+                            : fmt::format("the calibration text and the evaluated text have {} tokens in a row in "
+                                          "common",
+                                          kSameTokens))
                       .in_file(request.calibration->name)
                       .with_hint("ranges that are set with the test data make the result look better than it is: take "
                                  "another text"));

@@ -32,9 +32,9 @@ struct EvaluateInput {
 
 /// The linear operators on the analog machine.
 struct AnalogRequest {
-  AnalogOptions options;                      ///< adc_range "auto" becomes cal-shared with a calibration, l1 without
-  std::optional<EvaluateInput> calibration;   ///< text for the ranges of converters
-  std::uint32_t calibration_tokens = 1024;    ///< decoders: so many tokens of it, in windows of 256
+  AnalogOptions options;                     ///< adc_range "auto" becomes cal-shared with a calibration, l1 without
+  std::optional<EvaluateInput> calibration;  ///< text for the ranges of converters
+  std::uint32_t calibration_tokens = 1024;   ///< decoders: so many tokens of it, in windows of 256
 };
 
 /// What multiplies with the weights of the linear operators. Nothing set: the dense operators in float.
@@ -65,7 +65,7 @@ struct LinearReport {
   std::uint64_t dense_parameters = 0;
   std::optional<double> relative_error;  ///< ||W - M||_F / ||W||_F over all operators; nothing for dense
   std::optional<AnalogReport> analog;
-  std::vector<std::string> notes;        ///< what a reader of the result has to know
+  std::vector<std::string> notes;  ///< what a reader of the result has to know
 };
 
 struct Linear {

@@ -630,7 +630,8 @@ class FileReader {
     const std::size_t start = reader.offset();
     Graph& graph = program_.intent;
     Node node;
-    node.kind = static_cast<NodeKind>(reader.number("kind of node", 1, 0, static_cast<std::uint64_t>(NodeKind::gelu_tanh)));
+    node.kind =
+        static_cast<NodeKind>(reader.number("kind of node", 1, 0, static_cast<std::uint64_t>(NodeKind::gelu_tanh)));
     node.name = reader.name("the name of a node");
     for (std::uint32_t s = 0; s < source_count(node.kind); ++s) {
       if (graph.nodes.empty())

@@ -81,13 +81,13 @@ enum class VecOp : std::uint8_t {
   silu,
   gelu,
   relu,
-  rope,     ///< n = config.size exactly; position = token counter + kv start of the graph
-  moments,  ///< (sum x, sum x^2): n elements in, 2 out
-  stat,     ///< (sum, sum of squares) -> (mean, 1/sigma) by config; n = 2
-  norm,     ///< (x - mean)/sigma * gain: sources x (n), pair (2), gain (n)
-  route,    ///< logits -> gates: softmax over the config.k largest, zero elsewhere; equal logits: the first ones
-  scale,    ///< a * b: sources a (n), b (1)
-  gelu_tanh ///< gelu is exact, this its approximation (NodeKind)
+  rope,      ///< n = config.size exactly; position = token counter + kv start of the graph
+  moments,   ///< (sum x, sum x^2): n elements in, 2 out
+  stat,      ///< (sum, sum of squares) -> (mean, 1/sigma) by config; n = 2
+  norm,      ///< (x - mean)/sigma * gain: sources x (n), pair (2), gain (n)
+  route,     ///< logits -> gates: softmax over the config.k largest, zero elsewhere; equal logits: the first ones
+  scale,     ///< a * b: sources a (n), b (1)
+  gelu_tanh  ///< gelu is exact, this its approximation (NodeKind)
 };
 std::string_view name_of(VecOp op);
 bool parse_vec_op(std::string_view text, VecOp& op);

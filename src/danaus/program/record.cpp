@@ -107,7 +107,7 @@ void window_fields(Codec& codec, W& window) {
 }
 
 template <typename Codec, typename C>
-requires std::is_same_v<std::remove_const_t<C>, Mvm>
+  requires std::is_same_v<std::remove_const_t<C>, Mvm>
 void fields(Codec& codec, C& mvm) {
   codec.number("configuration", kConfigBits, mvm.config);
   codec.number("array", kArrayBits, mvm.array);
@@ -125,7 +125,7 @@ void fields(Codec& codec, C& mvm) {
 }
 
 template <typename Codec, typename C>
-requires std::is_same_v<std::remove_const_t<C>, Move>
+  requires std::is_same_v<std::remove_const_t<C>, Move>
 void fields(Codec& codec, C& move) {
   codec.number("configuration", kConfigBits, move.config);
   codec.number("tile", kTileBits, move.from);
@@ -151,7 +151,7 @@ void address_fields(Codec& codec, A& address) {
 }
 
 template <typename Codec, typename C>
-requires std::is_same_v<std::remove_const_t<C>, Vec>
+  requires std::is_same_v<std::remove_const_t<C>, Vec>
 void fields(Codec& codec, C& vec) {
   codec.number("operation", 8, vec.op);
   codec.number("configuration", kConfigBits, vec.config);
@@ -162,7 +162,7 @@ void fields(Codec& codec, C& vec) {
 }
 
 template <typename Codec, typename C>
-requires std::is_same_v<std::remove_const_t<C>, Attend>
+  requires std::is_same_v<std::remove_const_t<C>, Attend>
 void fields(Codec& codec, C& attend) {
   codec.number("append", 1, attend.append);
   codec.number("region base register", kBaseBits, attend.region_base);
@@ -172,7 +172,7 @@ void fields(Codec& codec, C& attend) {
 }
 
 template <typename Codec, typename C>
-requires std::is_same_v<std::remove_const_t<C>, Repeat>
+  requires std::is_same_v<std::remove_const_t<C>, Repeat>
 void fields(Codec& codec, C& repeat) {
   codec.number("serial", 1, repeat.serial);
   codec.number("iterations", 32, repeat.n);
@@ -183,7 +183,7 @@ void fields(Codec& codec, C& repeat) {
 }
 
 template <typename Codec, typename C>
-requires std::is_same_v<std::remove_const_t<C>, When>
+  requires std::is_same_v<std::remove_const_t<C>, When>
 void fields(Codec& codec, C& when) {
   codec.number("tile", kTileBits, when.tile);
   address_fields(codec, when.gate);
@@ -192,7 +192,7 @@ void fields(Codec& codec, C& when) {
 }
 
 template <typename Codec, typename C>
-requires std::is_same_v<std::remove_const_t<C>, End> || std::is_same_v<std::remove_const_t<C>, Halt>
+  requires std::is_same_v<std::remove_const_t<C>, End> || std::is_same_v<std::remove_const_t<C>, Halt>
 void fields(Codec&, C&) {}
 
 constexpr Opcode opcode_of(const Mvm&) { return Opcode::mvm; }

@@ -22,9 +22,9 @@ constexpr std::string_view kStageNames = "RL";  // the stages of a structure of 
 constexpr char kOnlyStage = 'W';                // the stage of a dense operator
 
 constexpr std::string_view kRangeNames[] = {"lossless",   "full",       "l1",
-                                              "cal-shared", "cal-column", "user"};  // Config::Range
-constexpr std::string_view kNormNames[] = {"rms", "layer"};             // Config::Norm
-constexpr std::string_view kPairNames[] = {"half", "adjacent"};         // Config::Pairs
+                                            "cal-shared", "cal-column", "user"};  // Config::Range
+constexpr std::string_view kNormNames[] = {"rms", "layer"};                       // Config::Norm
+constexpr std::string_view kPairNames[] = {"half", "adjacent"};                   // Config::Pairs
 
 // Writing.
 
@@ -481,9 +481,9 @@ class TextReader {
     const std::string_view word = scanner.word("the kind of the node");
     if (parse_node_kind(word, node.kind) && node.kind != NodeKind::input) return;
     node.kind = NodeKind::input;  // has no sources: nothing more is read
-    scanner.fail_unknown(
-        column, "kind of node", word,
-        {"norm", "linear", "bias", "rope", "attend", "add", "mul", "silu", "gelu", "relu", "route", "blend", "gelu_tanh"});
+    scanner.fail_unknown(column, "kind of node", word,
+                         {"norm", "linear", "bias", "rope", "attend", "add", "mul", "silu", "gelu", "relu", "route",
+                          "blend", "gelu_tanh"});
   }
 
   void read_linear(Scanner& scanner, Node& node) {

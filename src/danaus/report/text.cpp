@@ -261,7 +261,8 @@ std::string share(std::uint64_t count, std::uint64_t of) {
 /// least; with `breakdown` of every stage of every operator.
 std::string converter_table(const pipeline::AnalogReport& analog, bool breakdown) {
   Table table({Align::left, Align::right, Align::right, Align::right, Align::right, Align::left});
-  table.add({"converters", "bits", "conversions", "clipped", "zero codes", breakdown ? "" : "clips most; most zero codes"});
+  table.add(
+      {"converters", "bits", "conversions", "clipped", "zero codes", breakdown ? "" : "clips most; most zero codes"});
   const auto add = [&](const std::string& name, std::span<const pipeline::AnalogStage* const> stages) {
     machine::kernel::ConversionCounts sum;
     std::uint32_t least = 0, most = 0;
@@ -285,8 +286,8 @@ std::string converter_table(const pipeline::AnalogReport& analog, bool breakdown
     table.add({name, bits, format_count(sum.conversions), share(sum.clipped, sum.conversions),
                share(sum.zero, sum.conversions),
                breakdown ? ""
-                         : fmt::format("{} {}; {} {}", clips->name, share(worst.clipped, worst.conversions), zeros->name,
-                                       share(blind.zero, blind.conversions))});
+                         : fmt::format("{} {}; {} {}", clips->name, share(worst.clipped, worst.conversions),
+                                       zeros->name, share(blind.zero, blind.conversions))});
   };
   if (breakdown) {
     for (const pipeline::AnalogStage& stage : analog.stages) add(stage.name, std::array{&stage});
@@ -304,10 +305,12 @@ std::string converter_table(const pipeline::AnalogReport& analog, bool breakdown
 void add_analog(Table& table, const pipeline::AnalogReport& analog) {
   table.add({"analog machine", fmt::format("{}, map {}, {} arrays; program proved", analog.chip, analog.map,
                                            format_count(analog.arrays))});
-  table.add({"devices", analog.device == "ideal" ? "ideal"
-                                                 : fmt::format("{}, {:g} s after programming", analog.device, analog.time_s)});
+  table.add({"devices", analog.device == "ideal"
+                            ? "ideal"
+                            : fmt::format("{}, {:g} s after programming", analog.device, analog.time_s)});
   std::string range = analog.adc_range;
-  if (analog.calibration_tokens != 0) range += fmt::format(", on {} other tokens", format_count(analog.calibration_tokens));
+  if (analog.calibration_tokens != 0)
+    range += fmt::format(", on {} other tokens", format_count(analog.calibration_tokens));
   if (analog.rescaled != 0) range += fmt::format("; channels of {} operators made equal", analog.rescaled);
   table.add({"converter ranges", range});
 }

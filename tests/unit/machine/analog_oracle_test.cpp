@@ -1,5 +1,6 @@
 // Figures of other simulators for one small operator (case T): W[i][j] = (((7 i + 3 j) mod 13) - 6) / 6, 4 x 6.
-// CrossSim 3.2.0 (sign-magnitude converters) and aihwkit 1.2.0 (C++ tile) where both are named, computed by running them.
+// CrossSim 3.2.0 (sign-magnitude converters) and aihwkit 1.2.0 (C++ tile) where both are named, computed by running
+// them.
 #include <array>
 #include <cmath>
 #include <vector>
@@ -76,17 +77,16 @@ TEST_CASE("cells of 3 bits: case T as CrossSim computes it") {
 
 // A range of 3 cells is 3 / 0.9 weights: a cell conducts g_max.
 TEST_CASE("a finite on/off ratio: case T as CrossSim computes it") {
-  check(answer(case_program(8, 6), {kContinuous,
-                                    {"noise.adc_range_user", "3"},
-                                    {"noise.g_max_us", "1000"},
-                                    {"noise.g_min_us", "100"}}),
+  check(answer(case_program(8, 6),
+               {kContinuous, {"noise.adc_range_user", "3"}, {"noise.g_max_us", "1000"}, {"noise.g_min_us", "100"}}),
         {-1.6129032, -0.3225806, 0.6451613, -0.3225806});
 }
 
 TEST_CASE("serial input bits, a conversion for each: case T as CrossSim computes it") {
-  check(answer(case_program(4, 6), {kContinuous, {"noise.adc_range_user", "3"}, {"input.kind", "bit-serial"}, {"input.bit_ns", "1"}}),
-        // The last bit of the first output is -15.5 steps, a tie: CrossSim's rounding errors make it 15, we take the even
-        // 16, so -1.5760369 becomes -1.5760369 - 4 / 7 * 3 / 31.
+  check(answer(case_program(4, 6),
+               {kContinuous, {"noise.adc_range_user", "3"}, {"input.kind", "bit-serial"}, {"input.bit_ns", "1"}}),
+        // The last bit of the first output is -15.5 steps, a tie: CrossSim's rounding errors make it 15, we take the
+        // even 16, so -1.5760369 becomes -1.5760369 - 4 / 7 * 3 / 31.
         {-1.6313364, -0.3041475, 0.6635945, -0.2488479});
 }
 
@@ -101,10 +101,10 @@ TEST_CASE("wires with resistance: case T as CrossSim and a dense nodal solution 
     all.insert(all.end(), more.begin(), more.end());
     return all;
   };
-  check(answer(case_program(16, 24), with({{"noise.wire_ohm", "10"}})),
-        {-1.4874450, -0.3283657, 0.6502774, -0.2454344}, 1e-4);
-  check(answer(case_program(16, 24), with({{"noise.wire_ohm", "1"}})),
-        {-1.5834511, -0.3551130, 0.6606969, -0.2658307}, 1e-4);
+  check(answer(case_program(16, 24), with({{"noise.wire_ohm", "10"}})), {-1.4874450, -0.3283657, 0.6502774, -0.2454344},
+        1e-4);
+  check(answer(case_program(16, 24), with({{"noise.wire_ohm", "1"}})), {-1.5834511, -0.3551130, 0.6606969, -0.2658307},
+        1e-4);
   check(answer(case_program(16, 24), with({{"noise.wire_ohm", "10"}, {"noise.g_min_us", "100"}})),
         {-1.4670728, -0.3210696, 0.6461486, -0.2413523}, 1e-4);
 }

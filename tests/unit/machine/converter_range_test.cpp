@@ -29,8 +29,10 @@ TEST_CASE("the range has nearly the least squared error that any range has") {
       random_gaussians(9, has_outliers ? 1 : 0, 0, values);
       if (has_outliers) values[17] = 40;
       double least = HUGE_VAL;
-      for (double range = 0.02; range < 45; range *= 1.01) least = std::min(least, squared_error(values, range, static_cast<double>(limit)));
-      const double ours = squared_error(values, static_cast<double>(best_range(values, limit)), static_cast<double>(limit));
+      for (double range = 0.02; range < 45; range *= 1.01)
+        least = std::min(least, squared_error(values, range, static_cast<double>(limit)));
+      const double ours =
+          squared_error(values, static_cast<double>(best_range(values, limit)), static_cast<double>(limit));
       CHECK(ours <= 1.1 * least);
     }
   }

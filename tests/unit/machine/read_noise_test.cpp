@@ -13,11 +13,11 @@ constexpr std::size_t kRows = 256, kColumns = 4, kDraws = 20000;
 
 /// {kDraws, kColumns}: the same vector read again and again.
 std::vector<float> reads(const std::string& kind, const std::string& variance) {
-  const program::Program program =
-      parse_good("danaus program 1\nchip rows 256 cols 4 adcs 4 arrays 1 tile 1 buffer 300\n"
-                 "cfg 0 mvm dac 8 adc 8 lossless\ninput x 256\nnode w linear x 4x256 dense\noutput w\n"
-                 "at x 0+256 t0 0\nat w 0+4 t0 256\npatch a0 0,0 256x4 w.W in 0 out 0\n"
-                 "code\nmvm a0 r0+256 c0+4 0 -> 256 set k0\nhalt\n");
+  const program::Program program = parse_good(
+      "danaus program 1\nchip rows 256 cols 4 adcs 4 arrays 1 tile 1 buffer 300\n"
+      "cfg 0 mvm dac 8 adc 8 lossless\ninput x 256\nnode w linear x 4x256 dense\noutput w\n"
+      "at x 0+256 t0 0\nat w 0+4 t0 256\npatch a0 0,0 256x4 w.W in 0 out 0\n"
+      "code\nmvm a0 r0+256 c0+4 0 -> 256 set k0\nhalt\n");
   const Result<chip::Chip> chip = chip::load("unit", {{"array.rows", "256"},
                                                       {"array.cols", "4"},
                                                       {"adc.per_array", "4"},

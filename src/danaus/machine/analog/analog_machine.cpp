@@ -15,7 +15,7 @@ namespace danaus::machine {
 
 struct AnalogMachine::Implementation {
   Environment environment;
-  std::vector<MvmPlan> plans;  ///< of each program
+  std::vector<MvmPlan> plans;                 ///< of each program
   std::vector<std::vector<Stage>> operators;  ///< per linear node, in graph order
 
   std::vector<Stage>& of(NodeId node) {

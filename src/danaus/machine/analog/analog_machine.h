@@ -24,7 +24,7 @@ struct OperatorWeights {
 struct StageStatistics {
   NodeId node{};
   std::uint32_t stage = 0;
-  std::uint32_t adc_bits = 0;  ///< most of its activations; 0 = lossless
+  std::uint32_t adc_bits = 0;        ///< most of its activations; 0 = lossless
   std::uint64_t inputs = 0;          ///< values that went through an input converter
   std::uint64_t clipped_inputs = 0;  ///< beyond its range (static input scale only)
   kernel::ConversionCounts adc;

@@ -36,12 +36,11 @@ float best_range(std::span<const float> values, float limit) {
   if (most == 0) return 0;
   std::vector<std::uint64_t> bins(kBins);
   const float per_bin = static_cast<float>(kBins) / most;
-  for (const float value : values)
-    ++bins[std::min(static_cast<std::size_t>(std::fabs(value) * per_bin), kBins - 1)];
+  for (const float value : values) ++bins[std::min(static_cast<std::size_t>(std::fabs(value) * per_bin), kBins - 1)];
   double best = 0, least = HUGE_VAL;
   for (int n = 0; n < kRanges; ++n) {
-    const double range = std::ldexp(static_cast<double>(most) * std::exp2(-(n % kPerOctave) / double{kPerOctave}),
-                                    -(n / kPerOctave));
+    const double range =
+        std::ldexp(static_cast<double>(most) * std::exp2(-(n % kPerOctave) / double{kPerOctave}), -(n / kPerOctave));
     const double error = squared_error(bins, static_cast<double>(most) / kBins, range, limit);
     if (error >= least) continue;
     least = error;

@@ -95,10 +95,10 @@ class Job {
     const ClosedForm form = ClosedForm::of(environment_.chip.array.rows, g_max_us(), noise_.wire_ohm);
     const double cell = cell_current();
     for (std::size_t n = 0; n < tokens_ * kPanel; ++n) {
-      value_[n] = static_cast<float>(form.apply(static_cast<double>(value_[n]) / cell,
-                                                static_cast<double>(other_[n]) / cell,
-                                                static_cast<double>(weighted_[n]) / cell) *
-                                     cell);
+      value_[n] =
+          static_cast<float>(form.apply(static_cast<double>(value_[n]) / cell, static_cast<double>(other_[n]) / cell,
+                                        static_cast<double>(weighted_[n]) / cell) *
+                             cell);
     }
   }
 
@@ -163,19 +163,18 @@ class Job {
       const auto all = [&](Side side) {
         return environment_.column_sum(index(activation.array), term.slice, side, column);
       };
-      const double sum =
-          (term.side == Side::minus ? 0 : all(Side::plus)) +
-          (term.side == Side::plus ? 0 : term.side == Side::minus ? all(Side::minus) : -all(Side::minus)) -
-          stage_.driven_sums[(term.converters + panel) * kPanel + c];
+      const double sum = (term.side == Side::minus ? 0 : all(Side::plus)) +
+                         (term.side == Side::plus    ? 0
+                          : term.side == Side::minus ? all(Side::minus)
+                                                     : -all(Side::minus)) -
+                         stage_.driven_sums[(term.converters + panel) * kPanel + c];
       const double current = sum * noise_.undriven_row_leakage * static_cast<double>(driven_.full_scale);
       converters.offset[c] += static_cast<float>(current * static_cast<double>(converters.per_lsb[c]));
     }
   }
 
   /// The current of a cell that conducts g_max, at full-scale input.
-  double cell_current() const {
-    return full_conductance(environment_) * static_cast<double>(driven_.full_scale);
-  }
+  double cell_current() const { return full_conductance(environment_) * static_cast<double>(driven_.full_scale); }
   double g_max_us() const {
     return code_unit_us(noise_, environment_.slicing.digit_full_scale) * full_conductance(environment_);
   }
@@ -185,8 +184,8 @@ class Job {
   }
   /// Of the conversions of a term: command, slice, side and plane.
   std::uint64_t key_of(const Term& term, std::size_t plane) const {
-    return std::uint64_t{stage_.plan->activations[term.activation].command} << 16 |
-           std::uint64_t{term.slice} << 8 | std::uint64_t{plane} << 2 | static_cast<std::uint64_t>(term.side);
+    return std::uint64_t{stage_.plan->activations[term.activation].command} << 16 | std::uint64_t{term.slice} << 8 |
+           std::uint64_t{plane} << 2 | static_cast<std::uint64_t>(term.side);
   }
 
   const Stage& stage_;
@@ -236,8 +235,9 @@ Result<Driven> drive(Stage& stage, std::span<const float> x, std::size_t tokens,
   });
   for (std::size_t t = 0; t < tokens; ++t) {
     if (is_finite[t] == 0)
-      return fail(Error("analog.non-finite", Failure::check,
-                        fmt::format("input vector {} of an operator has an element that is infinite or not a number", t)));
+      return fail(
+          Error("analog.non-finite", Failure::check,
+                fmt::format("input vector {} of an operator has an element that is infinite or not a number", t)));
     stage.statistics.clipped_inputs += clipped[t];
   }
   stage.statistics.inputs += x.size();
@@ -272,8 +272,7 @@ void execute_stage(Stage& stage, const Driven& driven, std::uint64_t first_token
       const Run& run = stage.runs[job % stage.runs.size()];
       const std::size_t first = job / stage.runs.size() * kChunk;
       Job work(stage, run, driven, first_token, environment, first, std::min(first + kChunk, driven.tokens));
-      for (std::size_t panel = 0; panel < run.panels(); ++panel)
-        work.store(panel, work.totals(panel, counts[job]), y);
+      for (std::size_t panel = 0; panel < run.panels(); ++panel) work.store(panel, work.totals(panel, counts[job]), y);
     }
   });
   for (const kernel::ConversionCounts& count : counts) stage.statistics.adc += count;

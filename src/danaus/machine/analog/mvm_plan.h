@@ -18,8 +18,8 @@ struct CarriedRow {
 
 /// Columns of an activation that are read into stage outputs, and the rows that conduct into them.
 struct PlannedGroup {
-  /// Neighbouring programmed cells of the group's columns, as many rows of them as `rows`: cell (i, j) lies at (row + i,
-  /// column + j) of the array and holds the weight from stage input in_first + i.
+  /// Neighbouring programmed cells of the group's columns, as many rows of them as `rows`: cell (i, j) lies at (row +
+  /// i, column + j) of the array and holds the weight from stage input in_first + i.
   struct Part {
     std::uint32_t row = 0;
     std::uint32_t rows = 0;
@@ -38,9 +38,9 @@ struct PlannedActivation {
   ArrayId array{};
   std::uint32_t command = 0;  ///< position in the code
   ConfigId config{};
-  std::uint32_t driven_rows = 0;       ///< of the command, whoever uses them
-  std::vector<CarriedRow> carried;     ///< driven rows whose value is known to be an input of this stage, ascending
-  std::vector<PlannedGroup> groups;    ///< disjoint columns
+  std::uint32_t driven_rows = 0;     ///< of the command, whoever uses them
+  std::vector<CarriedRow> carried;   ///< driven rows whose value is known to be an input of this stage, ascending
+  std::vector<PlannedGroup> groups;  ///< disjoint columns
 };
 
 /// Activations of a stage in program order: the order in which partial sums are added.

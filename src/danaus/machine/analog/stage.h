@@ -50,10 +50,10 @@ struct Term {
   float limit = 0;  ///< largest code of its conversions; 0 = lossless
 
   std::vector<kernel::InputRun> runs;
-  std::vector<std::uint32_t> rows;        ///< of the array, in the order of the inputs
-  std::uint32_t programmed = 0;           ///< the first rows: those of the group's cells; idle cells follow
-  std::size_t panels = 0;                 ///< first weight in Stage::panels
-  std::size_t converters = 0;             ///< first in Stage::converters: one per panel
+  std::vector<std::uint32_t> rows;  ///< of the array, in the order of the inputs
+  std::uint32_t programmed = 0;     ///< the first rows: those of the group's cells; idle cells follow
+  std::size_t panels = 0;           ///< first weight in Stage::panels
+  std::size_t converters = 0;       ///< first in Stage::converters: one per panel
 };
 
 /// Neighbouring slots that are read together.

@@ -78,7 +78,7 @@ class Writer {
  private:
   struct BlockCells {
     Block block;
-    std::vector<std::vector<float>> digits;   ///< per slice
+    std::vector<std::vector<float>> digits;  ///< per slice
     std::vector<Conductances> conductances;  ///< per slice
   };
 
@@ -135,9 +135,10 @@ class Writer {
         const auto first = static_cast<std::uint32_t>(n) * kInputs;
         keys.in_first += first * keys.in_step;
         keys.inputs = std::min(kInputs, block.inputs - first);
-        parts[n] = program_cells(noise_, environment_.seed, slice, keys,
-                                 digits.subspan(std::size_t{first} * block.outputs, std::size_t{keys.inputs} * block.outputs),
-                                 environment_.slicing.digit_full_scale);
+        parts[n] =
+            program_cells(noise_, environment_.seed, slice, keys,
+                          digits.subspan(std::size_t{first} * block.outputs, std::size_t{keys.inputs} * block.outputs),
+                          environment_.slicing.digit_full_scale);
       }
     });
     Conductances all = std::move(parts[0]);
@@ -177,8 +178,8 @@ class Writer {
     }
     for (std::uint32_t output = 0; output < stage_.outputs; ++output) {
       if (present[output] > 0)
-        stage_.value[output] = static_cast<float>(static_cast<double>(stage_.value[output]) * programmed[output] /
-                                                  present[output]);
+        stage_.value[output] =
+            static_cast<float>(static_cast<double>(stage_.value[output]) * programmed[output] / present[output]);
     }
   }
 
@@ -225,9 +226,8 @@ class Writer {
       }
     }
     for (; row < height; ++row) {
-      const Conductances idle =
-          idle_cells(noise_, environment_.seed, term.slice, array, term.rows[row], 1,
-                     group.column + term.first, run.count, environment_.slicing.digit_full_scale);
+      const Conductances idle = idle_cells(noise_, environment_.seed, term.slice, array, term.rows[row], 1,
+                                           group.column + term.first, run.count, environment_.slicing.digit_full_scale);
       for (std::uint32_t c = 0; c < run.count; ++c) {
         stage_.panels[place(row, c)] = cell(idle, term.side, c);
         if (has_variance_ && !idle.read_variance.empty())
@@ -259,7 +259,8 @@ class Writer {
                              ? 1.0
                              : static_cast<double>(largest_code(stage_.dac_bits));
     const double full_scale = static_cast<double>(environment_.slicing.digit_full_scale);
-    const double idle = term.side == Side::difference ? 0 : static_cast<double>(background()) * static_cast<double>(term.rows.size());
+    const double idle =
+        term.side == Side::difference ? 0 : static_cast<double>(background()) * static_cast<double>(term.rows.size());
     double range = 0;
     std::vector<float> ranges(run.count);
     switch (stage_.range) {
@@ -321,9 +322,9 @@ class Writer {
       const double sign = term.side == Side::difference && side == Side::minus ? -1 : 1;
       for (std::size_t row = 0; row < term.rows.size(); ++row) {
         for (std::uint32_t c = 0; c < run.count; ++c) {
-          const double code = transfer[std::size_t{term.rows[row]} * cols + group.column + term.first + c] * 1e6 / unit_us;
-          float& panel =
-              stage_.panels[term.panels + (c / kPanel * term.rows.size() + row) * kPanel + c % kPanel];
+          const double code =
+              transfer[std::size_t{term.rows[row]} * cols + group.column + term.first + c] * 1e6 / unit_us;
+          float& panel = stage_.panels[term.panels + (c / kPanel * term.rows.size() + row) * kPanel + c % kPanel];
           panel = static_cast<float>(sign * code + (sign < 0 ? static_cast<double>(panel) : 0.0));
         }
       }
