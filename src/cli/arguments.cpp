@@ -179,8 +179,8 @@ void add_linear(CLI::App& app, Arguments& arguments) {
       ->group(analog)
       ->needs(on);
   app.add_option("--calibrate", arguments.calibration,
-                 "Text that sets the converters' ranges, another one than is evaluated: noise.adc_range is then "
-                 "cal-shared unless it is set")
+                 "Text (.json: token ids) that sets the converters' ranges, another one than is evaluated: "
+                 "noise.adc_range is then cal-shared unless it is set")
       ->type_name("FILE")
       ->group(analog)
       ->needs(on);

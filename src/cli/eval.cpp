@@ -68,7 +68,9 @@ Result<pipeline::LinearOptions> linear_options(const Arguments& arguments) {
                      .channel_scale = arguments.channel_scale};
   request.calibration_tokens = arguments.calibration_tokens;
   if (!arguments.calibration.empty()) {
-    DANAUS_TRY(calibration, read_input(arguments.calibration, pipeline::EvaluateInput::Kind::text));
+    const bool is_ids = arguments.calibration.ends_with(".json");
+    DANAUS_TRY(calibration, read_input(arguments.calibration, is_ids ? pipeline::EvaluateInput::Kind::ids
+                                                                     : pipeline::EvaluateInput::Kind::text));
     request.calibration = std::move(calibration);
   }
   return options;
