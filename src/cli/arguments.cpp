@@ -185,7 +185,7 @@ void add_linear(CLI::App& app, Arguments& arguments) {
       ->group(analog)
       ->needs(on);
   app.add_option("--calibration-tokens", arguments.calibration_tokens,
-                 "Decoders: so many tokens of it, in windows of 256 [1024]")
+                 "About so many tokens of it, in windows of 256 or whole lines [1024]")
       ->type_name("N")
       ->check(whole_number(1, kMostTokens))
       ->group(analog)

@@ -115,6 +115,7 @@ Result<int> generate_command(const Arguments& arguments, Console& console) {
   report::Provenance made = provenance(arguments);
   made.tokens_per_s = rate(continuation.generated.ids.size(), continuation.seconds);
   DANAUS_CHECK(console.result(arguments.json ? report::continuation_json(continuation, made) : "\n"));
+  if (continuation.linear.analog) console.talk(report::analog_table(*continuation.linear.analog, arguments.verbose));
   for (const std::string& note : continuation.linear.notes) console.talk("note: " + note);
   if (continuation.linear.relative_error)
     console.talk(fmt::format("relative error of the blocks: {:.4f}", *continuation.linear.relative_error));

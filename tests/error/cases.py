@@ -29,6 +29,7 @@ NOT_REACHABLE = {
     "emit.kv": "the command line refuses a KV length of 0",
     "emit.tokens": "the command line refuses 0 tokens",
     "analog.activation": "eval proves the program first",
+    "analog.too-large": "takes a model larger than the memory of the machine",
     "graph.order": "both forms of a program refuse it earlier",
     "graph.sources": "both forms of a program refuse it earlier",
     "graph.name": "both forms of a program refuse it earlier",

@@ -111,8 +111,9 @@ AnalogMachine machine_of(const program::Program& program, const chip::Chip& chip
 std::vector<float> multiply(AnalogMachine& machine, const Structure& structure, NodeId node, std::span<const float> x,
                             std::size_t first = 0, std::size_t tokens = kTokens) {
   std::vector<float> y(tokens * structure.out);
-  const Result<void> done =
-      machine.multiply(node, x.subspan(first * structure.in, tokens * structure.in), tokens, first, y);
+  std::vector<std::uint64_t> numbers(tokens);
+  std::iota(numbers.begin(), numbers.end(), first);
+  const Result<void> done = machine.multiply(node, x.subspan(first * structure.in, tokens * structure.in), numbers, y);
   if (!done) FAIL(to_string(done.error()));
   return y;
 }
@@ -259,6 +260,28 @@ TEST_CASE("values come from the program: a damaged window changes them") {
   CHECK(changed * 4 >= tried * 3);
 }
 
+TEST_CASE("channels between the stages scaled by a power of two change nothing") {
+  for (std::uint64_t number = 0; number < kCases; number += 5) {
+    CAPTURE(number);
+    test::Case random = test::random_case(number);
+    random.chip.noise = all_effects();
+    const program::Program program = compile_case(random, random.strategy, Config::Range::l1);
+    for (const NodeId node : linear_nodes_of(program.intent)) {
+      const Structure& structure = random.graph.at(node).structure;
+      if (structure.stages() != 2) continue;
+      Weights weights = random_weights(structure, number * 1000 + index(node));
+      const std::vector<float> x = random_inputs(structure.in, number);
+      AnalogMachine machine = machine_of(program, random.chip);
+      REQUIRE(machine.write(node, {{weights.stages[0], weights.stages[1]}}));
+      const std::vector<float> before = multiply(machine, structure, node, x);
+      for (float& weight : weights.stages[0]) weight *= 8;
+      for (float& weight : weights.stages[1]) weight /= 8;
+      REQUIRE(machine.write(node, {{weights.stages[0], weights.stages[1]}}));
+      CHECK(multiply(machine, structure, node, x) == before);
+    }
+  }
+}
+
 // Signal-to-noise ratios of converters, measured elsewhere (numpy, other random numbers): Gaussian weights and inputs,
 // 8 bit weights with a scale per column, 8 bit inputs with one static scale, ranges from other vectors of the same
 // kind.
@@ -308,7 +331,7 @@ double signal_to_noise_db(const Setting& setting) {
   random_gaussians(21, 0, 0, other);
   random_gaussians(22, 0, 0, x);
   REQUIRE(machine.calibrate(NodeId{1}, other, kVectors));
-  REQUIRE(machine.multiply(NodeId{1}, x, kVectors, 0, y));
+  REQUIRE(machine.multiply(NodeId{1}, x, std::vector<std::uint64_t>(kVectors), y));
   // The exact product, stage by stage.
   std::vector<double> exact(x.begin(), x.end());
   for (std::uint32_t stage = 0; stage < structure.stages(); ++stage) {

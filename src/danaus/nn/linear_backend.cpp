@@ -30,10 +30,10 @@ class FloatBackend final : public LinearBackend {
     }
   }
 
-  Result<void> multiply(std::size_t number, std::span<const float> x, std::size_t tokens, std::uint64_t,
+  Result<void> multiply(std::size_t number, std::span<const float> x, std::span<const std::uint64_t> tokens,
                         std::span<float> y) override {
     ensure(number < matrices_.size(), "the operator exists");
-    matrices_[number].multiply(x, tokens, y);
+    matrices_[number].multiply(x, tokens.size(), y);
     return {};
   }
 
@@ -45,8 +45,9 @@ class FactorBackend final : public LinearBackend {
  public:
   explicit FactorBackend(std::vector<factor::Factors> operators) : operators_(std::move(operators)) {}
 
-  Result<void> multiply(std::size_t number, std::span<const float> x, std::size_t tokens, std::uint64_t,
+  Result<void> multiply(std::size_t number, std::span<const float> x, std::span<const std::uint64_t> numbers,
                         std::span<float> y) override {
+    const std::size_t tokens = numbers.size();
     ensure(number < operators_.size(), "the operator exists");
     const factor::Factors& factors = operators_[number];
     const Structure& structure = factors.structure;

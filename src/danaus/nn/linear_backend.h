@@ -17,11 +17,11 @@ namespace danaus::nn {
 class LinearBackend {
  public:
   virtual ~LinearBackend() = default;
-  /// y = W x for `tokens` vectors: x {tokens, in}, y {tokens, out}, row-major. `number` counts Model::linear.
-  /// first_token: running number of the first vector in the whole evaluation (draws of noise are keyed by it;
-  /// neighbours follow). Called from one thread at a time.
-  virtual Result<void> multiply(std::size_t number, std::span<const float> x, std::size_t tokens,
-                                std::uint64_t first_token, std::span<float> y) = 0;
+  /// y = W x for as many vectors as there are `tokens`: x {tokens, in}, y {tokens, out}, row-major. `number` counts
+  /// Model::linear. `tokens`: the running number of each vector in the whole evaluation, ascending (draws of noise are
+  /// keyed by it; the tokens of an expert have gaps). Called from one thread at a time.
+  virtual Result<void> multiply(std::size_t number, std::span<const float> x, std::span<const std::uint64_t> tokens,
+                                std::span<float> y) = 0;
 };
 
 struct FloatOptions {

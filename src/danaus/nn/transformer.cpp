@@ -437,22 +437,13 @@ class Transformer::Implementation {
     });
   }
 
-  /// Rows that follow one another are multiplied at once; the tokens of an expert have gaps.
   Result<void> multiply(std::size_t number, const float* x, const Node& node, const Value& value,
                         const std::vector<std::uint32_t>* subset) {
-    const std::size_t in = node.structure.in, out = node.size;
-    for (std::size_t first = 0; first < value.rows;) {
-      std::size_t last = value.rows;
-      if (subset != nullptr) {
-        last = first + 1;
-        while (last < value.rows && (*subset)[last] == (*subset)[last - 1] + 1) ++last;
-      }
-      const std::size_t token = subset == nullptr ? first : (*subset)[first];
-      DANAUS_CHECK(backend_.multiply(number, {x + first * in, (last - first) * in}, last - first, next_token_ + token,
-                                     {value.data() + first * out, (last - first) * out}));
-      first = last;
-    }
-    return {};
+    if (value.rows == 0) return {};
+    std::vector<std::uint64_t> tokens(value.rows);
+    for (std::size_t row = 0; row < value.rows; ++row)
+      tokens[row] = next_token_ + (subset == nullptr ? row : (*subset)[row]);
+    return backend_.multiply(number, {x, value.rows * node.structure.in}, tokens, {value.data(), value.rows * node.size});
   }
 
   /// Position of every row of a batch.

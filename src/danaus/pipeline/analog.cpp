@@ -143,7 +143,7 @@ Result<void> AnalogBackend::write(std::optional<std::vector<factor::Factors>> op
       own = {Structure::dense(linear.out, linear.in), model::read_weights(linear), {}};
     }
     DANAUS_CHECK(rewrite(number, own));
-    if (own.structure.stages() == 2 && needs_calibration() && channel_scale_ != ChannelScale::balanced)
+    if (own.structure.stages() == 2 && needs_calibration(chip_) && channel_scale_ != ChannelScale::balanced)
       uncalibrated_[number] = std::move(own);
     done += std::uint64_t{linear.out} * linear.in;
     progress.update(done);
@@ -152,15 +152,16 @@ Result<void> AnalogBackend::write(std::optional<std::vector<factor::Factors>> op
   return {};
 }
 
-Result<void> AnalogBackend::multiply(std::size_t number, std::span<const float> x, std::size_t tokens,
-                                     std::uint64_t first_token, std::span<float> y) {
+Result<void> AnalogBackend::multiply(std::size_t number, std::span<const float> x,
+                                     std::span<const std::uint64_t> numbers, std::span<float> y) {
   const model::LinearOperator& linear = model_.linear[number];
+  const std::size_t tokens = numbers.size();
   const auto with_name = [&](Error error) {
     error.notes.push_back(fmt::format("in operator '{}'", linear.name));
     return fail(std::move(error));
   };
   if (!calibrating_) {
-    Result<void> done = machine_.multiply(linear.node, x, tokens, first_token, y);
+    Result<void> done = machine_.multiply(linear.node, x, numbers, y);
     if (!done) return with_name(std::move(done.error()));
     return {};
   }
@@ -193,7 +194,7 @@ Result<std::vector<float>> AnalogBackend::calibrate(std::size_t number, std::spa
     DANAUS_CHECK(rewrite(number, factors));
     DANAUS_TRY(without_converters, machine_.calibrate(node, x, tokens));
     static_cast<void>(without_converters);
-    DANAUS_CHECK(machine_.multiply(node, sample, count, 0, answer));
+    DANAUS_CHECK(machine_.multiply(node, sample, std::vector<std::uint64_t>(count), answer));
     double sum = 0;
     for (std::size_t n = 0; n < exact.size(); ++n) {
       const double error = static_cast<double>(answer[n]) - static_cast<double>(exact[n]);
@@ -219,9 +220,9 @@ void AnalogBackend::set_calibrating(bool on) {
   machine_.reset_statistics();
 }
 
-bool AnalogBackend::needs_calibration() const {
-  return chip_.noise.adc_range == chip::AdcRange::cal_shared || chip_.noise.adc_range == chip::AdcRange::cal_column ||
-         chip_.noise.input_scale == chip::InputScale::tensor;
+bool needs_calibration(const chip::Chip& chip) {
+  return chip.noise.adc_range == chip::AdcRange::cal_shared || chip.noise.adc_range == chip::AdcRange::cal_column ||
+         chip.noise.input_scale == chip::InputScale::tensor;
 }
 
 std::vector<AnalogStage> AnalogBackend::stages() const {

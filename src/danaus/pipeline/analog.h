@@ -50,12 +50,13 @@ class AnalogBackend : public nn::LinearBackend {
                                                        std::optional<std::vector<factor::Factors>> operators,
                                                        Progress& progress);
 
-  Result<void> multiply(std::size_t number, std::span<const float> x, std::size_t tokens, std::uint64_t first_token,
+  Result<void> multiply(std::size_t number, std::span<const float> x, std::span<const std::uint64_t> tokens,
                         std::span<float> y) override;
 
   /// While calibrating, vectors set the ranges of the converters, and the answer is that of the cells alone.
   void set_calibrating(bool on);
-  bool needs_calibration() const;
+  /// Operators that saw no calibration vector (experts) keep ranges without data. Returns how many.
+  std::size_t accept_uncalibrated() { return machine_.accept_uncalibrated(); }
 
   /// Operators whose channels were made equally large.
   std::size_t rescaled() const { return rescaled_; }
@@ -89,6 +90,9 @@ class AnalogBackend : public nn::LinearBackend {
   std::vector<std::optional<factor::Factors>> uncalibrated_;
   std::size_t rescaled_ = 0;
 };
+
+/// Whether ranges of converters or inputs come from data.
+bool needs_calibration(const chip::Chip& chip);
 
 /// A run of `length` tokens that two lists of token ids have in common, as its place in the first; nothing if there is
 /// none. Calibration text that is also evaluated would make the result look better than it is.

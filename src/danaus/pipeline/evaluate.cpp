@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "danaus/model/gguf.h"
@@ -208,72 +209,88 @@ Result<void> read_tokens(const model::Model& model, const std::string& path, con
   return {};
 }
 
+/// The request with its converter range resolved.
+AnalogRequest resolved(AnalogRequest request) {
+  chip::Chip& chip = request.options.chip;
+  if (chip.adc.rule == chip::AdcRule::lossless) chip.noise.adc_range = chip::AdcRange::lossless;
+  if (chip.noise.adc_range == chip::AdcRange::automatic)
+    chip.noise.adc_range = request.calibration ? chip::AdcRange::cal_shared : chip::AdcRange::l1;
+  return request;
+}
+
 Result<void> put_on_chip(const model::Model& model, const AnalogRequest& request,
                          std::optional<std::vector<factor::Factors>> operators, Linear& linear, Progress& progress) {
-  AnalogOptions options = request.options;
-  if (options.chip.noise.adc_range == chip::AdcRange::automatic)
-    options.chip.noise.adc_range = request.calibration ? chip::AdcRange::cal_shared : chip::AdcRange::l1;
+  const AnalogOptions options = resolved(request).options;
+  const bool calibrates = needs_calibration(options.chip);
+  if (!calibrates && request.calibration)
+    linear.report.notes.emplace_back("the calibration text is not used: no range comes from data");
+  if (options.channel_scale == ChannelScale::rms && (!calibrates || !operators))
+    linear.report.notes.emplace_back(
+        "--channel-scale rms changes nothing: it takes blocks and ranges that come from data");
   DANAUS_TRY(backend, AnalogBackend::create(model, options, std::move(operators), progress));
   linear.analog = backend.get();
   linear.backend = std::move(backend);
   return {};
 }
 
-/// Ids of the calibration text, one list per sequence: windows of a text for decoders, lines for encoders.
-Result<std::vector<std::vector<TokenId>>> calibration_tokens(const model::Model& model, const std::string& path,
-                                                             const AnalogRequest& request, bool is_encoder,
-                                                             std::size_t context) {
-  constexpr std::size_t kWindow = 256;
-  Evaluation read;
-  read.encoder = is_encoder;
-  DANAUS_CHECK(read_tokens(model, path, *request.calibration, read));
-  if (is_encoder) return std::move(read.tokens);
-  std::vector<TokenId>& all = read.tokens.front();
-  if (all.size() > request.calibration_tokens) all.resize(request.calibration_tokens);
-  std::vector<std::vector<TokenId>> windows;
-  const std::size_t length = std::min(kWindow, context);
-  for (std::size_t first = 0; first < all.size(); first += length)
-    windows.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(first),
-                         all.begin() + static_cast<std::ptrdiff_t>(std::min(first + length, all.size())));
-  return windows;
-}
-
 /// A run of so many tokens in calibration and evaluation is no accident.
 constexpr std::size_t kSameTokens = 32;
 
-/// Sets converter ranges on the calibration text, if they come from data. `evaluated`: what is evaluated afterwards.
-Result<void> calibrate(const model::Model& model, const std::string& path, const AnalogRequest& request, Linear& linear,
-                       nn::Transformer& transformer, const std::vector<std::vector<TokenId>>& evaluated,
-                       Progress& progress) {
-  AnalogBackend& backend = *linear.analog;
-  if (!backend.needs_calibration()) {
-    if (request.calibration)
-      linear.report.notes.emplace_back("the calibration text is not used: no range comes from data");
-    return {};
-  }
+Error overlap(const EvaluateInput& calibration, std::string text) {
+  return Error("analog.calibration-overlap", Failure::usage, std::move(text))
+      .in_file(calibration.name)
+      .with_hint("ranges that are set with the test data make the result look better than it is: take another text");
+}
+
+/// Token ids to calibrate on, one list per sequence: windows of a text for decoders, lines for encoders; none if no range
+/// comes from data. `evaluated`: what is evaluated afterwards.
+Result<std::vector<std::vector<TokenId>>> calibration_tokens(const model::Model& model, const std::string& path,
+                                                             const AnalogRequest& given, const Evaluation& evaluated) {
+  constexpr std::size_t kWindow = 256;
+  const AnalogRequest request = resolved(given);
+  std::vector<std::vector<TokenId>> sequences;
+  if (!needs_calibration(request.options.chip)) return sequences;
   if (!request.calibration)
     return fail(Error("analog.not-calibrated", Failure::usage,
                       "ranges of converters or inputs are to come from data, but there is no calibration text")
                     .with_hint("give --calibrate FILE, or noise.adc_range = \"l1\" and noise.input_scale = \"token\""));
-  const bool is_encoder = !transformer.has_decoder();
-  DANAUS_TRY(texts, calibration_tokens(model, path, request, is_encoder, transformer.context()));
-  std::uint64_t count = 0;
-  for (const std::vector<TokenId>& text : texts) {
-    count += text.size();
-    for (const std::vector<TokenId>& other : evaluated) {
-      const bool same_line = is_encoder && !text.empty() && text == other;
-      if (!same_line && !common_run(text, other, kSameTokens)) continue;
-      return fail(Error("analog.calibration-overlap", Failure::usage,
-                        same_line
-                            ? "the calibration text and the evaluated text have a line in common"
-                            : fmt::format("the calibration text and the evaluated text have {} tokens in a row in "
-                                          "common",
-                                          kSameTokens))
-                      .in_file(request.calibration->name)
-                      .with_hint("ranges that are set with the test data make the result look better than it is: take "
-                                 "another text"));
+  Evaluation read;
+  read.encoder = evaluated.encoder;
+  DANAUS_CHECK(read_tokens(model, path, *request.calibration, read));
+  if (evaluated.encoder) {
+    const std::set<std::vector<TokenId>> lines(evaluated.tokens.begin(), evaluated.tokens.end());
+    std::uint64_t count = 0;
+    for (std::size_t n = 0; n < read.tokens.size() && count < request.calibration_tokens; ++n) {
+      const bool is_empty = read.sentences.empty() ? read.tokens[n].empty() : read.sentences[n].empty();
+      if (is_empty) continue;
+      if (lines.contains(read.tokens[n]))
+        return fail(overlap(*request.calibration,
+                            fmt::format("line {} of the calibration text is evaluated, too", n + 1)));
+      count += read.tokens[n].size();
+      sequences.push_back(std::move(read.tokens[n]));
     }
+    return sequences;
   }
+  std::vector<TokenId>& all = read.tokens.front();
+  if (all.size() > request.calibration_tokens) all.resize(request.calibration_tokens);
+  if (common_run(all, evaluated.tokens.front(), kSameTokens))
+    return fail(overlap(*request.calibration,
+                        fmt::format("the calibration text and the evaluated text have {} tokens in a row in common",
+                                    kSameTokens)));
+  const std::size_t length = std::min<std::size_t>(kWindow, model.dimensions.context);
+  for (std::size_t first = 0; first < all.size(); first += length)
+    sequences.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(first),
+                           all.begin() + static_cast<std::ptrdiff_t>(std::min(first + length, all.size())));
+  return sequences;
+}
+
+/// Sets converter ranges on the calibration text.
+Result<void> calibrate(const std::vector<std::vector<TokenId>>& texts, Linear& linear, nn::Transformer& transformer,
+                       Progress& progress) {
+  if (texts.empty()) return {};
+  AnalogBackend& backend = *linear.analog;
+  std::uint64_t count = 0;
+  for (const std::vector<TokenId>& text : texts) count += text.size();
   if (count < 1000)
     linear.report.notes.push_back(
         fmt::format("calibrated on {} tokens; ranges are reliable from about 1000 on", count));
@@ -283,12 +300,16 @@ Result<void> calibrate(const model::Model& model, const std::string& path, const
   std::vector<nn::Step> steps;
   for (std::size_t n = 0; n < texts.size(); ++n) steps.push_back({&sequences[n], texts[n]});
   backend.set_calibrating(true);
-  const Result<std::vector<float>> outputs = is_encoder ? transformer.encode(steps) : transformer.decode(steps);
+  const Result<std::vector<float>> outputs =
+      transformer.has_decoder() ? transformer.decode(steps) : transformer.encode(steps);
   backend.set_calibrating(false);
   progress.end();
   if (!outputs) return fail(outputs.error());
   transformer.set_next_token(0);
   linear.report.analog->calibration_tokens = count;
+  if (const std::size_t unseen = backend.accept_uncalibrated(); unseen != 0)
+    linear.report.notes.push_back(
+        fmt::format("{} operators (of experts) saw no token of the calibration: their ranges are l1", unseen));
   return {};
 }
 
@@ -305,6 +326,12 @@ void begin_report(Linear& linear) {
   report.proof_tokens = backend.proof_tokens();
   report.program_digest = backend.program_digest();
   report.time_s = backend.chip().noise.time_s;
+  const chip::Chip defaults;
+  for (const chip::KeyInfo& key : chip::keys()) {
+    if (!key.key.starts_with("noise.")) continue;
+    const std::string value = chip::value_text(backend.chip(), key.key);
+    if (value != chip::value_text(defaults, key.key)) report.noise.emplace_back(key.key.substr(6), value);
+  }
 }
 
 void end_report(Linear& linear) {
@@ -374,11 +401,15 @@ Result<Evaluation> evaluate(const model::Model& model, const std::string& path, 
     DANAUS_TRY(pooling, pooling_of(path));
     result.pooling = pooling;
   }
+  std::vector<std::vector<TokenId>> calibration;
+  if (options.linear.analog) {
+    DANAUS_TRY(read, calibration_tokens(model, path, *options.linear.analog, result));
+    calibration = std::move(read);
+  }
   DANAUS_TRY(linear, make_backend(model, options.linear, progress));
   begin_report(linear);
   DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
-  if (linear.analog != nullptr)
-    DANAUS_CHECK(calibrate(model, path, *options.linear.analog, linear, transformer, result.tokens, progress));
+  DANAUS_CHECK(calibrate(calibration, linear, transformer, progress));
   const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   if (result.encoder) {
     DANAUS_TRY(embeddings, nn::embed(transformer, result.tokens, result.pooling, progress));
@@ -412,11 +443,17 @@ Result<Continuation> continue_text(const model::Model& model, const std::string&
   if (result.prompt.empty())
     return fail(Error("eval.empty-text", Failure::bad_input, "the prompt is empty")
                     .with_hint("the model needs at least one token to go on from"));
+  std::vector<std::vector<TokenId>> calibration;
+  if (options.linear.analog) {
+    Evaluation prompted;
+    prompted.tokens = {result.prompt};
+    DANAUS_TRY(read, calibration_tokens(model, path, *options.linear.analog, prompted));
+    calibration = std::move(read);
+  }
   DANAUS_TRY(linear, make_backend(model, options.linear, progress));
   begin_report(linear);
   DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
-  if (linear.analog != nullptr)
-    DANAUS_CHECK(calibrate(model, path, *options.linear.analog, linear, transformer, {result.prompt}, progress));
+  DANAUS_CHECK(calibrate(calibration, linear, transformer, progress));
   // The text of the new tokens depends on what stands before them: a space at the very beginning is left out.
   nn::TextStream stream(tokenizer);
   for (const TokenId id : result.prompt) DANAUS_CHECK(stream.add(id));

@@ -34,7 +34,7 @@ struct EvaluateInput {
 struct AnalogRequest {
   AnalogOptions options;                     ///< adc_range "auto" becomes cal-shared with a calibration, l1 without
   std::optional<EvaluateInput> calibration;  ///< text for the ranges of converters
-  std::uint32_t calibration_tokens = 1024;   ///< decoders: so many tokens of it, in windows of 256
+  std::uint32_t calibration_tokens = 1024;   ///< about so many tokens of it: windows of 256, or whole lines
 };
 
 /// What multiplies with the weights of the linear operators. Nothing set: the dense operators in float.
@@ -52,6 +52,8 @@ struct AnalogReport {
   std::uint32_t proof_tokens = 0;
   Digest program_digest;
   double time_s = 0;
+  /// Keys of [noise] that differ from their defaults, with their values.
+  std::vector<std::pair<std::string, std::string>> noise;
   std::uint64_t calibration_tokens = 0;
   std::uint64_t rescaled = 0;       ///< operators whose channels between the stages were made equally large
   std::vector<AnalogStage> stages;  ///< of the evaluation alone

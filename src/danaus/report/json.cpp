@@ -143,6 +143,8 @@ Json layer_json(std::string_view name, const Structure& structure) {
 }
 
 Json analog_json(const pipeline::AnalogReport& analog) {
+  Json noise = Json::object();
+  for (const auto& [key, value] : analog.noise) noise[key] = value;
   Json stages = Json::array();
   for (const pipeline::AnalogStage& stage : analog.stages) {
     const machine::kernel::ConversionCounts& adc = stage.statistics.adc;
@@ -159,6 +161,7 @@ Json analog_json(const pipeline::AnalogReport& analog) {
   return {{"chip", analog.chip},
           {"device", analog.device},
           {"time_s", analog.time_s},
+          {"noise", std::move(noise)},
           {"map", analog.map},
           {"arrays", analog.arrays},
           {"adc_range", analog.adc_range},

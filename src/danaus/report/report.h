@@ -35,6 +35,8 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown);
 /// Schema danaus.run/1.
 std::string run_json(const pipeline::RunResult& result, const Provenance& provenance);
 
+/// What the converters of the analog machine did.
+std::string analog_table(const pipeline::AnalogReport& analog, bool breakdown);
 /// `eval`: the perplexity, or how similar the sentences are (of at most 12 sentences). `breakdown`: the converters of
 /// every stage of every operator.
 std::string evaluation_table(const pipeline::Evaluation& evaluation, bool breakdown);

@@ -302,12 +302,28 @@ std::string converter_table(const pipeline::AnalogReport& analog, bool breakdown
   return table.to_string();
 }
 
+/// Inputs beyond a static range, of all stages; nothing if there are none.
+std::string clipped_inputs(const pipeline::AnalogReport& analog) {
+  std::uint64_t clipped = 0, all = 0;
+  for (const pipeline::AnalogStage& stage : analog.stages) {
+    clipped += stage.statistics.clipped_inputs;
+    all += stage.statistics.inputs;
+  }
+  return clipped == 0 ? "" : fmt::format("{} of the inputs were beyond their static range.\n", share(clipped, all));
+}
+
 void add_analog(Table& table, const pipeline::AnalogReport& analog) {
   table.add({"analog machine", fmt::format("{}, map {}, {} arrays; program proved", analog.chip, analog.map,
                                            format_count(analog.arrays))});
   table.add({"devices", analog.device == "ideal"
                             ? "ideal"
-                            : fmt::format("{}, {:g} s after programming", analog.device, analog.time_s)});
+                            : fmt::format("{}, {:g} s after the first read", analog.device, analog.time_s)});
+  std::string effects;
+  for (const auto& [key, value] : analog.noise) {
+    if (key == "device" || key == "time_s" || key == "adc_range") continue;
+    effects += fmt::format("{}{} = {}", effects.empty() ? "" : ", ", key, value);
+  }
+  if (!effects.empty()) table.add({"noise settings", effects});
   std::string range = analog.adc_range;
   if (analog.calibration_tokens != 0)
     range += fmt::format(", on {} other tokens", format_count(analog.calibration_tokens));
@@ -410,6 +426,10 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   return text;
 }
 
+std::string analog_table(const pipeline::AnalogReport& analog, bool breakdown) {
+  return converter_table(analog, breakdown) + clipped_inputs(analog);
+}
+
 std::string evaluation_table(const pipeline::Evaluation& evaluation, bool breakdown) {
   Table table({Align::left, Align::left});
   table.add({"model", evaluation.model});
@@ -429,7 +449,7 @@ std::string evaluation_table(const pipeline::Evaluation& evaluation, bool breakd
     add_perplexity(table, evaluation.perplexity);
   std::string text = table.to_string();
   if (evaluation.encoder && evaluation.embeddings.size() > 1) text += "\n" + similarity_table(evaluation);
-  if (linear.analog) text += "\n" + converter_table(*linear.analog, breakdown);
+  if (linear.analog) text += "\n" + analog_table(*linear.analog, breakdown);
   for (const std::string& note : linear.notes) text += "note: " + note + "\n";
   return text;
 }

@@ -30,9 +30,9 @@ TEST_CASE("numbers that are none") {
   weights[7] = 0.25f;
   REQUIRE(machine->write(NodeId{1}, {{weights, {}}}));
   x[2] = std::numeric_limits<float>::infinity();
-  CHECK(refusal(machine->multiply(NodeId{1}, x, 1, 0, y)) == "analog.non-finite");
+  CHECK(refusal(machine->multiply(NodeId{1}, x, {{0}}, y)) == "analog.non-finite");
   x[2] = 0;
-  CHECK(refusal(machine->multiply(NodeId{1}, x, 1, 0, y)).empty());
+  CHECK(refusal(machine->multiply(NodeId{1}, x, {{0}}, y)).empty());
 }
 
 TEST_CASE("ranges from data need data") {
@@ -43,9 +43,9 @@ TEST_CASE("ranges from data need data") {
     Result<AnalogMachine> machine = create(program, settings);
     REQUIRE(machine);
     REQUIRE(machine->write(NodeId{1}, {{weights, {}}}));
-    CHECK(refusal(machine->multiply(NodeId{1}, x, 1, 0, y)) == "analog.not-calibrated");
+    CHECK(refusal(machine->multiply(NodeId{1}, x, {{0}}, y)) == "analog.not-calibrated");
     REQUIRE(machine->calibrate(NodeId{1}, x, 1));
-    CHECK(refusal(machine->multiply(NodeId{1}, x, 1, 0, y)).empty());
+    CHECK(refusal(machine->multiply(NodeId{1}, x, {{0}}, y)).empty());
   }
 }
 
@@ -65,9 +65,9 @@ TEST_CASE("inputs and weights of zero, and no tokens") {
   const std::vector<float> weights(12, 0.0f), x(4, 0.0f);
   std::vector<float> y(3, 7.0f);
   REQUIRE(machine->write(NodeId{1}, {{weights, {}}}));
-  REQUIRE(machine->multiply(NodeId{1}, x, 1, 0, y));
+  REQUIRE(machine->multiply(NodeId{1}, x, {{0}}, y));
   CHECK(y == std::vector<float>(3, 0.0f));
-  CHECK(machine->multiply(NodeId{1}, {}, 0, 0, {}));
+  CHECK(machine->multiply(NodeId{1}, {}, {}, {}));
   CHECK(machine->statistics().size() == 1);
   CHECK(machine->statistics()[0].adc.conversions == 3);
   CHECK(machine->statistics()[0].adc.zero == 3);
@@ -86,7 +86,7 @@ TEST_CASE("slices and digital subtraction give the product, too") {
     REQUIRE(machine);
     REQUIRE(machine->write(NodeId{1}, {{weights, {}}}));
     std::vector<float> y(3);
-    REQUIRE(machine->multiply(NodeId{1}, x, 1, 0, y));
+    REQUIRE(machine->multiply(NodeId{1}, x, {{0}}, y));
     answers.push_back(y);
     CHECK(y == answers[0]);
   }

@@ -39,7 +39,7 @@ std::vector<float> answer(const program::Program& program, Settings settings) {
   const std::vector<float> weights = case_weights();
   REQUIRE(machine->write(NodeId{1}, {{weights, {}}}));
   std::vector<float> y(4);
-  const Result<void> done = machine->multiply(NodeId{1}, kInputs, 1, 0, y);
+  const Result<void> done = machine->multiply(NodeId{1}, kInputs, {{0}}, y);
   if (!done) FAIL(to_string(done.error()));
   return y;
 }

@@ -16,6 +16,13 @@
 /// Programs and chips for the tests of the timing machine.
 namespace danaus::machine {
 
+/// 0, 1, 2 ...
+inline std::vector<std::uint64_t> token_numbers(std::size_t count) {
+  std::vector<std::uint64_t> numbers(count);
+  for (std::size_t n = 0; n < count; ++n) numbers[n] = n;
+  return numbers;
+}
+
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
 /// The chip of the example: 8x8 arrays with 2 converters, two arrays per tile; an activation takes 10 ns + 1 ns per

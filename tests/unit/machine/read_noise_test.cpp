@@ -33,7 +33,7 @@ std::vector<float> reads(const std::string& kind, const std::string& variance) {
   REQUIRE(machine->write(NodeId{1}, {{weights, {}}}));
   std::vector<float> x, y(kDraws * kColumns);
   for (std::size_t n = 0; n < kDraws; ++n) x.insert(x.end(), vector.begin(), vector.end());
-  const Result<void> done = machine->multiply(NodeId{1}, x, kDraws, 0, y);
+  const Result<void> done = machine->multiply(NodeId{1}, x, token_numbers(kDraws), y);
   if (!done) FAIL(to_string(done.error()));
   return y;
 }

@@ -136,10 +136,10 @@ TEST_CASE("transformer: weights that are not held give the same") {
 class Watcher final : public LinearBackend {
  public:
   explicit Watcher(LinearBackend& inner) : inner_(inner) {}
-  Result<void> multiply(std::size_t number, std::span<const float> x, std::size_t tokens, std::uint64_t first_token,
+  Result<void> multiply(std::size_t number, std::span<const float> x, std::span<const std::uint64_t> tokens,
                         std::span<float> y) override {
-    calls.push_back({number, first_token, tokens});
-    DANAUS_CHECK(inner_.multiply(number, x, tokens, first_token, y));
+    calls.push_back({number, tokens.front(), tokens.size()});
+    DANAUS_CHECK(inner_.multiply(number, x, tokens, y));
     if (number == poisoned) y.back() = std::numeric_limits<float>::infinity();
     return {};
   }
@@ -218,7 +218,7 @@ TEST_CASE("transformer: factors of full rank are the weights, others what factor
         std::vector<float> x(tokens * structure.in), y(tokens * structure.out), expected(y.size());
         for (std::size_t n = 0; n < x.size(); ++n)
           x[n] = static_cast<float>(std::sin(1.7 * static_cast<double>(n * n)));
-        REQUIRE(backend->multiply(number, x, tokens, 0, y).has_value());
+        REQUIRE(backend->multiply(number, x, std::vector<std::uint64_t>(tokens), y).has_value());
         for (std::size_t t = 0; t < tokens; ++t)
           factor::apply(copy[number], std::span(x).subspan(t * structure.in, structure.in),
                         std::span(expected).subspan(t * structure.out, structure.out));

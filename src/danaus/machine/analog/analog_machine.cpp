@@ -3,6 +3,7 @@
 #include "danaus/machine/analog/analog_machine.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -24,6 +25,30 @@ struct AnalogMachine::Implementation {
     return operators[number];
   }
 };
+
+namespace {
+
+/// What the panels of all operators will take, against the memory of this machine.
+Result<void> check_memory(std::vector<std::vector<Stage>>& operators, const chip::Chip& chip) {
+  const std::uint64_t copies = 1 + (chip.noise.read_noise == chip::ReadNoise::none ? 0u : 1u) +
+                               (chip.noise.ir_drop == chip::IrDrop::closed ? 2u : 0u);
+  std::uint64_t bytes = 0;
+  for (const std::vector<Stage>& stages : operators) {
+    for (const Stage& stage : stages)
+      bytes += stage.panel_size * sizeof(float) * copies + stage.converter_count * sizeof(kernel::Converters);
+  }
+  const std::uint64_t memory =
+      static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
+  if (bytes <= memory) return {};
+  constexpr double kGigabyte = 1e9;
+  return fail(Error("analog.too-large", Failure::does_not_fit,
+                    fmt::format("the cells of this model need {:.1f} GB of memory, the machine has {:.1f} GB",
+                                static_cast<double>(bytes) / kGigabyte, static_cast<double>(memory) / kGigabyte))
+                  .with_hint("take a smaller model or fewer effects: read noise doubles the need, ir_drop = \"closed\" "
+                             "triples it, every slice counts"));
+}
+
+}  // namespace
 
 AnalogMachine::AnalogMachine(std::unique_ptr<Implementation> implementation)
     : implementation_(std::move(implementation)) {}
@@ -67,6 +92,7 @@ Result<AnalogMachine> AnalogMachine::create(std::span<const program::Program* co
       stages.push_back(std::move(stage));
     }
   }
+  DANAUS_CHECK(check_memory(made->operators, chip));
   return AnalogMachine(std::move(made));
 }
 
@@ -82,8 +108,11 @@ Result<std::vector<float>> AnalogMachine::calibrate(NodeId node, std::span<const
   std::vector<float> value(x.begin(), x.end());
   for (Stage& stage : implementation_->of(node)) {
     ensure(stage.is_written, "an operator is written before it is calibrated");
-    if (environment.chip.noise.input_scale == chip::InputScale::tensor)
-      stage.static_unit = kernel::largest_magnitude(value) / largest_code(stage.dac_bits);
+    if (environment.chip.noise.input_scale == chip::InputScale::tensor) {
+      const float most = kernel::largest_magnitude(value);
+      if (most > 0) stage.static_unit = most / largest_code(stage.dac_bits);
+      stage.saw_nothing = most == 0;
+    }
     DANAUS_TRY(driven, drive(stage, value, tokens, environment));
     value.assign(tokens * stage.outputs, 0.0f);
     calibrate_stage(stage, driven, environment, value);
@@ -92,21 +121,39 @@ Result<std::vector<float>> AnalogMachine::calibrate(NodeId node, std::span<const
   return value;
 }
 
-Result<void> AnalogMachine::multiply(NodeId node, std::span<const float> x, std::size_t tokens,
-                                     std::uint64_t first_token, std::span<float> y) {
+std::size_t AnalogMachine::accept_uncalibrated() {
+  const bool is_static = implementation_->environment.chip.noise.input_scale == chip::InputScale::tensor;
+  std::size_t count = 0;
+  for (std::vector<Stage>& stages : implementation_->operators) {
+    bool is_new = false;
+    for (Stage& stage : stages) {
+      if (!stage.is_written || stage.is_calibrated || !(stage.takes_data() || is_static)) continue;
+      stage.is_calibrated = stage.saw_nothing = is_new = true;
+    }
+    count += is_new ? 1 : 0;
+  }
+  return count;
+}
+
+Result<void> AnalogMachine::multiply(NodeId node, std::span<const float> x, std::span<const std::uint64_t> numbers,
+                                     std::span<float> y) {
   Environment& environment = implementation_->environment;
+  const std::size_t tokens = numbers.size();
   if (tokens == 0) return {};
   std::vector<float> value;
   std::span<const float> inputs = x;
   for (Stage& stage : implementation_->of(node)) {
     ensure(stage.is_written, "an operator is written before it is read");
+    if (stage.runs.empty())
+      return fail(Error("analog.activation", Failure::check, "no activation of the program executes this operator")
+                      .with_hint("`danaus verify` says what is wrong with the program"));
     if (stage.takes_data() && !stage.is_calibrated)
       return fail(Error("analog.not-calibrated", Failure::usage,
                         "the converters' range comes from data, but there is no calibration")
                       .with_hint("give a calibration text, or set noise.adc_range to l1, full or user"));
     DANAUS_TRY(driven, drive(stage, inputs, tokens, environment));
     std::vector<float> outputs(tokens * stage.outputs);
-    execute_stage(stage, driven, first_token, environment, outputs);
+    execute_stage(stage, driven, numbers, environment, outputs);
     value = std::move(outputs);
     inputs = value;
   }

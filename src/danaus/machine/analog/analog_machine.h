@@ -34,7 +34,8 @@ class AnalogMachine {
  public:
   /// The activations of verified programs on a chip with its [noise]: of one, or of several that share a graph and a
   /// placement and execute different parts of it (encoder and decoder). No cell is written yet. Draws depend on `seed`
-  /// and what they are for alone. Errors: analog.activation, analog.unsupported (effects that cannot be combined).
+  /// and what they are for alone. Errors: analog.activation, analog.unsupported (effects that cannot be combined),
+  /// analog.too-large (the cells need more memory than the machine has).
   static Result<AnalogMachine> create(std::span<const program::Program* const> programs, const chip::Chip& chip,
                                       std::uint64_t seed);
   AnalogMachine(AnalogMachine&&) noexcept;
@@ -47,13 +48,17 @@ class AnalogMachine {
 
   /// Sets converter ranges (and static input scales) from vectors that the operator will see: x {tokens, in}. Returns y
   /// {tokens, out} as the cells give it, without analog-to-digital converters. Does nothing else for range modes that
-  /// take no data. Errors: analog.non-finite.
+  /// take no data. A converter that sees only zeros keeps the range `l1`. Errors: analog.non-finite.
   Result<std::vector<float>> calibrate(NodeId node, std::span<const float> x, std::size_t tokens);
 
-  /// y {tokens, out} = what the arrays answer to x {tokens, in}. The vectors have the numbers first_token ...: each has
-  /// its own read noise. Same bits however tokens are split into calls, and for any thread count.
-  /// Errors: analog.non-finite.
-  Result<void> multiply(NodeId node, std::span<const float> x, std::size_t tokens, std::uint64_t first_token,
+  /// Operators that were written but never calibrated (experts that no token chose) take the ranges `l1` and a scale per
+  /// vector from now on. Returns how many there are.
+  std::size_t accept_uncalibrated();
+
+  /// y {tokens, out} = what the arrays answer to x {tokens, in}; `tokens` are the numbers of the vectors, below 2^43:
+  /// each has its own read noise. Same bits however tokens are split into calls, and for any thread count.
+  /// Errors: analog.non-finite, analog.not-calibrated, analog.activation (no activation executes the operator).
+  Result<void> multiply(NodeId node, std::span<const float> x, std::span<const std::uint64_t> tokens,
                         std::span<float> y);
 
   /// Of all stages that have converted something, in graph order.

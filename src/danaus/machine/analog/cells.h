@@ -35,8 +35,8 @@ struct Conductances {
   std::vector<double> programmed_sum, present_sum;
 };
 
-/// What a stream of random numbers is for, its lowest byte. From `reader` on they are free for whoever reads the cells.
-enum class Effect : std::uint8_t { stuck, programming, drift, flicker, idle, reader = 16 };
+/// What a stream of random numbers is for, its lowest byte. Readers have streams of their own (draws.h).
+enum class Effect : std::uint8_t { stuck, programming, drift, flicker, idle };
 /// Two different arguments never give the same stream: 32 bits of node (or array), 8 each of the others.
 std::uint64_t stream_of(Effect effect, std::uint32_t node, std::uint32_t stage, std::uint32_t slice,
                         std::uint32_t device);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
@@ -23,18 +24,20 @@ using kernel::kPanel;
 
 constexpr std::size_t kChunk = 64;  ///< tokens of a job
 
-/// Numbers of draws: 2^20 columns (or cells) per token.
+/// Numbers of draws: 2^20 columns (or cells) per token. Tokens from kCalibration on are those of a calibration, whose
+/// noise is not that of the evaluation.
+constexpr std::uint64_t kCalibration = std::uint64_t{1} << 43;
 std::uint64_t draw_number(std::uint64_t token, std::uint32_t column) { return token << 20 | column; }
 
 /// One job's share of the work, with its own memory.
 class Job {
  public:
-  Job(const Stage& stage, const Run& run, const Driven& driven, std::uint64_t first_token, Environment& environment,
-      std::size_t begin, std::size_t end)
+  Job(const Stage& stage, const Run& run, const Driven& driven, std::span<const std::uint64_t> numbers,
+      Environment& environment, std::size_t begin, std::size_t end)
       : stage_(stage),
         run_(run),
         driven_(driven),
-        first_token_(first_token),
+        numbers_(numbers),
         environment_(environment),
         noise_(environment.chip.noise),
         begin_(begin),
@@ -58,7 +61,8 @@ class Job {
     total_.fill(0);
     for (const Term& term : run_.terms) {
       kernel::Converters converters = stage_.converters[term.converters + panel];
-      if (!stage_.driven_sums.empty()) add_leakage(term, panel, converters);
+      for (std::size_t c = 0; c < columns(panel); ++c)
+        converters.offset[c] += static_cast<float>(leakage(term, panel, c)) * converters.per_lsb[c];
       for (std::size_t plane = 0; plane < driven_.planes; ++plane) {
         const float* sums = currents(term, panel, plane);
         counts += kernel::convert_panel(sums, tokens_, columns(panel), converters, total_.data());
@@ -66,6 +70,18 @@ class Job {
       }
     }
     return total_.data();
+  }
+
+  /// Rows that are not driven are not quite off: a constant current in each column.
+  double leakage(const Term& term, std::size_t panel, std::size_t c) const {
+    if (stage_.driven_sums.empty()) return 0;
+    const std::uint32_t array = index(stage_.plan->activations[term.activation].array);
+    const std::uint32_t column = first_column(term, panel) + static_cast<std::uint32_t>(c);
+    const double plus = environment_.column_sum(array, term.slice, Side::plus, column);
+    const double minus = environment_.column_sum(array, term.slice, Side::minus, column);
+    const double all = term.side == Side::plus ? plus : term.side == Side::minus ? minus : plus - minus;
+    return (all - stage_.driven_sums[(term.converters + panel) * kPanel + c]) * noise_.undriven_row_leakage *
+           static_cast<double>(driven_.full_scale);
   }
 
   void store(std::size_t panel, const double* totals, std::span<float> y) const {
@@ -112,7 +128,7 @@ class Job {
     const std::uint64_t stream = stream_of(Draw::read, key_of(term, plane));
     std::array<float, kPanel> draws;
     for (std::size_t t = 0; t < tokens_; ++t) {
-      random_gaussians(environment_.seed, stream, draw_number(first_token_ + begin_ + t, column),
+      random_gaussians(environment_.seed, stream, draw_number(numbers_[begin_ + t], column),
                        std::span(draws).first(columns(panel)));
       for (std::size_t c = 0; c < columns(panel); ++c)
         value_[t * kPanel + c] += std::sqrt(other_[t * kPanel + c]) * draws[c];
@@ -129,7 +145,7 @@ class Job {
       for (const kernel::InputRun& run : term.runs) {
         for (std::uint32_t k = 0; k < run.count; ++k, ++row) {
           random_gaussians(environment_.seed, stream_of(Draw::read_cell, key_of(term, plane)),
-                           draw_number(first_token_ + begin_ + t, term.rows[row] << 10 | column),
+                           draw_number(numbers_[begin_ + t], term.rows[row] << 10 | column),
                            std::span(draws).first(columns(panel)));
           for (std::size_t c = 0; c < columns(panel); ++c)
             value_[t * kPanel + c] +=
@@ -144,7 +160,7 @@ class Job {
     std::array<float, kPanel> draws;
     for (std::size_t t = 0; t < tokens_; ++t) {
       random_gaussians(environment_.seed, stream_of(Draw::output, key_of(term, plane)),
-                       draw_number(first_token_ + begin_ + t, first_column(term, panel)),
+                       draw_number(numbers_[begin_ + t], first_column(term, panel)),
                        std::span(draws).first(columns(panel)));
       for (std::size_t c = 0; c < columns(panel); ++c) value_[t * kPanel + c] += deviation * draws[c];
     }
@@ -153,24 +169,6 @@ class Job {
   void limit_current() {
     const auto limit = static_cast<float>(noise_.current_limit * cell_current());
     for (std::size_t n = 0; n < tokens_ * kPanel; ++n) value_[n] = std::clamp(value_[n], -limit, limit);
-  }
-
-  /// Rows that are not driven are not quite off: a constant for each column.
-  void add_leakage(const Term& term, std::size_t panel, kernel::Converters& converters) const {
-    const PlannedActivation& activation = stage_.plan->activations[term.activation];
-    for (std::size_t c = 0; c < columns(panel); ++c) {
-      const std::uint32_t column = first_column(term, panel) + static_cast<std::uint32_t>(c);
-      const auto all = [&](Side side) {
-        return environment_.column_sum(index(activation.array), term.slice, side, column);
-      };
-      const double sum = (term.side == Side::minus ? 0 : all(Side::plus)) +
-                         (term.side == Side::plus    ? 0
-                          : term.side == Side::minus ? all(Side::minus)
-                                                     : -all(Side::minus)) -
-                         stage_.driven_sums[(term.converters + panel) * kPanel + c];
-      const double current = sum * noise_.undriven_row_leakage * static_cast<double>(driven_.full_scale);
-      converters.offset[c] += static_cast<float>(current * static_cast<double>(converters.per_lsb[c]));
-    }
   }
 
   /// The current of a cell that conducts g_max, at full-scale input.
@@ -191,7 +189,7 @@ class Job {
   const Stage& stage_;
   const Run& run_;
   const Driven& driven_;
-  std::uint64_t first_token_;
+  std::span<const std::uint64_t> numbers_;  ///< of the tokens
   Environment& environment_;
   const chip::Chip::Noise& noise_;
   std::size_t begin_, tokens_;
@@ -205,7 +203,7 @@ Result<Driven> drive(Stage& stage, std::span<const float> x, std::size_t tokens,
   const std::size_t count = tokens == 0 ? 0 : x.size() / tokens;
   ensure(count * tokens == x.size() && count <= stage.inputs, "vectors have as many elements as the stage has inputs");
   const chip::Chip& chip = environment.chip;
-  const bool is_static = chip.noise.input_scale == chip::InputScale::tensor;
+  const bool is_static = chip.noise.input_scale == chip::InputScale::tensor && !stage.saw_nothing;
   if (is_static && !stage.static_unit)
     return fail(Error("analog.not-calibrated", Failure::usage,
                       "noise.input_scale = \"tensor\" needs ranges of the inputs, but there is no calibration")
@@ -262,7 +260,7 @@ Result<Driven> drive(Stage& stage, std::span<const float> x, std::size_t tokens,
   return driven;
 }
 
-void execute_stage(Stage& stage, const Driven& driven, std::uint64_t first_token, Environment& environment,
+void execute_stage(Stage& stage, const Driven& driven, std::span<const std::uint64_t> tokens, Environment& environment,
                    std::span<float> y) {
   const std::size_t chunks = (driven.tokens + kChunk - 1) / kChunk;
   std::vector<kernel::ConversionCounts> counts(stage.runs.size() * chunks);
@@ -271,7 +269,7 @@ void execute_stage(Stage& stage, const Driven& driven, std::uint64_t first_token
     for (std::size_t job = begin; job < end; ++job) {
       const Run& run = stage.runs[job % stage.runs.size()];
       const std::size_t first = job / stage.runs.size() * kChunk;
-      Job work(stage, run, driven, first_token, environment, first, std::min(first + kChunk, driven.tokens));
+      Job work(stage, run, driven, tokens, environment, first, std::min(first + kChunk, driven.tokens));
       for (std::size_t panel = 0; panel < run.panels(); ++panel) work.store(panel, work.totals(panel, counts[job]), y);
     }
   });
@@ -280,6 +278,8 @@ void execute_stage(Stage& stage, const Driven& driven, std::uint64_t first_token
 
 void calibrate_stage(Stage& stage, const Driven& driven, Environment& environment, std::span<float> y) {
   std::fill(y.begin(), y.end(), 0.0f);
+  std::vector<std::uint64_t> numbers(driven.tokens);
+  std::iota(numbers.begin(), numbers.end(), kCalibration);
   parallel_for(stage.runs.size(), 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t r = begin; r < end; ++r) {
       const Run& run = stage.runs[r];
@@ -290,14 +290,15 @@ void calibrate_stage(Stage& stage, const Driven& driven, Environment& environmen
       for (const Term& term : run.terms) {
         for (std::size_t first = 0; first < driven.tokens; first += kChunk) {
           const std::size_t end_token = std::min(first + kChunk, driven.tokens);
-          Job work(stage, run, driven, 0, environment, first, end_token);
+          Job work(stage, run, driven, numbers, environment, first, end_token);
           for (std::size_t panel = 0; panel < run.panels(); ++panel) {
             float value = term.value;
             for (std::size_t plane = 0; plane < driven.planes; ++plane, value *= 2) {
               const float* currents = work.currents(term, panel, plane);
               for (std::size_t t = first; t < end_token; ++t) {
                 for (std::size_t c = 0; c < work.columns(panel); ++c) {
-                  const float sum = currents[(t - first) * kPanel + c];
+                  const float sum =
+                      currents[(t - first) * kPanel + c] + static_cast<float>(work.leakage(term, panel, c));
                   sums[(plane * driven.tokens + t) * run.count + panel * kPanel + c] = sum;
                   totals[(panel * driven.tokens + t) * kPanel + c] += static_cast<double>(sum * value);
                 }
@@ -311,11 +312,16 @@ void calibrate_stage(Stage& stage, const Driven& driven, Environment& environmen
         } else {
           std::fill(ranges.begin(), ranges.end(), best_range(sums, term.limit));
         }
+        for (std::uint32_t c = 0; c < run.count; ++c) {
+          // Nothing was seen of it: the range that it has had since it was written.
+          const kernel::Converters& written = stage.converters[term.converters + c / kPanel];
+          if (ranges[c] == 0) ranges[c] = written.value[c % kPanel] / term.value * term.limit;
+        }
         set_ranges(stage, run, term, environment, ranges);
       }
       for (std::size_t panel = 0; panel < run.panels(); ++panel) {
         for (std::size_t first = 0; first < driven.tokens; first += kChunk) {
-          const Job work(stage, run, driven, 0, environment, first, std::min(first + kChunk, driven.tokens));
+          const Job work(stage, run, driven, numbers, environment, first, std::min(first + kChunk, driven.tokens));
           work.store(panel, totals.data() + (panel * driven.tokens + first) * kPanel, y);
         }
       }

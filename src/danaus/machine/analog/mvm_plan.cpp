@@ -33,7 +33,6 @@ class StageBuilder {
     planned.array = mvm.array;
     planned.command = static_cast<std::uint32_t>(command);
     planned.config = mvm.config;
-    planned.driven_rows = mvm.rows.cells();
     std::vector<std::uint32_t> cuts;
     for (const program::Piece& piece : pieces) {
       for (std::uint32_t row = 0; row < piece.rows; ++row)

@@ -38,7 +38,6 @@ struct PlannedActivation {
   ArrayId array{};
   std::uint32_t command = 0;  ///< position in the code
   ConfigId config{};
-  std::uint32_t driven_rows = 0;     ///< of the command, whoever uses them
   std::vector<CarriedRow> carried;   ///< driven rows whose value is known to be an input of this stage, ascending
   std::vector<PlannedGroup> groups;  ///< disjoint columns
 };

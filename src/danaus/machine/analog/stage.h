@@ -87,6 +87,8 @@ struct Stage {
   std::vector<std::uint32_t> output_of_slot;
   std::vector<Run> runs;
 
+  std::size_t panel_size = 0, converter_count = 0;  ///< of what follows, once it is written
+
   // What the cells hold, in panels: rows of kPanel columns.
   std::vector<float> panels;
   std::vector<float> variance;            ///< of read noise, laid out like the panels; empty without
@@ -99,6 +101,7 @@ struct Stage {
   // Ranges.
   std::optional<float> static_unit;  ///< value of one input code, input_scale = "tensor"
   bool is_written = false, is_calibrated = false;
+  bool saw_nothing = false;  ///< accepted without data: a scale per vector instead of a static one
 
   StageStatistics statistics;
 
@@ -133,7 +136,7 @@ void set_ranges(Stage& stage, const Run& run, const Term& term, const Environmen
 Result<Driven> drive(Stage& stage, std::span<const float> x, std::size_t tokens, const Environment& environment);
 
 /// y {tokens, outputs}: all runs, converted and added up.
-void execute_stage(Stage& stage, const Driven& driven, std::uint64_t first_token, Environment& environment,
+void execute_stage(Stage& stage, const Driven& driven, std::span<const std::uint64_t> tokens, Environment& environment,
                    std::span<float> y);
 /// y {tokens, outputs} without converters; sets the ranges that need data from the sums.
 void calibrate_stage(Stage& stage, const Driven& driven, Environment& environment, std::span<float> y);

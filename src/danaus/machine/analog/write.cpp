@@ -57,13 +57,15 @@ class Writer {
                       .with_hint("the model file is damaged"));
     program_blocks();
     compensate();
-    stage_.variance.assign(has_variance_ ? stage_.panels.size() : 0, 0.0f);
-    const std::size_t closed = noise_.ir_drop == chip::IrDrop::closed ? stage_.panels.size() : 0;
+    stage_.variance.assign(has_variance_ ? stage_.panel_size : 0, 0.0f);
+    const std::size_t closed = noise_.ir_drop == chip::IrDrop::closed ? stage_.panel_size : 0;
     stage_.absolute.assign(closed, 0.0f);
     stage_.weighted.assign(closed, 0.0f);
-    std::fill(stage_.panels.begin(), stage_.panels.end(), 0.0f);
+    stage_.panels.assign(stage_.panel_size, 0.0f);
+    stage_.converters.resize(stage_.converter_count);
     const bool leaks = noise_.undriven_row_leakage != 0;
     if (leaks) stage_.driven_sums.assign(stage_.converters.size() * kPanel, 0.0);
+    if (noise_.ir_drop == chip::IrDrop::nodal) solve_networks();
     parallel_for(stage_.runs.size(), 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t r = begin; r < end; ++r) {
         for (const Term& term : stage_.runs[r].terms) write_term(stage_.runs[r], term);
@@ -71,7 +73,7 @@ class Writer {
     });
     if (leaks) add_column_sums();
     stage_.is_written = true;
-    stage_.is_calibrated = false;
+    stage_.is_calibrated = stage_.saw_nothing = false;
     return {};
   }
 
@@ -208,7 +210,7 @@ class Writer {
     const std::size_t height = term.rows.size();
     const std::uint32_t array = index(activation.array);
     const std::size_t first_output = (group.out_first - block.out_first) / block.out_step + term.first;
-    std::vector<double> absolute_codes(run.count);
+    std::vector<double> largest_sums(run.count);  // of ideal cells, per unit of input
     const auto place = [&](std::size_t row, std::size_t column) {
       return term.panels + (column / kPanel * height + row) * kPanel + column % kPanel;
     };
@@ -218,7 +220,9 @@ class Writer {
         const std::size_t first = std::size_t{part.in_first + i - block.in_first} * block.out_count + first_output;
         for (std::uint32_t c = 0; c < run.count; ++c) {
           stage_.panels[place(row, c)] = cell(conductances, term.side, first + c);
-          absolute_codes[c] += static_cast<double>(std::fabs(cells.digits[term.slice][first + c]));
+          largest_sums[c] += static_cast<double>(ideal(cells.digits[term.slice][first + c], term.side));
+          if (!stage_.driven_sums.empty())
+            stage_.driven_sums[term.converters * kPanel + c] += static_cast<double>(stage_.panels[place(row, c)]);
           if (has_variance_)
             stage_.variance[place(row, c)] =
                 conductances.read_variance[first + c] * (term.side == Side::difference ? 1.0f : 0.5f);
@@ -244,89 +248,114 @@ class Writer {
         }
       }
     }
-    if (!stage_.driven_sums.empty()) {
-      for (row = 0; row < height; ++row) {
-        for (std::uint32_t c = 0; c < run.count; ++c)
-          stage_.driven_sums[term.converters * kPanel + c] += static_cast<double>(stage_.panels[place(row, c)]);
-      }
-    }
-    set_ranges(stage_, run, term, environment_, range_without_data(run, term, absolute_codes));
+    set_ranges(stage_, run, term, environment_, range_without_data(run, term, largest_sums));
   }
 
-  std::vector<float> range_without_data(const Run& run, const Term& term,
-                                        const std::vector<double>& absolute_codes) const {
+  /// What a cell with this code conducts at most, beside g_min, on a side of the pair.
+  float ideal(float code, Side side) const {
+    const float full_scale = environment_.slicing.digit_full_scale;
+    if (side == Side::difference) return std::fabs(code);
+    const float sign = side == Side::plus ? 1.0f : -1.0f;
+    switch (noise_.pair) {
+      case chip::Pair::one_sided:
+        return std::max(sign * code, 0.0f);
+      case chip::Pair::two_sided:
+        return (full_scale + sign * code) / 2;
+      case chip::Pair::offset:
+        return side == Side::plus ? full_scale + code : full_scale;
+    }
+    return 0;
+  }
+
+  /// Modes that take data begin with l1, too.
+  std::vector<float> range_without_data(const Run& run, const Term& term, const std::vector<double>& largest_sums) const {
     const double input = environment_.chip.input.kind == chip::InputKind::bit_serial
                              ? 1.0
                              : static_cast<double>(largest_code(stage_.dac_bits));
-    const double full_scale = static_cast<double>(environment_.slicing.digit_full_scale);
-    const double idle =
-        term.side == Side::difference ? 0 : static_cast<double>(background()) * static_cast<double>(term.rows.size());
-    double range = 0;
+    const float full_scale = environment_.slicing.digit_full_scale;
+    const double idle = term.side == Side::difference
+                            ? 0
+                            : static_cast<double>(background()) * static_cast<double>(term.rows.size()) +
+                                  (noise_.pair == chip::Pair::one_sided ? 0 : static_cast<double>(full_scale)) *
+                                      static_cast<double>(term.rows.size() - term.programmed);
     std::vector<float> ranges(run.count);
-    switch (stage_.range) {
-      case Config::Range::full:
-        range = (full_scale * term.programmed + idle) * input;
-        break;
-      case Config::Range::l1:
-        for (std::uint32_t c = 0; c < run.count; ++c)
-          ranges[c] = static_cast<float>((absolute_codes[c] + idle) * input);
-        return ranges;
-      case Config::Range::user:
-        range = noise_.adc_range_user * full_conductance(environment_) * input;
-        break;
-      case Config::Range::lossless:
-      case Config::Range::cal_shared:
-      case Config::Range::cal_column:
-        break;
+    for (std::uint32_t c = 0; c < run.count; ++c) {
+      double range = (largest_sums[c] + idle) * input;
+      if (stage_.range == Config::Range::full)
+        range = (static_cast<double>(ideal(full_scale, term.side == Side::minus ? Side::plus : term.side)) *
+                     term.programmed +
+                 idle) *
+                input;
+      if (stage_.range == Config::Range::user) range = noise_.adc_range_user * full_conductance(environment_) * input;
+      ranges[c] = static_cast<float>(range);
     }
-    std::fill(ranges.begin(), ranges.end(), static_cast<float>(range));
     return ranges;
   }
 
-  /// Replaces the cells of a term's panels by currents per unit of input in the network of wires: all driven rows and
-  /// all cells of the array that hold weights of this stage; others are idle.
-  void drop_voltages(const Run& run, const Term& term) {
-    const PlannedActivation& activation = stage_.plan->activations[term.activation];
-    const PlannedGroup& group = activation.groups[term.group];
+  /// Currents of each activation's columns per unit of input on each row, in the network of wires: all driven rows and all
+  /// cells of the array that hold weights of this stage; others conduct g_min.
+  void solve_networks() {
+    const std::size_t count = stage_.plan->activations.size() * environment_.slicing.slices * 2;
+    transfers_.resize(count);
+    parallel_for(count, 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t n = begin; n < end; ++n) {
+        const std::size_t activation = n / (std::size_t{environment_.slicing.slices} * 2);
+        transfers_[n] = solve(stage_.plan->activations[activation],
+                              static_cast<std::uint32_t>(n / 2 % environment_.slicing.slices),
+                              n % 2 == 0 ? Side::plus : Side::minus);
+      }
+    });
+  }
+
+  std::vector<double> solve(const PlannedActivation& activation, std::uint32_t slice, Side side) const {
     const std::uint32_t rows = environment_.chip.array.rows, cols = environment_.chip.array.cols;
-    const double unit_us = code_unit_us(noise_, environment_.slicing.digit_full_scale);
-    const double least = static_cast<double>(background());
+    const double siemens_of_code = code_unit_us(noise_, environment_.slicing.digit_full_scale) * 1e-6;
     std::vector<std::uint8_t> driven(rows);
-    for (const std::uint32_t row : term.rows) driven[row] = 1;
-    for (const Side side : {Side::plus, Side::minus}) {
-      if (term.side != Side::difference && term.side != side) continue;
-      std::vector<double> siemens(std::size_t{rows} * cols, least * unit_us * 1e-6);
-      for (const PlannedActivation& other : stage_.plan->activations) {
-        if (other.array != activation.array) continue;
-        for (const PlannedGroup& columns : other.groups) {
-          const BlockCells& cells = blocks_[columns.block];
-          const std::size_t first_output = (columns.out_first - cells.block.out_first) / cells.block.out_step;
-          for (const PlannedGroup::Part& part : columns.parts) {
-            for (std::uint32_t i = 0; i < part.rows; ++i) {
-              for (std::uint32_t c = 0; c < columns.columns; ++c) {
-                const std::size_t element =
-                    std::size_t{part.in_first + i - cells.block.in_first} * cells.block.out_count + first_output + c;
-                siemens[std::size_t{part.row + i} * cols + columns.column + c] =
-                    static_cast<double>(cell(cells.conductances[term.slice], side, element)) * unit_us * 1e-6;
-              }
+    for (const CarriedRow& row : activation.carried) driven[row.row] = 1;
+    std::vector<double> siemens(std::size_t{rows} * cols, static_cast<double>(background()) * siemens_of_code);
+    for (const PlannedActivation& other : stage_.plan->activations) {
+      if (other.array != activation.array) continue;
+      for (const PlannedGroup& columns : other.groups) {
+        const BlockCells& cells = blocks_[columns.block];
+        const std::size_t first_output = (columns.out_first - cells.block.out_first) / cells.block.out_step;
+        for (const PlannedGroup::Part& part : columns.parts) {
+          for (std::uint32_t i = 0; i < part.rows; ++i) {
+            for (std::uint32_t c = 0; c < columns.columns; ++c) {
+              const std::size_t element =
+                  std::size_t{part.in_first + i - cells.block.in_first} * cells.block.out_count + first_output + c;
+              // A device that noise has brought to g_min may be a rounding below it.
+              const double code = std::max(0.0, static_cast<double>(cell(cells.conductances[slice], side, element)));
+              siemens[std::size_t{part.row + i} * cols + columns.column + c] = code * siemens_of_code;
             }
           }
         }
       }
-      const std::vector<double> transfer = transfer_matrix({.rows = rows,
-                                                            .cols = cols,
-                                                            .siemens = siemens,
-                                                            .wire_ohm = noise_.wire_ohm,
-                                                            .terminal_ohm = noise_.terminal_ohm},
-                                                           driven);
-      const double sign = term.side == Side::difference && side == Side::minus ? -1 : 1;
-      for (std::size_t row = 0; row < term.rows.size(); ++row) {
-        for (std::uint32_t c = 0; c < run.count; ++c) {
-          const double code =
-              transfer[std::size_t{term.rows[row]} * cols + group.column + term.first + c] * 1e6 / unit_us;
-          float& panel = stage_.panels[term.panels + (c / kPanel * term.rows.size() + row) * kPanel + c % kPanel];
-          panel = static_cast<float>(sign * code + (sign < 0 ? static_cast<double>(panel) : 0.0));
-        }
+    }
+    std::vector<double> transfer = transfer_matrix({.rows = rows,
+                                                    .cols = cols,
+                                                    .siemens = siemens,
+                                                    .wire_ohm = noise_.wire_ohm,
+                                                    .terminal_ohm = noise_.terminal_ohm},
+                                                   driven);
+    for (double& current : transfer) current /= siemens_of_code;
+    return transfer;
+  }
+
+  /// Replaces the cells of a term's panels by what the network gives.
+  void drop_voltages(const Run& run, const Term& term) {
+    const PlannedGroup& group = stage_.plan->activations[term.activation].groups[term.group];
+    const std::uint32_t cols = environment_.chip.array.cols;
+    const std::size_t first =
+        (std::size_t{term.activation} * environment_.slicing.slices + term.slice) * 2;
+    const std::vector<double>&plus = transfers_[first], &minus = transfers_[first + 1];
+    for (std::size_t row = 0; row < term.rows.size(); ++row) {
+      for (std::uint32_t c = 0; c < run.count; ++c) {
+        const std::size_t cell = std::size_t{term.rows[row]} * cols + group.column + term.first + c;
+        const double current = term.side == Side::plus    ? plus[cell]
+                               : term.side == Side::minus ? minus[cell]
+                                                          : plus[cell] - minus[cell];
+        stage_.panels[term.panels + (c / kPanel * term.rows.size() + row) * kPanel + c % kPanel] =
+            static_cast<float>(current);
       }
     }
   }
@@ -369,6 +398,7 @@ class Writer {
   Environment& environment_;
   const chip::Chip::Noise& noise_;
   std::vector<BlockCells> blocks_;
+  std::vector<std::vector<double>> transfers_;  ///< nodal: per activation, slice and side, rows x cols
   bool has_variance_ = false;
 };
 
