@@ -190,15 +190,12 @@ void add_linear(CLI::App& app, Arguments& arguments) {
       ->check(whole_number(1, kMostTokens))
       ->group(analog)
       ->needs(on);
-  const std::map<std::string, pipeline::ChannelScale> scales = {{"balanced", pipeline::ChannelScale::balanced},
-                                                                {"rms", pipeline::ChannelScale::rms},
-                                                                {"auto", pipeline::ChannelScale::automatic}};
-  app.add_option(
-         "--channel-scale", arguments.channel_scale,
-         "Scales between the stages of a block operator: balanced (as projected), rms (equal on the calibration "
-         "text), auto (the better of both, per operator) [auto]")
-      ->transform(CLI::CheckedTransformer(scales))
-      ->type_name("MODE")
+  using pipeline::ChannelScale;
+  add_choice<ChannelScale>(
+      app, "--channel-scale", arguments.channel_scale,
+      "Scales between the stages of a block operator: balanced (as projected), rms (equal on the "
+      "calibration text), auto (the better of both, per operator) [auto]",
+      {{"balanced", ChannelScale::balanced}, {"rms", ChannelScale::rms}, {"auto", ChannelScale::automatic}})
       ->group(analog)
       ->needs(on);
 }
