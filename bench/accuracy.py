@@ -51,6 +51,10 @@ def evaluate(program, model, text, options):
     return json.loads(done.stdout)
 
 
+def number(value, digits):
+    return f"{value:.{digits}f}" if value < 10000 else f"{value:.1e}"
+
+
 def cosine(a, b):
     return sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
@@ -107,7 +111,8 @@ def main():
     if arguments.only != "minilm":
         table(arguments.program, "SmolLM2-135M-Instruct: perplexity", SMOLLM2, TEXT / "evaluation.txt",
               TEXT / "calibration.txt", "perplexity | against its own float operators",
-              lambda result, dense, own: f"{result['perplexity']:.2f} | {result['perplexity'] / own['perplexity']:.3f} x",
+              lambda result, dense, own: (f"{number(result['perplexity'], 2)} | "
+                                            f"{number(result['perplexity'] / own['perplexity'], 3)} x"),
               log)
     if arguments.only != "smollm2":
         table(arguments.program, "all-MiniLM-L6-v2: mean cosine of sentence embeddings", MINILM,

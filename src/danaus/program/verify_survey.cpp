@@ -252,11 +252,11 @@ bool Surveyor::check_tables() {
     }
     for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage) {
       const Config& config = program_.intent.configs[index(node.configs[stage])];
-      if (config.adc_bits >= 1 && config.adc_bits <= 24 && config.dac_bits >= 1 && config.dac_bits <= 16) continue;
+      if (config.adc_bits >= 1 && config.adc_bits <= 36 && config.dac_bits >= 1 && config.dac_bits <= 16) continue;
       faults_.add(Error("verify.adc-range", Failure::check,
                         fmt::format("{} has {} DAC bits and {} ADC bits", stage_name(node, stage), config.dac_bits,
                                     config.adc_bits))
-                      .with_hint("1 to 16 DAC bits and 1 to 24 ADC bits are possible"));
+                      .with_hint("1 to 16 DAC bits and 1 to 36 ADC bits are possible"));
     }
   }
   return true;

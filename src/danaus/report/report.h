@@ -27,7 +27,7 @@ struct Provenance {
   std::string host;  ///< system and machine
   std::string time;  ///< UTC, ISO 8601
   double wall_s = 0;
-  std::optional<double> tokens_per_s;  ///< of commands that compute tokens
+  std::optional<double> tokens_per_s = std::nullopt;  ///< of commands that compute tokens
 };
 
 /// `run`: maps as columns, ratios to the first map. `breakdown` adds where time and energy go.

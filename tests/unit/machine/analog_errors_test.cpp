@@ -1,4 +1,5 @@
 // What the analog machine refuses.
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -90,7 +91,7 @@ TEST_CASE("slices and digital subtraction give the product, too") {
     answers.push_back(y);
     CHECK(y == answers[0]);
   }
-  CHECK(answers[0][0] == doctest::Approx(1 + 1 + 0.75 - 3).epsilon(0.02));
+  CHECK(std::fabs(answers[0][0] - (1 + 1 + 0.75f - 3)) < 0.05f);  // of codes of 8 bits
 }
 
 }  // namespace

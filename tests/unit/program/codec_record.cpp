@@ -248,7 +248,7 @@ TEST_CASE("unknown opcodes and operations are refused") {
     // With all other bits zero: strides 0 of mvm and move and a loop of no iterations are not canonical.
     CHECK(command.has_value() == (opcode == 3 || opcode == 4 || (opcode >= 6 && opcode <= 8)));
   }
-  CHECK_FALSE(decode(Record{{3 | 11 << 8, 0, 0, 0}}).has_value());
+  CHECK_FALSE(decode(Record{{3 | 12 << 8, 0, 0, 0}}).has_value());
 }
 
 TEST_CASE("vec operations have names and lengths") {

@@ -173,7 +173,7 @@ TEST_CASE("every damage to the example is found by the check that is responsible
        {{"kv 0 tile 0 queries 2 size 4 capacity 2 start 0", "kv 0 tile 0 queries 2 size 4 capacity 1 start 0"}},
        {"verify.capacity"}},
       {"an ADC of too many bits",
-       {{"cfg 0 mvm dac 8 adc 8 lossless", "cfg 0 mvm dac 8 adc 25 lossless"}},
+       {{"cfg 0 mvm dac 8 adc 8 lossless", "cfg 0 mvm dac 8 adc 37 lossless"}},
        {"verify.adc-range"}},
       {"a weight without a cell",
        {{"patch a0 4,4 2x4 o.L in 0 out 0", "patch a0 4,4 2x3 o.L in 0 out 0"}},
