@@ -83,6 +83,38 @@ def test_ranges_that_never_clip_see_almost_nothing(danaus, tmp_path):
     assert full > data_free > calibrated
 
 
+def test_experts_are_calibrated_on_all_of_their_tokens(danaus, tmp_path):
+    ids = ids_file(tmp_path, longest("mixtral"))
+    calibration = tmp_path / "c.json"
+    options = ["--set", "noise.device=ideal", "--set", "adc.rule=fixed", "--set", "adc.bits=8", "--calibrate", calibration]
+    calibration.write_text(json.dumps(others(longest("mixtral"))))
+    exact = danaus.json("eval", MODELS / "mixtral", "--ids", ids)["nll"]
+    document = danaus.json("eval", MODELS / "mixtral", "--ids", ids, "--analog", *options)
+    assert document["nll"] == pytest.approx(exact, rel=0.1)
+    calibration.write_text(json.dumps([1]))
+    few = danaus.json("eval", MODELS / "mixtral", "--ids", ids, "--analog", *options)
+    assert any("saw no token of the calibration" in note for note in few["linear"]["notes"])
+
+
+def test_lossless_converters_take_no_calibration(danaus, tmp_path):
+    ids = ids_file(tmp_path, longest("llama"))
+    document = danaus.json("eval", MODELS / "llama", "--ids", ids, "--analog", *FINE, "--set", "noise.adc_range=cal-shared")
+    assert document["linear"]["analog"]["adc_range"] == "lossless"
+
+
+def test_a_line_of_the_calibration_may_not_be_evaluated(danaus, tmp_path):
+    from test_eval import with_tokenizer
+    folder = tmp_path / "m"
+    folder.mkdir()
+    with_tokenizer(folder, "bert", "bert.json", 420, 64)
+    (tmp_path / "t.txt").write_text("the quick brown fox\n\njumps over\n")
+    (tmp_path / "c.txt").write_text("the lazy dog\n\n")
+    danaus.json("eval", folder, "--text", tmp_path / "t.txt", "--analog", "--calibrate", tmp_path / "c.txt")
+    (tmp_path / "c.txt").write_text("the lazy dog\njumps over\n")
+    _, error = danaus("eval", folder, "--text", tmp_path / "t.txt", "--analog", "--calibrate", tmp_path / "c.txt", code=2)
+    assert "line 2 of the calibration text" in error
+
+
 def test_the_report_names_ranges_and_calibration(danaus, tmp_path):
     ids = ids_file(tmp_path, longest("llama"))
     calibration = tmp_path / "c.json"
