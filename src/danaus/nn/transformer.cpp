@@ -443,7 +443,8 @@ class Transformer::Implementation {
     std::vector<std::uint64_t> tokens(value.rows);
     for (std::size_t row = 0; row < value.rows; ++row)
       tokens[row] = next_token_ + (subset == nullptr ? row : (*subset)[row]);
-    return backend_.multiply(number, {x, value.rows * node.structure.in}, tokens, {value.data(), value.rows * node.size});
+    return backend_.multiply(number, {x, value.rows * node.structure.in}, tokens,
+                             {value.data(), value.rows * node.size});
   }
 
   /// Position of every row of a batch.

@@ -242,8 +242,8 @@ Error overlap(const EvaluateInput& calibration, std::string text) {
       .with_hint("ranges that are set with the test data make the result look better than it is: take another text");
 }
 
-/// Token ids to calibrate on, one list per sequence: windows of a text for decoders, lines for encoders; none if no range
-/// comes from data. `evaluated`: what is evaluated afterwards.
+/// Token ids to calibrate on, one list per sequence: windows of a text for decoders, lines for encoders; none if no
+/// range comes from data. `evaluated`: what is evaluated afterwards.
 Result<std::vector<std::vector<TokenId>>> calibration_tokens(const model::Model& model, const std::string& path,
                                                              const AnalogRequest& given, const Evaluation& evaluated) {
   constexpr std::size_t kWindow = 256;
@@ -264,8 +264,8 @@ Result<std::vector<std::vector<TokenId>>> calibration_tokens(const model::Model&
       const bool is_empty = read.sentences.empty() ? read.tokens[n].empty() : read.sentences[n].empty();
       if (is_empty) continue;
       if (lines.contains(read.tokens[n]))
-        return fail(overlap(*request.calibration,
-                            fmt::format("line {} of the calibration text is evaluated, too", n + 1)));
+        return fail(
+            overlap(*request.calibration, fmt::format("line {} of the calibration text is evaluated, too", n + 1)));
       count += read.tokens[n].size();
       sequences.push_back(std::move(read.tokens[n]));
     }
@@ -274,9 +274,9 @@ Result<std::vector<std::vector<TokenId>>> calibration_tokens(const model::Model&
   std::vector<TokenId>& all = read.tokens.front();
   if (all.size() > request.calibration_tokens) all.resize(request.calibration_tokens);
   if (common_run(all, evaluated.tokens.front(), kSameTokens))
-    return fail(overlap(*request.calibration,
-                        fmt::format("the calibration text and the evaluated text have {} tokens in a row in common",
-                                    kSameTokens)));
+    return fail(overlap(
+        *request.calibration,
+        fmt::format("the calibration text and the evaluated text have {} tokens in a row in common", kSameTokens)));
   const std::size_t length = std::min<std::size_t>(kWindow, model.dimensions.context);
   for (std::size_t first = 0; first < all.size(); first += length)
     sequences.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(first),

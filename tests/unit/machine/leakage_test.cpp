@@ -27,10 +27,8 @@ double code(float weight) { return std::nearbyint(static_cast<double>(weight) * 
 TEST_CASE("rows that are not driven leak what their cells conduct") {
   const program::Program program = two_operators();
   constexpr double kLeakage = 0.01;
-  Result<AnalogMachine> machine = AnalogMachine::create({{&program}},
-                                                        small_chip({{"noise.weight_scale", "matrix"},
-                                                                    {"noise.undriven_row_leakage", "0.01"}}),
-                                                        1);
+  Result<AnalogMachine> machine = AnalogMachine::create(
+      {{&program}}, small_chip({{"noise.weight_scale", "matrix"}, {"noise.undriven_row_leakage", "0.01"}}), 1);
   REQUIRE(machine);
   REQUIRE(machine->write(NodeId{1}, {{kFirst, {}}}));
   REQUIRE(machine->write(NodeId{2}, {{kFirst, {}}}));

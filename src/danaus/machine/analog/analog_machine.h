@@ -51,8 +51,8 @@ class AnalogMachine {
   /// take no data. A converter that sees only zeros keeps the range `l1`. Errors: analog.non-finite.
   Result<std::vector<float>> calibrate(NodeId node, std::span<const float> x, std::size_t tokens);
 
-  /// Operators that were written but never calibrated (experts that no token chose) take the ranges `l1` and a scale per
-  /// vector from now on. Returns how many there are.
+  /// Operators that were written but never calibrated (experts that no token chose) take the ranges `l1` and a scale
+  /// per vector from now on. Returns how many there are.
   std::size_t accept_uncalibrated();
 
   /// y {tokens, out} = what the arrays answer to x {tokens, in}; `tokens` are the numbers of the vectors, below 2^43:

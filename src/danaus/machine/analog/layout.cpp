@@ -63,9 +63,10 @@ class Layout {
                           fmt::format("activations of one stage of '{}' have different input bits or converter ranges",
                                       program_.intent.at(plan_.node).name)));
       if (config.range == Config::Range::lossless && environment_.chip.noise.weight_bits == 0)
-        return fail(Error("analog.unsupported", Failure::unsupported,
-                          "weights that are not quantised (noise.weight_bits = 0) have no integers for lossless converters")
-                        .with_hint("set noise.weight_bits, or adc.rule = \"fixed\" with many bits"));
+        return fail(
+            Error("analog.unsupported", Failure::unsupported,
+                  "weights that are not quantised (noise.weight_bits = 0) have no integers for lossless converters")
+                .with_hint("set noise.weight_bits, or adc.rule = \"fixed\" with many bits"));
       is_first = false;
       stage_.dac_bits = config.dac_bits;
       stage_.range = config.range;

@@ -268,7 +268,8 @@ class Writer {
   }
 
   /// Modes that take data begin with l1, too.
-  std::vector<float> range_without_data(const Run& run, const Term& term, const std::vector<double>& largest_sums) const {
+  std::vector<float> range_without_data(const Run& run, const Term& term,
+                                        const std::vector<double>& largest_sums) const {
     const double input = environment_.chip.input.kind == chip::InputKind::bit_serial
                              ? 1.0
                              : static_cast<double>(largest_code(stage_.dac_bits));
@@ -292,17 +293,17 @@ class Writer {
     return ranges;
   }
 
-  /// Currents of each activation's columns per unit of input on each row, in the network of wires: all driven rows and all
-  /// cells of the array that hold weights of this stage; others conduct g_min.
+  /// Currents of each activation's columns per unit of input on each row, in the network of wires: all driven rows and
+  /// all cells of the array that hold weights of this stage; others conduct g_min.
   void solve_networks() {
     const std::size_t count = stage_.plan->activations.size() * environment_.slicing.slices * 2;
     transfers_.resize(count);
     parallel_for(count, 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t n = begin; n < end; ++n) {
         const std::size_t activation = n / (std::size_t{environment_.slicing.slices} * 2);
-        transfers_[n] = solve(stage_.plan->activations[activation],
-                              static_cast<std::uint32_t>(n / 2 % environment_.slicing.slices),
-                              n % 2 == 0 ? Side::plus : Side::minus);
+        transfers_[n] =
+            solve(stage_.plan->activations[activation], static_cast<std::uint32_t>(n / 2 % environment_.slicing.slices),
+                  n % 2 == 0 ? Side::plus : Side::minus);
       }
     });
   }
@@ -345,8 +346,7 @@ class Writer {
   void drop_voltages(const Run& run, const Term& term) {
     const PlannedGroup& group = stage_.plan->activations[term.activation].groups[term.group];
     const std::uint32_t cols = environment_.chip.array.cols;
-    const std::size_t first =
-        (std::size_t{term.activation} * environment_.slicing.slices + term.slice) * 2;
+    const std::size_t first = (std::size_t{term.activation} * environment_.slicing.slices + term.slice) * 2;
     const std::vector<double>&plus = transfers_[first], &minus = transfers_[first + 1];
     for (std::size_t row = 0; row < term.rows.size(); ++row) {
       for (std::uint32_t c = 0; c < run.count; ++c) {
