@@ -12,6 +12,7 @@ import math
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -30,8 +31,8 @@ def fixed(bits):
     return ["--set", "adc.rule=fixed", "--set", f"adc.bits={bits}", "--set", "adc.allow_extrapolation=true"]
 
 
-def settings(calibration):
-    """(label, options) of every row beside the float one."""
+def settings(calibration, blocks, details):
+    """(label, options) of every row beside the float one. details: also what only a model that works can show."""
     calibrated = ["--calibrate", str(calibration)]
     yield "lossless converters (8 bit weights and inputs)", IDEAL + ["--set", "adc.rule=lossless"]
     for bits in BITS:
@@ -40,7 +41,14 @@ def settings(calibration):
         yield f"{bits} bit, cal-shared", IDEAL + fixed(bits) + calibrated
     for label, seconds in TIMES:
         yield f"8 bit, cal-shared, PCM at {label}", fixed(8) + calibrated + ["--set", f"noise.time_s={seconds}"]
+    if not details:
+        return
     yield "6 bit, cal-shared, PCM at 1 day", fixed(6) + calibrated + ["--set", "noise.time_s=86400"]
+    yield "5 bit, cal-column", IDEAL + fixed(5) + calibrated + ["--set", "noise.adc_range=cal-column"]
+    if blocks:
+        yield "5 bit, cal-shared, channels as projected", IDEAL + fixed(5) + calibrated + ["--channel-scale", "balanced"]
+        yield "R 4 bit, L 6 bit, cal-shared", IDEAL + fixed(4) + calibrated + ["--set", "adc.second_bits=6"]
+        yield "R 6 bit, L 4 bit, cal-shared", IDEAL + fixed(6) + calibrated + ["--set", "adc.second_bits=4"]
 
 
 def evaluate(program, model, text, options):
@@ -73,11 +81,16 @@ def zero_codes(result):
     return f"{share('clipped'):.3f} %", f"{share('zero_codes'):.1f} %"
 
 
-def table(program, title, model, text, calibration, head, figures, log):
+def table(program, title, model, text, calibration, head, figures, log, folder):
     print(f"\n## {title}\n", flush=True)
     dense = None
     for structure, options in STRUCTURES:
         started = time.time()
+        if options:
+            factors = pathlib.Path(folder) / "factors.safetensors"
+            subprocess.run([program, "project", str(model), "-o", str(factors), "-q", "--progress", "none", *options],
+                           check=True, stdout=subprocess.DEVNULL)
+            options = ["--factors", str(factors)]
         reference = evaluate(program, model, text, options)
         dense = dense or reference
         linear = reference["linear"]
@@ -87,7 +100,7 @@ def table(program, title, model, text, calibration, head, figures, log):
         print(f"\n**{structure}**{note}\n\n| converters and devices | {head} | clipped | zero codes |\n|---|---|---|---|---|")
         rows = [("float", reference)]
         print(f"| float | {figures(reference, dense, reference)} | | |", flush=True)
-        for label, more in settings(calibration):
+        for label, more in settings(calibration, bool(options), not options or model == MINILM):
             result = evaluate(program, model, text, options + ["--analog"] + more)
             clipped, zero = zero_codes(result)
             print(f"| {label} | {figures(result, dense, reference)} | {clipped} | {zero} |", flush=True)
@@ -108,19 +121,24 @@ def main():
         if not model.exists():
             sys.exit(f"{model.relative_to(ROOT)} is not there: make models")
     log = []
+    with tempfile.TemporaryDirectory() as folder:
+        tables(arguments, log, folder)
+    if arguments.json:
+        pathlib.Path(arguments.json).write_text(json.dumps(log, indent=1) + "\n")
+
+
+def tables(arguments, log, folder):
     if arguments.only != "minilm":
         table(arguments.program, "SmolLM2-135M-Instruct: perplexity", SMOLLM2, TEXT / "evaluation.txt",
               TEXT / "calibration.txt", "perplexity | against its own float operators",
               lambda result, dense, own: (f"{number(result['perplexity'], 2)} | "
                                             f"{number(result['perplexity'] / own['perplexity'], 3)} x"),
-              log)
+              log, folder)
     if arguments.only != "smollm2":
         table(arguments.program, "all-MiniLM-L6-v2: mean cosine of sentence embeddings", MINILM,
               TEXT / "evaluation-sentences.txt", TEXT / "calibration-sentences.txt",
               "to the float model | to its own float operators",
-              lambda result, dense, own: f"{mean_cosine(result, dense):.4f} | {mean_cosine(result, own):.4f}", log)
-    if arguments.json:
-        pathlib.Path(arguments.json).write_text(json.dumps(log, indent=1) + "\n")
+              lambda result, dense, own: f"{mean_cosine(result, dense):.4f} | {mean_cosine(result, own):.4f}", log, folder)
 
 
 if __name__ == "__main__":

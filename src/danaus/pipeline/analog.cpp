@@ -11,6 +11,7 @@
 
 #include "danaus/compile/compile.h"
 #include "danaus/core/internal_error.h"
+#include "danaus/core/parallel.h"
 #include "danaus/pipeline/run.h"
 
 namespace danaus::pipeline {
@@ -40,7 +41,7 @@ Result<std::vector<program::Program>> compile_parts(const model::Model& model, c
 }
 
 /// What a scale is chosen on: so many of the calibration vectors, evenly spread.
-constexpr std::size_t kChoiceVectors = 128;
+constexpr std::size_t kChoiceVectors = 64;
 
 std::vector<float> pick_vectors(std::span<const float> x, std::size_t tokens, std::size_t count) {
   const std::size_t width = x.size() / tokens;
@@ -58,20 +59,29 @@ std::vector<double> channel_sizes(const factor::Factors& factors, std::span<cons
   const Structure& structure = factors.structure;
   const std::size_t width = x.size() / count;
   std::vector<double> squares(structure.stage_outputs(0));
-  const float* weights = factors.right.data();
-  for (std::uint32_t b = 0; b < structure.block_count(0); ++b) {
+  const std::uint32_t blocks = structure.block_count(0);
+  std::vector<std::size_t> first(blocks + 1);
+  for (std::uint32_t b = 0; b < blocks; ++b) {
     const Block block = structure.block(0, b);
-    const std::size_t inputs =
-        block.in_first >= width ? 0 : std::min<std::size_t>(block.in_count, width - block.in_first);
-    for (std::uint32_t j = 0; j < block.out_count; ++j, weights += block.in_count) {
-      for (std::size_t t = 0; t < count; ++t) {
-        double sum = 0;
-        for (std::size_t i = 0; i < inputs; ++i)
-          sum += static_cast<double>(weights[i]) * static_cast<double>(x[t * width + block.in_first + i]);
-        squares[block.out_first + j * block.out_step] += sum * sum;
+    first[b + 1] = first[b] + std::size_t{block.in_count} * block.out_count;
+  }
+  parallel_for(blocks, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t b = begin; b < end; ++b) {
+      const Block block = structure.block(0, static_cast<std::uint32_t>(b));
+      const float* weights = factors.right.data() + first[b];
+      const std::size_t inputs =
+          block.in_first >= width ? 0 : std::min<std::size_t>(block.in_count, width - block.in_first);
+      for (std::uint32_t j = 0; j < block.out_count; ++j, weights += block.in_count) {
+        double& square = squares[block.out_first + j * block.out_step];  // of this block alone
+        for (std::size_t t = 0; t < count; ++t) {
+          double sum = 0;
+          for (std::size_t i = 0; i < inputs; ++i)
+            sum += static_cast<double>(weights[i]) * static_cast<double>(x[t * width + block.in_first + i]);
+          square += sum * sum;
+        }
       }
     }
-  }
+  });
   for (double& square : squares) square = std::sqrt(square / static_cast<double>(count));
   return squares;
 }
@@ -186,9 +196,11 @@ Result<std::vector<float>> AnalogBackend::calibrate(std::size_t number, std::spa
   const std::vector<float> sample = pick_vectors(x, tokens, count);
   const factor::Factors equal = rescale(balanced, channel_sizes(balanced, sample, count));
   std::vector<float> exact(count * out), answer(count * out);
-  for (std::size_t t = 0; t < count; ++t)
-    factor::apply(balanced, std::span(sample).subspan(t * (sample.size() / count), sample.size() / count),
-                  std::span(exact).subspan(t * out, out));
+  const std::size_t in = sample.size() / count;
+  parallel_for(count, 4, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t)
+      factor::apply(balanced, std::span(sample).subspan(t * in, in), std::span(exact).subspan(t * out, out));
+  });
   // The squared error of the whole operator, converters included, on the sample.
   const auto error_of = [&](const factor::Factors& factors) -> Result<double> {
     DANAUS_CHECK(rewrite(number, factors));

@@ -12,6 +12,7 @@
 #include <set>
 #include <utility>
 
+#include "danaus/core/parallel.h"
 #include "danaus/model/gguf.h"
 #include "danaus/nn/tokenizer.h"
 #include "danaus/nn/transformer.h"
@@ -62,29 +63,36 @@ Result<std::vector<factor::Factors>> factors_of_file(const model::Model& model, 
                                                   factors.structure.out, factors.structure.in, linear.out, linear.in)));
     found[number->second] = std::move(factors);
   }
-  std::uint64_t all = 0, done = 0;
-  for (const model::LinearOperator& linear : model.linear) all += std::uint64_t{linear.out} * linear.in;
-  progress.begin("compare with the weights", all);
-  double squared_error = 0, squared_norm = 0;
-  std::size_t dense = 0;
-  std::vector<factor::Factors> operators;
-  for (std::size_t number = 0; number < model.linear.size(); ++number) {
-    const model::LinearOperator& linear = model.linear[number];
-    std::vector<float> weights = model::read_weights(linear);
-    for (const float weight : weights) squared_norm += double{weight} * double{weight};
-    done += weights.size();
-    if (found[number]) {
+  const auto dense =
+      std::count_if(found.begin(), found.end(), [](const std::optional<factor::Factors>& one) { return !one; });
+  struct Difference {
+    double squared_norm = 0, squared_error = 0;
+  };
+  std::vector<Difference> differences(model.linear.size());
+  std::vector<factor::Factors> operators(model.linear.size());
+  progress.begin("compare with the weights", 0);
+  parallel_for(model.linear.size(), 1, [&](std::size_t first, std::size_t last) {
+    for (std::size_t number = first; number < last; ++number) {
+      const model::LinearOperator& linear = model.linear[number];
+      std::vector<float> weights = model::read_weights(linear);
+      Difference& sums = differences[number];
+      for (const float weight : weights) sums.squared_norm += double{weight} * double{weight};
+      if (!found[number]) {
+        operators[number] = {Structure::dense(linear.out, linear.in), std::move(weights), {}};
+        continue;
+      }
       const std::vector<float> blocks = factor::reconstruct(*found[number]);
       for (std::size_t n = 0; n < weights.size(); ++n) {
         const double difference = double{weights[n]} - double{blocks[n]};
-        squared_error += difference * difference;
+        sums.squared_error += difference * difference;
       }
-      operators.push_back(std::move(*found[number]));
-    } else {
-      ++dense;
-      operators.push_back({Structure::dense(linear.out, linear.in), std::move(weights), {}});
+      operators[number] = std::move(*found[number]);
     }
-    progress.update(done);
+  });
+  double squared_error = 0, squared_norm = 0;
+  for (const Difference& sums : differences) {
+    squared_error += sums.squared_error;
+    squared_norm += sums.squared_norm;
   }
   progress.end();
   if (dense != 0)

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kBins = 4096;
 constexpr int kPerOctave = 16, kRanges = 10 * kPerOctave;
+constexpr double kHopeless = 4;
 
 double squared_error(const std::vector<std::uint64_t>& bins, double bin, double range, double limit) {
   const double step = range / limit;
@@ -42,6 +43,7 @@ float best_range(std::span<const float> values, float limit) {
     const double range =
         std::ldexp(static_cast<double>(most) * std::exp2(-(n % kPerOctave) / double{kPerOctave}), -(n / kPerOctave));
     const double error = squared_error(bins, static_cast<double>(most) / kBins, range, limit);
+    if (error > kHopeless * least) break;  // far below the best range everything clips
     if (error >= least) continue;
     least = error;
     best = range;
