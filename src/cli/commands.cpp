@@ -43,7 +43,8 @@ report::Provenance provenance(const Arguments& arguments) {
           .host = host(),
           .time = utc_now(),
           .wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - arguments.start).count(),
-          .tokens_per_s = std::nullopt};
+          .tokens_per_s = std::nullopt,
+          .blas = {}};
 }
 
 Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model) {

@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "danaus/core/files.h"
+#include "danaus/nn/transformer.h"
 #include "danaus/pipeline/evaluate.h"
 
 namespace danaus::cli {
@@ -87,6 +88,7 @@ Result<int> eval_command(const Arguments& arguments, Console& console) {
   for (const std::string& note : model.notes) console.talk("note: " + note);
   DANAUS_TRY(evaluation, pipeline::evaluate(model, arguments.model, options, console.progress()));
   report::Provenance made = provenance(arguments);
+  made.blas = nn::blas_description();
   made.tokens_per_s = rate(evaluation.computed, evaluation.seconds);
   DANAUS_CHECK(console.result(arguments.json ? report::evaluation_json(evaluation, made)
                                              : report::evaluation_table(evaluation, arguments.verbose)));
@@ -113,6 +115,7 @@ Result<int> generate_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(continuation, pipeline::continue_text(model, arguments.model, options, show, console.progress()));
   DANAUS_CHECK(written);
   report::Provenance made = provenance(arguments);
+  made.blas = nn::blas_description();
   made.tokens_per_s = rate(continuation.generated.ids.size(), continuation.seconds);
   DANAUS_CHECK(console.result(arguments.json ? report::continuation_json(continuation, made) : "\n"));
   if (continuation.linear.analog) console.talk(report::analog_table(*continuation.linear.analog, arguments.verbose));

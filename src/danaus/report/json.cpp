@@ -23,6 +23,7 @@ Json to_json(const Provenance& provenance) {
                {"threads", provenance.threads}, {"host", provenance.host},       {"time", provenance.time},
                {"wall_s", provenance.wall_s}};
   if (provenance.tokens_per_s) json["tokens_per_s"] = *provenance.tokens_per_s;
+  if (!provenance.blas.empty()) json["blas"] = provenance.blas;
   return json;
 }
 

@@ -28,6 +28,7 @@ struct Provenance {
   std::string time;  ///< UTC, ISO 8601
   double wall_s = 0;
   std::optional<double> tokens_per_s = std::nullopt;  ///< of commands that compute tokens
+  std::string blas = {};                              ///< what multiplied matrices for them, with its kernel
 };
 
 /// `run`: maps as columns, ratios to the first map. `breakdown` adds where time and energy go.
