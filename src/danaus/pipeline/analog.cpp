@@ -177,9 +177,7 @@ Result<void> AnalogBackend::multiply(std::size_t number, std::span<const float> 
   }
   Result<std::vector<float>> answer = calibrate(number, x, tokens);
   if (!answer) return with_name(std::move(answer.error()));
-  const std::size_t computed = answer->size() / tokens;  // with the outputs of padding
-  for (std::size_t t = 0; t < tokens; ++t)
-    std::copy_n(answer->data() + t * computed, linear.out, y.data() + t * linear.out);
+  std::copy(answer->begin(), answer->end(), y.begin());
   return {};
 }
 

@@ -48,6 +48,16 @@ Result<void> check_memory(std::vector<std::vector<Stage>>& operators, const chip
                              "triples it, every slice counts"));
 }
 
+/// The first `out` elements of each vector: without the outputs of padding.
+void cut_padding(std::span<const float> value, std::size_t tokens, std::size_t out, std::span<float> y) {
+  const std::size_t computed = tokens == 0 ? out : value.size() / tokens;
+  ensure(out <= computed && y.size() == tokens * out, "an operator has at most the outputs of its last stage");
+  for (std::size_t t = 0; t < tokens; ++t) {
+    const std::span<const float> vector = value.subspan(t * computed, out);
+    std::copy(vector.begin(), vector.end(), y.begin() + static_cast<std::ptrdiff_t>(t * out));
+  }
+}
+
 }  // namespace
 
 AnalogMachine::AnalogMachine(std::unique_ptr<Implementation> implementation)
@@ -118,7 +128,10 @@ Result<std::vector<float>> AnalogMachine::calibrate(NodeId node, std::span<const
     calibrate_stage(stage, driven, environment, value);
     stage.statistics = {.node = node, .stage = stage.number, .adc_bits = stage.statistics.adc_bits, .adc = {}};
   }
-  return value;
+  const std::size_t out = implementation_->of(node).front().structure.out;
+  std::vector<float> y(tokens * out);
+  cut_padding(value, tokens, out, y);
+  return y;
 }
 
 std::size_t AnalogMachine::accept_uncalibrated() {
@@ -157,12 +170,7 @@ Result<void> AnalogMachine::multiply(NodeId node, std::span<const float> x, std:
     value = std::move(outputs);
     inputs = value;
   }
-  // Without the outputs of padding.
-  const std::size_t out = y.size() / tokens, computed = value.size() / tokens;
-  ensure(out <= computed, "an operator has at most the outputs of its last stage");
-  for (std::size_t t = 0; t < tokens; ++t)
-    std::copy_n(value.begin() + static_cast<std::ptrdiff_t>(t * computed), out,
-                y.begin() + static_cast<std::ptrdiff_t>(t * out));
+  cut_padding(value, tokens, implementation_->of(node).front().structure.out, y);
   return {};
 }
 
