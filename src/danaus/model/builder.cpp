@@ -22,6 +22,8 @@ std::string plain_name(std::string_view tensor) {
   return std::string(tensor.ends_with(kSuffix) ? tensor.substr(0, tensor.size() - kSuffix.size()) : tensor);
 }
 
+}  // namespace
+
 Node make_node(std::string name, NodeKind kind, std::vector<NodeId> sources, std::uint32_t size) {
   Node node;
   node.name = std::move(name);
@@ -30,8 +32,6 @@ Node make_node(std::string name, NodeKind kind, std::vector<NodeId> sources, std
   node.size = size;
   return node;
 }
-
-}  // namespace
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) {
   return fmt::format("{{{}}}", fmt::join(shape, ", "));

@@ -13,6 +13,9 @@
 
 namespace danaus::model {
 
+/// A node with what all kinds have.
+Node make_node(std::string name, NodeKind kind, std::vector<NodeId> sources, std::uint32_t size);
+
 /// Makes a Model node by node and, where there are weights, checks each against the tensors of the file.
 /// The first error is kept and returned by finish(); later calls do nothing useful but are harmless.
 ///

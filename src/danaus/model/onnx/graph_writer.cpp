@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "danaus/core/internal_error.h"
+#include "danaus/model/builder.h"
 
 // Nodes as they are found, then one pass that drops what nothing needs, brings operators with the same source together
 // and counts layers by their attention.
@@ -28,15 +29,6 @@ std::string unique_in(std::map<std::string, std::uint32_t, std::less<>>& taken, 
   while (taken.contains(name)) name = fmt::format("{}.{}", plain, ++taken[plain] + 1);
   taken.emplace(name, 0);
   return name;
-}
-
-Node make_node(std::string name, NodeKind kind, std::vector<NodeId> sources, std::uint32_t size) {
-  Node node;
-  node.name = std::move(name);
-  node.kind = kind;
-  node.sources = std::move(sources);
-  node.size = size;
-  return node;
 }
 
 }  // namespace
