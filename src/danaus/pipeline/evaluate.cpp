@@ -31,15 +31,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// What all have in common, "mixed" where they differ.
-std::string common(const std::vector<factor::Factors>& operators, std::string (*describe)(const Structure&)) {
-  std::string text = operators.empty() ? "" : describe(operators.front().structure);
-  for (const factor::Factors& one : operators) {
-    if (describe(one.structure) != text) return "mixed";
-  }
-  return text;
-}
-
 Error wrong_factors(const std::filesystem::path& file, std::string text) {
   return Error("eval.factors", Failure::bad_input, std::move(text))
       .in_file(file.string())
@@ -226,6 +217,27 @@ AnalogRequest resolved(AnalogRequest request) {
   return request;
 }
 
+/// What is known of it before it has computed anything.
+AnalogReport report_of(const AnalogBackend& backend) {
+  AnalogReport report;
+  report.chip = backend.chip().name;
+  report.device = chip::value_text(backend.chip(), "noise.device");
+  report.map = backend.map();
+  report.adc_range = chip::value_text(backend.chip(), "noise.adc_range");
+  report.input_scale = chip::value_text(backend.chip(), "noise.input_scale");
+  report.arrays = backend.arrays();
+  report.proof_tokens = backend.proof_tokens();
+  report.program_digest = backend.program_digest();
+  report.time_s = backend.chip().noise.time_s;
+  const chip::Chip defaults;
+  for (const chip::KeyInfo& key : chip::keys()) {
+    if (!key.key.starts_with("noise.")) continue;
+    const std::string value = chip::value_text(backend.chip(), key.key);
+    if (value != chip::value_text(defaults, key.key)) report.noise.emplace_back(key.key.substr(6), value);
+  }
+  return report;
+}
+
 Result<void> put_on_chip(const model::Model& model, const AnalogRequest& request,
                          std::optional<std::vector<factor::Factors>> operators, Linear& linear, Progress& progress) {
   const AnalogOptions options = resolved(request).options;
@@ -236,6 +248,7 @@ Result<void> put_on_chip(const model::Model& model, const AnalogRequest& request
     linear.report.notes.emplace_back(
         "--channel-scale rms changes nothing: it takes blocks and ranges that come from data");
   DANAUS_TRY(backend, AnalogBackend::create(model, options, std::move(operators), progress));
+  linear.report.analog = report_of(*backend);
   linear.analog = backend.get();
   linear.backend = std::move(backend);
   return {};
@@ -321,27 +334,6 @@ Result<void> calibrate(const std::vector<std::vector<TokenId>>& texts, Linear& l
   return {};
 }
 
-void begin_report(Linear& linear) {
-  if (linear.analog == nullptr) return;
-  const AnalogBackend& backend = *linear.analog;
-  AnalogReport& report = linear.report.analog.emplace();
-  report.chip = backend.chip().name;
-  report.device = chip::value_text(backend.chip(), "noise.device");
-  report.map = backend.map();
-  report.adc_range = chip::value_text(backend.chip(), "noise.adc_range");
-  report.input_scale = chip::value_text(backend.chip(), "noise.input_scale");
-  report.arrays = backend.arrays();
-  report.proof_tokens = backend.proof_tokens();
-  report.program_digest = backend.program_digest();
-  report.time_s = backend.chip().noise.time_s;
-  const chip::Chip defaults;
-  for (const chip::KeyInfo& key : chip::keys()) {
-    if (!key.key.starts_with("noise.")) continue;
-    const std::string value = chip::value_text(backend.chip(), key.key);
-    if (value != chip::value_text(defaults, key.key)) report.noise.emplace_back(key.key.substr(6), value);
-  }
-}
-
 void end_report(Linear& linear) {
   if (linear.analog == nullptr) return;
   linear.report.analog->rescaled = linear.analog->rescaled();
@@ -381,10 +373,12 @@ Result<Linear> make_backend(const model::Model& model, const LinearOptions& opti
     DANAUS_TRY(made, projected(model, *policy, options.array_edge, linear.report, progress));
     operators = std::move(made);
   }
-  linear.report.structure = common(operators, family_of);
-  linear.report.blocks = common(operators, blocks_of);
+  std::vector<Structure> structures;
+  for (const factor::Factors& factors : operators) structures.push_back(factors.structure);
+  linear.report.structure = common(structures, family_of);
+  linear.report.blocks = common(structures, blocks_of);
   linear.report.parameters = 0;
-  for (const factor::Factors& factors : operators) linear.report.parameters += factors.structure.parameters();
+  for (const Structure& structure : structures) linear.report.parameters += structure.parameters();
   if (options.analog) {
     DANAUS_CHECK(put_on_chip(model, *options.analog, std::move(operators), linear, progress));
     return linear;
@@ -393,6 +387,31 @@ Result<Linear> make_backend(const model::Model& model, const LinearOptions& opti
   linear.backend = std::move(backend);
   return linear;
 }
+
+namespace {
+
+/// A transformer on its backend, which is calibrated if it has to be.
+struct Ready {
+  Linear linear;
+  nn::Transformer transformer;
+};
+
+/// `evaluated`: whether an encoder computes, and the tokens that a calibration must not have in common with it.
+Result<Ready> prepare(const model::Model& model, const std::string& path, const LinearOptions& options,
+                      const Evaluation& evaluated, Progress& progress) {
+  // What is wrong with the calibration is said before anything is compiled.
+  std::vector<std::vector<TokenId>> calibration;
+  if (options.analog) {
+    DANAUS_TRY(read, calibration_tokens(model, path, *options.analog, evaluated));
+    calibration = std::move(read);
+  }
+  DANAUS_TRY(linear, make_backend(model, options, progress));
+  DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
+  DANAUS_CHECK(calibrate(calibration, linear, transformer, progress));
+  return Ready{std::move(linear), std::move(transformer)};
+}
+
+}  // namespace
 
 Result<Evaluation> evaluate(const model::Model& model, const std::string& path, const EvaluateOptions& options,
                             Progress& progress) {
@@ -409,15 +428,8 @@ Result<Evaluation> evaluate(const model::Model& model, const std::string& path, 
     DANAUS_TRY(pooling, pooling_of(path));
     result.pooling = pooling;
   }
-  std::vector<std::vector<TokenId>> calibration;
-  if (options.linear.analog) {
-    DANAUS_TRY(read, calibration_tokens(model, path, *options.linear.analog, result));
-    calibration = std::move(read);
-  }
-  DANAUS_TRY(linear, make_backend(model, options.linear, progress));
-  begin_report(linear);
-  DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
-  DANAUS_CHECK(calibrate(calibration, linear, transformer, progress));
+  DANAUS_TRY(ready, prepare(model, path, options.linear, result, progress));
+  auto& [linear, transformer] = ready;
   const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   if (result.encoder) {
     DANAUS_TRY(embeddings, nn::embed(transformer, result.tokens, result.pooling, progress));
@@ -451,17 +463,10 @@ Result<Continuation> continue_text(const model::Model& model, const std::string&
   if (result.prompt.empty())
     return fail(Error("eval.empty-text", Failure::bad_input, "the prompt is empty")
                     .with_hint("the model needs at least one token to go on from"));
-  std::vector<std::vector<TokenId>> calibration;
-  if (options.linear.analog) {
-    Evaluation prompted;
-    prompted.tokens = {result.prompt};
-    DANAUS_TRY(read, calibration_tokens(model, path, *options.linear.analog, prompted));
-    calibration = std::move(read);
-  }
-  DANAUS_TRY(linear, make_backend(model, options.linear, progress));
-  begin_report(linear);
-  DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
-  DANAUS_CHECK(calibrate(calibration, linear, transformer, progress));
+  Evaluation prompted;
+  prompted.tokens = {result.prompt};
+  DANAUS_TRY(ready, prepare(model, path, options.linear, prompted, progress));
+  auto& [linear, transformer] = ready;
   // The text of the new tokens depends on what stands before them: a space at the very beginning is left out.
   nn::TextStream stream(tokenizer);
   for (const TokenId id : result.prompt) DANAUS_CHECK(stream.add(id));

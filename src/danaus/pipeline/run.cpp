@@ -72,24 +72,12 @@ class Step {
 
 bool is_dense(const Structure& structure) { return structure.kind == Structure::Kind::dense; }
 
-/// Calls visit(structure) for every linear operator of a graph.
-template <typename Visit>
-void for_each_structure(const Graph& graph, const Visit& visit) {
+std::vector<Structure> structures_of(const Graph& graph) {
+  std::vector<Structure> structures;
   for (const Node& node : graph.nodes) {
-    if (node.kind == NodeKind::linear) visit(node.structure);
+    if (node.kind == NodeKind::linear) structures.push_back(node.structure);
   }
-}
-
-/// What all operators of the graph have in common, "mixed" where they differ.
-template <typename Describe>
-std::string common(const Graph& graph, const Describe& describe) {
-  std::optional<std::string> text;
-  for_each_structure(graph, [&](const Structure& structure) {
-    const std::string own = describe(structure);
-    if (!text) text = own;
-    if (*text != own) text = "mixed";
-  });
-  return text.value_or("");
+  return structures;
 }
 
 Result<std::vector<Structure>> structures_for(const model::Model& model, const chip::Chip& chip, bool dense_operator,
@@ -266,10 +254,11 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   DANAUS_TRY(routing, routing_cost(program, chip, options, *full, map_progress));
   result.routing = routing;
   result.timing = std::move(*full);
-  for_each_structure(program.intent, [&](const Structure& structure) { result.parameters += structure.parameters(); });
+  const std::vector<Structure> structures = structures_of(program.intent);
+  for (const Structure& structure : structures) result.parameters += structure.parameters();
   result.macs = executed_macs(program.intent);
-  result.structure = common(program.intent, family_of);
-  result.blocks = common(program.intent, blocks_of);
+  result.structure = common(structures, family_of);
+  result.blocks = common(structures, blocks_of);
   add_system(result, program, chip, tokens);
   const std::uint64_t cells = std::uint64_t{program.chip.rows} * program.chip.cols;
   result.array_bound = static_cast<std::uint32_t>((result.parameters + cells - 1) / cells);
@@ -305,6 +294,13 @@ std::string family_of(const Structure& structure) {
 
 std::string blocks_of(const Structure& structure) {
   return is_dense(structure) ? "" : fmt::format("{}x{}:{}", structure.k, structure.l, structure.r);
+}
+
+std::string common(std::span<const Structure> structures, std::string (*describe)(const Structure&)) {
+  const std::string text = structures.empty() ? "" : describe(structures.front());
+  const bool differ = std::any_of(structures.begin(), structures.end(),
+                                  [&](const Structure& structure) { return describe(structure) != text; });
+  return differ ? "mixed" : text;
 }
 
 Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip, const std::string& map,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -107,6 +108,8 @@ Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const R
 std::string family_of(const Structure& structure);
 /// "32x32:1"; "" for dense.
 std::string blocks_of(const Structure& structure);
+/// What all structures have in common, "mixed" where they differ, "" for none.
+std::string common(std::span<const Structure> structures, std::string (*describe)(const Structure&));
 
 /// sqrt(sum of squared errors / sum of squared norms) over layers.
 double total_relative_error(const std::vector<factor::LayerReport>& layers);
