@@ -199,29 +199,29 @@ Result<std::vector<float>> AnalogBackend::calibrate(std::size_t number, std::spa
     for (std::size_t t = begin; t < end; ++t)
       factor::apply(balanced, std::span(sample).subspan(t * in, in), std::span(exact).subspan(t * out, out));
   });
-  // The squared error of the whole operator, converters included, on the sample.
-  const auto error_of = [&](const factor::Factors& factors) -> Result<double> {
+  struct Trial {
+    double squared_error = 0;   ///< of the whole operator, converters included, on the sample
+    std::vector<float> answer;  ///< of the cells to all vectors
+  };
+  const auto try_out = [&](const factor::Factors& factors) -> Result<Trial> {
     DANAUS_CHECK(rewrite(number, factors));
-    DANAUS_TRY(without_converters, machine_.calibrate(node, x, tokens));
-    static_cast<void>(without_converters);
+    DANAUS_TRY(of_cells, machine_.calibrate(node, x, tokens));
     DANAUS_CHECK(machine_.multiply(node, sample, std::vector<std::uint64_t>(count), answer));
-    double sum = 0;
+    Trial trial{0, std::move(of_cells)};
     for (std::size_t n = 0; n < exact.size(); ++n) {
       const double error = static_cast<double>(answer[n]) - static_cast<double>(exact[n]);
-      sum += error * error;
+      trial.squared_error += error * error;
     }
-    return sum;
+    return trial;
   };
-  double with_balanced = 0, with_equal = 0;
   if (channel_scale_ == ChannelScale::automatic) {
-    DANAUS_TRY(first, error_of(balanced));
-    DANAUS_TRY(second, error_of(equal));
-    with_balanced = first;
-    with_equal = second;
+    // The one that most operators keep comes last, so that it is in the cells.
+    DANAUS_TRY(with_equal, try_out(equal));
+    DANAUS_TRY(with_balanced, try_out(balanced));
+    if (with_balanced.squared_error <= with_equal.squared_error) return std::move(with_balanced.answer);
   }
-  const bool takes_equal = channel_scale_ == ChannelScale::rms || with_equal < with_balanced;
-  rescaled_ += takes_equal ? 1 : 0;
-  DANAUS_CHECK(rewrite(number, takes_equal ? equal : balanced));
+  ++rescaled_;
+  DANAUS_CHECK(rewrite(number, equal));
   return machine_.calibrate(node, x, tokens);
 }
 
