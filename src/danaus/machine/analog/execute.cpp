@@ -33,7 +33,7 @@ std::uint64_t draw_number(std::uint64_t token, std::uint32_t column) { return to
 class Job {
  public:
   Job(const Stage& stage, const Run& run, const Driven& driven, std::span<const std::uint64_t> numbers,
-      Environment& environment, std::size_t begin, std::size_t end)
+      const Environment& environment, std::size_t begin, std::size_t end)
       : stage_(stage),
         run_(run),
         driven_(driven),
@@ -77,8 +77,10 @@ class Job {
     if (stage_.driven_sums.empty()) return 0;
     const std::uint32_t array = index(stage_.plan->activations[term.activation].array);
     const std::uint32_t column = first_column(term, panel) + static_cast<std::uint32_t>(c);
-    const double plus = environment_.column_sum(array, term.slice, Side::plus, column);
-    const double minus = environment_.column_sum(array, term.slice, Side::minus, column);
+    const auto sum_of = [&](Side side) {
+      return environment_.column_sums[environment_.column_number(array, term.slice, side, column)];
+    };
+    const double plus = sum_of(Side::plus), minus = sum_of(Side::minus);
     const double all = term.side == Side::plus ? plus : term.side == Side::minus ? minus : plus - minus;
     return (all - stage_.driven_sums[(term.converters + panel) * kPanel + c]) * noise_.undriven_row_leakage *
            static_cast<double>(driven_.full_scale);
@@ -190,7 +192,7 @@ class Job {
   const Run& run_;
   const Driven& driven_;
   std::span<const std::uint64_t> numbers_;  ///< of the tokens
-  Environment& environment_;
+  const Environment& environment_;
   const chip::Chip::Noise& noise_;
   std::size_t begin_, tokens_;
   Sums value_, other_, weighted_;
@@ -260,8 +262,8 @@ Result<Driven> drive(Stage& stage, std::span<const float> x, std::size_t tokens,
   return driven;
 }
 
-void execute_stage(Stage& stage, const Driven& driven, std::span<const std::uint64_t> tokens, Environment& environment,
-                   std::span<float> y) {
+void execute_stage(Stage& stage, const Driven& driven, std::span<const std::uint64_t> tokens,
+                   const Environment& environment, std::span<float> y) {
   const std::size_t chunks = (driven.tokens + kChunk - 1) / kChunk;
   std::vector<kernel::ConversionCounts> counts(stage.runs.size() * chunks);
   std::fill(y.begin(), y.end(), 0.0f);
@@ -276,7 +278,7 @@ void execute_stage(Stage& stage, const Driven& driven, std::span<const std::uint
   for (const kernel::ConversionCounts& count : counts) stage.statistics.adc += count;
 }
 
-void calibrate_stage(Stage& stage, const Driven& driven, Environment& environment, std::span<float> y) {
+void calibrate_stage(Stage& stage, const Driven& driven, const Environment& environment, std::span<float> y) {
   std::fill(y.begin(), y.end(), 0.0f);
   std::vector<std::uint64_t> numbers(driven.tokens);
   std::iota(numbers.begin(), numbers.end(), kCalibration);

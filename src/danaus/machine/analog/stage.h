@@ -21,7 +21,7 @@ namespace danaus::machine {
 
 /// Largest code of a signed converter or weight of so many bits: 2^(bits-1) - 1, at least 1.
 inline float largest_code(std::uint32_t bits) {
-  return bits <= 1 ? 1.0f : static_cast<float>((std::uint32_t{1} << (bits - 1)) - 1);
+  return bits <= 1 ? 1.0f : std::ldexp(1.0f, static_cast<int>(bits) - 1) - 1;
 }
 
 /// How a weight's code is spread over slices: digit n of base 2^digit_bits, with the weight's sign.
@@ -70,9 +70,9 @@ struct Environment {
   Slicing slicing;
   /// Undriven row leakage: what all cells of a column add up to, by array, slice and side; empty without it.
   std::vector<double> column_sums;
-  double& column_sum(std::uint32_t array, std::uint32_t slice, Side side, std::uint32_t column) {
+  std::size_t column_number(std::uint32_t array, std::uint32_t slice, Side side, std::uint32_t column) const {
     const std::size_t plane = std::size_t{slice} * 2 + (side == Side::minus ? 1 : 0);
-    return column_sums[(std::size_t{array} * slicing.slices * 2 + plane) * chip.array.cols + column];
+    return (std::size_t{array} * slicing.slices * 2 + plane) * chip.array.cols + column;
   }
 };
 
@@ -136,9 +136,9 @@ void set_ranges(Stage& stage, const Run& run, const Term& term, const Environmen
 Result<Driven> drive(Stage& stage, std::span<const float> x, std::size_t tokens, const Environment& environment);
 
 /// y {tokens, outputs}: all runs, converted and added up.
-void execute_stage(Stage& stage, const Driven& driven, std::span<const std::uint64_t> tokens, Environment& environment,
-                   std::span<float> y);
+void execute_stage(Stage& stage, const Driven& driven, std::span<const std::uint64_t> tokens,
+                   const Environment& environment, std::span<float> y);
 /// y {tokens, outputs} without converters; sets the ranges that need data from the sums.
-void calibrate_stage(Stage& stage, const Driven& driven, Environment& environment, std::span<float> y);
+void calibrate_stage(Stage& stage, const Driven& driven, const Environment& environment, std::span<float> y);
 
 }  // namespace danaus::machine

@@ -201,23 +201,33 @@ class Writer {
     return static_cast<float>(background_code(noise_, environment_.slicing.digit_full_scale));
   }
 
+  /// Element of the block's matrices that lies in row i of a part and in a column of its group; columns that follow are
+  /// the elements that follow.
+  std::size_t element_of(const PlannedGroup& group, const PlannedGroup::Part& part, std::uint32_t i,
+                         std::uint32_t column) const {
+    const Block& block = blocks_[group.block].block;
+    return std::size_t{part.in_first + i - block.in_first} * block.out_count +
+           (group.out_first - block.out_first) / block.out_step + column;
+  }
+
+  /// Where the cell of a term is in the panels.
+  static std::size_t place_in(const Term& term, std::size_t row, std::size_t column) {
+    return term.panels + (column / kPanel * term.rows.size() + row) * kPanel + column % kPanel;
+  }
+
   void write_term(const Run& run, const Term& term) {
     const PlannedActivation& activation = stage_.plan->activations[term.activation];
     const PlannedGroup& group = activation.groups[term.group];
     const BlockCells& cells = blocks_[group.block];
-    const Block& block = cells.block;
     const Conductances& conductances = cells.conductances[term.slice];
     const std::size_t height = term.rows.size();
     const std::uint32_t array = index(activation.array);
-    const std::size_t first_output = (group.out_first - block.out_first) / block.out_step + term.first;
     std::vector<double> largest_sums(run.count);  // of ideal cells, per unit of input
-    const auto place = [&](std::size_t row, std::size_t column) {
-      return term.panels + (column / kPanel * height + row) * kPanel + column % kPanel;
-    };
+    const auto place = [&](std::size_t row, std::size_t column) { return place_in(term, row, column); };
     std::size_t row = 0;
     for (const PlannedGroup::Part& part : group.parts) {
       for (std::uint32_t i = 0; i < part.rows; ++i, ++row) {
-        const std::size_t first = std::size_t{part.in_first + i - block.in_first} * block.out_count + first_output;
+        const std::size_t first = element_of(group, part, i, term.first);
         for (std::uint32_t c = 0; c < run.count; ++c) {
           stage_.panels[place(row, c)] = cell(conductances, term.side, first + c);
           largest_sums[c] += static_cast<double>(ideal(cells.digits[term.slice][first + c], term.side));
@@ -317,15 +327,13 @@ class Writer {
     for (const PlannedActivation& other : stage_.plan->activations) {
       if (other.array != activation.array) continue;
       for (const PlannedGroup& columns : other.groups) {
-        const BlockCells& cells = blocks_[columns.block];
-        const std::size_t first_output = (columns.out_first - cells.block.out_first) / cells.block.out_step;
+        const Conductances& conductances = blocks_[columns.block].conductances[slice];
         for (const PlannedGroup::Part& part : columns.parts) {
           for (std::uint32_t i = 0; i < part.rows; ++i) {
+            const std::size_t first = element_of(columns, part, i, 0);
             for (std::uint32_t c = 0; c < columns.columns; ++c) {
-              const std::size_t element =
-                  std::size_t{part.in_first + i - cells.block.in_first} * cells.block.out_count + first_output + c;
               // A device that noise has brought to g_min may be a rounding below it.
-              const double code = std::max(0.0, static_cast<double>(cell(cells.conductances[slice], side, element)));
+              const double code = std::max(0.0, static_cast<double>(cell(conductances, side, first + c)));
               siemens[std::size_t{part.row + i} * cols + columns.column + c] = code * siemens_of_code;
             }
           }
@@ -354,8 +362,7 @@ class Writer {
         const double current = term.side == Side::plus    ? plus[cell]
                                : term.side == Side::minus ? minus[cell]
                                                           : plus[cell] - minus[cell];
-        stage_.panels[term.panels + (c / kPanel * term.rows.size() + row) * kPanel + c % kPanel] =
-            static_cast<float>(current);
+        stage_.panels[place_in(term, row, c)] = static_cast<float>(current);
       }
     }
   }
@@ -371,7 +378,9 @@ class Writer {
               const std::size_t number = sums.size();
               sums.push_back(sum_of_cells(group, slice, side, c));
               const double before = stage_.column_sums.empty() ? 0 : stage_.column_sums[number];
-              environment_.column_sum(index(activation.array), slice, side, group.column + c) += sums.back() - before;
+              environment_
+                  .column_sums[environment_.column_number(index(activation.array), slice, side, group.column + c)] +=
+                  sums.back() - before;
             }
           }
         }
@@ -381,14 +390,11 @@ class Writer {
   }
 
   double sum_of_cells(const PlannedGroup& group, std::uint32_t slice, Side side, std::uint32_t column) const {
-    const BlockCells& cells = blocks_[group.block];
-    const std::size_t output = (group.out_first - cells.block.out_first) / cells.block.out_step + column;
+    const Conductances& conductances = blocks_[group.block].conductances[slice];
     double sum = 0;
     for (const PlannedGroup::Part& part : group.parts) {
-      for (std::uint32_t i = 0; i < part.rows; ++i) {
-        const std::size_t input = part.in_first + i - cells.block.in_first;
-        sum += static_cast<double>(cell(cells.conductances[slice], side, input * cells.block.out_count + output));
-      }
+      for (std::uint32_t i = 0; i < part.rows; ++i)
+        sum += static_cast<double>(cell(conductances, side, element_of(group, part, i, column)));
     }
     return sum;
   }
