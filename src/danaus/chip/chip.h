@@ -18,8 +18,10 @@ enum class InputKind : std::uint8_t { pwm, bit_serial, voltage, fixed };
 enum class AdcKind : std::uint8_t { sar, ramp, flash, fixed };
 enum class AdcRule : std::uint8_t { fixed, rows, lossless };
 enum class Wiring : std::uint8_t { interleaved, blocked };
-enum class Topology : std::uint8_t { mesh, ideal };
+enum class Topology : std::uint8_t { mesh, ideal, flat };
+enum class Contention : std::uint8_t { port, links };
 enum class Issue : std::uint8_t { ready, program };
+enum class Scheduling : std::uint8_t { scoreboard, list };
 
 /// Published device models; device/device.h has the formulas and their sources.
 enum class DeviceKind : std::uint8_t {
@@ -76,6 +78,7 @@ struct Chip {
     double area_um2 = -1;   ///< -1 = regression
     double sample_hold_energy_pj = 0, sample_hold_area_um2 = 0, shift_add_energy_pj = 0;
     double calibration = 1.0;
+    double calibration_high = 0;  ///< the other end of the band that reports carry; 0 = no band
     bool allow_extrapolation = false;
     bool operator==(const Adc&) const = default;
   } adc;
@@ -87,7 +90,9 @@ struct Chip {
     double moments_ns = 0, stat_ns = 0, norm_ns = 0, route_ns = 0;
     double add_pj = 0, mul_pj = 0, silu_pj = 0, gelu_pj = 0, relu_pj = 0, rope_pj = 0;  ///< per element
     double moments_pj = 0, stat_pj = 0, norm_pj = 0, route_pj = 0;                      ///< per element
-    double passive_mw = 0, area_um2 = 0;                                                ///< per unit
+    bool energy_per_operation = false;    ///< energy_per = "operation": the energies above are flat
+    double sample_ns = 0, sample_pj = 0;  ///< choosing the next token, once per token
+    double passive_mw = 0, area_um2 = 0;  ///< per unit
     bool operator==(const Digital&) const = default;
   } digital;
   struct Attention {
@@ -95,10 +100,14 @@ struct Chip {
     double macs_per_ns = 0;   ///< 0 = infinitely fast
     double softmax_ns = 0, append_ns = 0;
     double energy_pj_per_mac = 0, kv_bytes_per_ns = 0, kv_energy_pj_per_byte = 0;  ///< kv_bytes_per_ns 0 = infinite
+    double context_pj = 0;                                                         ///< flat part of reading the context
+    double passive_mw = 0, area_um2 = 0;                                           ///< per unit
+    double kv_passive_mw = 0;  ///< of the memory of keys and values, for the chip
     bool operator==(const Attention&) const = default;
   } attention;
   struct Network {
     Topology topology = Topology::ideal;
+    Contention contention = Contention::port;  ///< what a message on the mesh occupies
     std::uint32_t arrays_per_tile = 16;
     double hop_ns = 0;
     std::uint32_t link_bits = 64;
@@ -115,6 +124,7 @@ struct Chip {
   struct System {
     std::uint32_t arrays = 0;  ///< 0 = as many as needed
     Issue issue = Issue::ready;
+    Scheduling scheduling = Scheduling::scoreboard;
     std::uint32_t tiers = 1;
     bool one_tier_at_a_time = true;
     double passive_mw_per_array = 0, control_area_um2_per_array = 0;

@@ -19,14 +19,22 @@
 /// The whole line in one call: what `danaus run` and `danaus compile` do.
 namespace danaus::pipeline {
 
+/// Generating text: `prompt` tokens, then one at a time until there are `tokens` in all (EmitOptions::tokens).
+struct Generation {
+  std::uint32_t prompt = 1;
+  bool kv_cache = true;  ///< without it every step reads all tokens so far again
+};
+
 struct RunOptions {
   std::vector<std::string> maps = {"linear", "sparse", "dense"};
   factor::Policy policy;
-  compile::EmitOptions emit;    ///< model name and digest are filled in from the model
-  std::uint64_t seed = 1;       ///< of the proof run
-  std::uint32_t routings = 4;   ///< mixture of experts: draws that the expected cost is the mean of
-  bool reload = false;          ///< a model that needs more arrays than the chips have is programmed in passes
-  bool project_weights = true;  ///< project the weights of a model that has some, for `relative_error`
+  compile::EmitOptions emit;             ///< model name and digest are filled in from the model
+  std::uint64_t seed = 1;                ///< of the proof run
+  std::uint32_t sequences = 1;           ///< interleaved, all of the same length
+  std::optional<Generation> generation;  ///< mode generate
+  std::uint32_t routings = 4;            ///< mixture of experts: draws that the expected cost is the mean of
+  bool reload = false;                   ///< a model that needs more arrays than the chips have is programmed in passes
+  bool project_weights = true;           ///< project the weights of a model that has some, for `relative_error`
 };
 
 /// What a mixture of experts costs over the choices of its routers. The timing of a result is that of the first draw.
