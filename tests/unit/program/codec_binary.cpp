@@ -37,7 +37,7 @@ std::uint64_t number_at(const Bytes& bytes, std::size_t offset, std::size_t size
 }
 
 void put(Bytes& bytes, std::size_t offset, std::size_t size, std::uint64_t value) {
-  for (std::size_t b = 0; b < size; ++b) bytes[offset + b] = static_cast<std::byte>(value >> (8 * b) & 0xff);
+  for (std::size_t b = 0; b < size; ++b) bytes.at(offset + b) = static_cast<std::byte>(value >> (8 * b) & 0xff);
 }
 
 void repair_crc(Bytes& bytes) { put(bytes, bytes.size() - 4, 4, crc_of(std::span(bytes).first(bytes.size() - 4))); }
