@@ -122,6 +122,11 @@ void add_system(CLI::App& app, Arguments& arguments) {
       ->type_name("N")
       ->check(whole_number(1, 65536))
       ->group("Chip");
+  app.add_option("--replicate", arguments.copies,
+                 "Spend up to N arrays on copies of the busiest ones: throughput of prefill and encode")
+      ->type_name("N")
+      ->check(whole_number(0, 1u << 24))
+      ->group("Chip");
   app.add_flag("--reload", arguments.reload,
                "Program a model that is larger than the chips in passes; time and energy count")
       ->group("Chip");

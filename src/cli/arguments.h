@@ -44,6 +44,7 @@ struct Arguments {
   std::uint32_t slots = 0;
   bool share_inputs = true;
   bool reload = false;
+  std::uint32_t copies = 0;
   bool no_error = false;
   std::vector<std::string> only;  ///< project: globs of operator names
   std::string input;              ///< the program or text file

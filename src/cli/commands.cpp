@@ -78,6 +78,7 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   options.policy = arguments.policy;
   options.seed = arguments.seed;
   options.reload = arguments.reload;
+  options.copies = arguments.copies;
   options.project_weights = !arguments.no_error;
   options.emit.mode = arguments.mode;
   options.emit.tokens = tokens;

@@ -471,6 +471,8 @@ def parse_statement(program, words):
         program.constants.append(parse_location(rest))
     elif keyword == "patch":
         program.patches.append(parse_patch(rest))
+    elif keyword == "copy":
+        raise ProgramTextError("programs with copies of arrays are not recounted")
     else:
         raise ProgramTextError(f"unknown statement '{keyword}'")
 

@@ -29,8 +29,7 @@ Outcome compile_with_bug(const test::Case& random, int bug) {
   compile::injected_bug = bug;
   Outcome outcome;
   try {
-    Result<compile::Placement> placement =
-        (*compile::find_strategy(random.strategy))->place(random.graph, random.place);
+    Result<compile::Placement> placement = test::place_case(random);
     if (placement) {
       Result<program::Program> program = compile::emit(random.graph, std::move(*placement), random.chip, random.emit);
       if (program) outcome.program = std::move(*program);

@@ -42,6 +42,7 @@ struct Case {
   std::string strategy;
   compile::PlaceOptions place;
   compile::EmitOptions emit;
+  std::uint32_t copies = 0;  ///< arrays to spend on copies
 };
 
 /// Heads of random sizes for the graphs below; the family only names the model.
@@ -254,12 +255,23 @@ inline Case random_case(std::uint64_t number) {
     result.chip.system.chips = dice.roll(1, 4);
     result.chip.system.arrays = dice.coin() ? dice.roll(1, 40) : 0;
   }
+  if (result.chip.system.chips == 1 && result.chip.system.arrays == 0)
+    result.copies = dice.coin() ? dice.roll(1, 6) : 0;
   return result;
+}
+
+/// With copies of the first arrays, which are taken for the busiest: any array may have some.
+inline Result<compile::Placement> place_case(const Case& random) {
+  Result<compile::Placement> placement = (*compile::find_strategy(random.strategy))->place(random.graph, random.place);
+  if (!placement || random.copies == 0) return placement;
+  std::vector<std::int64_t> work(placement->arrays);
+  for (std::size_t array = 0; array < work.size(); ++array) work[array] = static_cast<std::int64_t>(1000 / (array + 1));
+  return compile::replicate(std::move(*placement), work, random.copies, random.place.arrays_per_tile);
 }
 
 /// Placement and program of a case. No case may fail to compile.
 inline program::Program compile_case(const Case& random) {
-  Result<compile::Placement> placement = (*compile::find_strategy(random.strategy))->place(random.graph, random.place);
+  Result<compile::Placement> placement = place_case(random);
   REQUIRE_MESSAGE(placement.has_value(), (placement ? "" : to_string(placement.error())));
   Result<program::Program> program = compile::emit(random.graph, std::move(*placement), random.chip, random.emit);
   REQUIRE_MESSAGE(program.has_value(), (program ? "" : to_string(program.error())));

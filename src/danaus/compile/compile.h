@@ -18,6 +18,7 @@ namespace danaus::compile {
 struct Placement {
   std::uint32_t arrays = 0;
   std::vector<program::Patch> patches;  ///< sorted by (array, row, column)
+  std::vector<program::Copy> copies;    ///< sorted by array
   bool operator==(const Placement&) const = default;
 };
 
@@ -45,6 +46,11 @@ Result<const StrategyInfo*> find_strategy(std::string_view name);
 /// An operator that is larger than that takes several passes. Errors: those of the strategy.
 Result<Placement> place_in_passes(const Graph& graph, const StrategyInfo& strategy, PlaceOptions options,
                                   std::uint64_t arrays_at_a_time);
+
+/// Copies of the arrays that are busiest, at most so many; all arrays get new numbers. `work`: per array of the
+/// placement, in any unit. An array and its copies share a tile, so there are never more than arrays_per_tile of them.
+Placement replicate(Placement placement, const std::vector<std::int64_t>& work, std::uint32_t most_copies,
+                    std::uint32_t arrays_per_tile);
 
 std::string to_json(const Graph& graph, const Placement& placement);
 Result<Placement> placement_from_json(const Graph& graph, std::string_view json, const std::string& file_name);

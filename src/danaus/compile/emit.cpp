@@ -113,6 +113,7 @@ class Emitter {
   // Preparation
   Result<void> prepare();
   Result<void> choose_nodes();
+  std::uint32_t most_alike() const;
   Result<void> index_patches();
 
   // Values
@@ -262,9 +263,17 @@ Result<void> Emitter::prepare() {
     streams_[index(output)] = true;
     last_use_[index(output)] = static_cast<std::uint32_t>(count);
   }
-  slots_ = options_.slots != 0 ? options_.slots : options_.mode == Mode::decode ? 1 : 2;
+  slots_ = options_.slots != 0 ? options_.slots : options_.mode == Mode::decode ? 1 : 1 + most_alike();
   slots_ = std::min(slots_, options_.tokens);
   return {};
+}
+
+// An array and its copies work on so many tokens at a time.
+std::uint32_t Emitter::most_alike() const {
+  std::map<ArrayId, std::uint32_t> alike;
+  std::uint32_t most = 1;
+  for (const program::Copy& copy : placement_.copies) most = std::max(most, 1 + ++alike[copy.of]);
+  return most;
 }
 
 Result<void> Emitter::index_patches() {
@@ -1222,7 +1231,10 @@ std::string_view name_of(Mode mode) {
 Result<program::Program> emit(const Graph& graph, Placement placement, const chip::Chip& chip,
                               const EmitOptions& options) {
   Result<program::Program> program = Emitter(graph, placement, chip, options).run();
-  if (program) program->patches = std::move(placement.patches);
+  if (program) {
+    program->patches = std::move(placement.patches);
+    program->copies = std::move(placement.copies);
+  }
   return program;
 }
 

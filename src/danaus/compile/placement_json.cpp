@@ -1,5 +1,5 @@
-// Placements as JSON: {"schema": "danaus.placement/1", "arrays": N, "patches": [...]}, one patch a line, so that people
-// can edit them and tools can compare them line by line.
+// Placements as JSON: {"schema": "danaus.placement/1", "arrays": N, "patches": [...], "copies": [...]}, one patch a
+// line, so that people can edit them and tools can compare them line by line.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -75,7 +75,17 @@ std::string to_json(const Graph& graph, const Placement& placement) {
         stage_name(node.structure, patch.stage), patch.in_first, patch.out_first, patch.out_step);
     separator = ",\n";
   }
-  text += "\n]}\n";
+  text += "\n]";
+  if (!placement.copies.empty()) {
+    text += ", \"copies\": [";
+    separator = "\n";
+    for (const program::Copy& copy : placement.copies) {
+      text += fmt::format("{}{{\"array\": {}, \"of\": {}}}", separator, index(copy.array), index(copy.of));
+      separator = ",\n";
+    }
+    text += "\n]";
+  }
+  text += "}\n";
   return text;
 }
 
@@ -109,7 +119,7 @@ Result<Placement> placement_from_json(const Graph& graph, std::string_view text,
     nodes[graph.nodes[n].name] = NodeId{static_cast<std::uint32_t>(n)};
     names.push_back(graph.nodes[n].name);
   }
-  Placement placement{.arrays = arrays->get<std::uint32_t>(), .patches = {}};
+  Placement placement{.arrays = arrays->get<std::uint32_t>(), .patches = {}, .copies = {}};
   placement.patches.reserve(patches->size());
   for (std::size_t number = 0; number < patches->size(); ++number) {
     const nlohmann::json& object = (*patches)[number];
@@ -140,6 +150,25 @@ Result<Placement> placement_from_json(const Graph& graph, std::string_view text,
     }
     if (reader.error()) return fail(*reader.error());
     placement.patches.push_back(patch);
+  }
+  if (const auto copies = document.find("copies"); copies != document.end()) {
+    if (!copies->is_array()) return bad("'copies' must be a list");
+    for (const nlohmann::json& object : *copies) {
+      const auto number = [&](const char* key) -> std::optional<std::uint32_t> {
+        const auto found = object.is_object() ? object.find(key) : object.end();
+        if (!object.is_object() || found == object.end() || !found->is_number_unsigned() ||
+            found->get<std::uint64_t>() >= placement.arrays)
+          return std::nullopt;
+        return found->get<std::uint32_t>();
+      };
+      const std::optional<std::uint32_t> array = number("array"), of = number("of");
+      if (!array || !of)
+        return bad(fmt::format("copy {} needs an 'array' and the array it is a copy 'of', both below {}",
+                               placement.copies.size(), placement.arrays));
+      placement.copies.push_back({.array = ArrayId{*array}, .of = ArrayId{*of}});
+    }
+    std::sort(placement.copies.begin(), placement.copies.end(),
+              [](const program::Copy& a, const program::Copy& b) { return a.array < b.array; });
   }
   std::sort(placement.patches.begin(), placement.patches.end(), [](const program::Patch& a, const program::Patch& b) {
     return std::tuple(a.array, a.row, a.column) < std::tuple(b.array, b.row, b.column);

@@ -56,6 +56,7 @@ class Planner {
     side_ = chip::mesh_side(program_.chip.is_dealt() ? program_.chip.tiles_per_chip() : tiles_);
     incoming_.resize(program_.chip.is_dealt() ? program_.chip.chips : 0);
     DANAUS_CHECK(check_regions());
+    DANAUS_CHECK(count_copies());
     add_fixed_resources();
     config_counts_.resize(program_.intent.configs.size());
     plan_.steps.resize(program_.code.size());
@@ -132,6 +133,23 @@ class Planner {
     }
     return {};
   }
+
+  Result<void> count_copies() {
+    if (program_.copies.empty()) return {};
+    copies_.resize(program_.chip.arrays);
+    for (const program::Copy& copy : program_.copies) {
+      if (index(copy.array) >= program_.chip.arrays || index(copy.of) >= program_.chip.arrays ||
+          program_.chip.passes() > 1) {
+        return fail(Error("machine.invalid", Failure::bad_input,
+                          fmt::format("array {} cannot be a copy of array {}", index(copy.array), index(copy.of)))
+                        .with_hint("check the program with `danaus verify`"));
+      }
+      ++copies_[index(copy.of)];
+    }
+    return {};
+  }
+
+  std::uint32_t copies_of(ArrayId array) const { return copies_.empty() ? 0 : copies_[index(array)]; }
 
   Result<void> check_regions() const {
     for (std::size_t number = 0; number < program_.kv.size(); ++number) {
@@ -315,7 +333,7 @@ class Planner {
     cost.settle = time.settle;
     cost.adc = time.adc;
     cost.rounds = conversions * rounds;
-    set_step(resource(Resource::Kind::array, physical_array(mvm.array), 1), cost);
+    set_step(resource(Resource::Kind::array, physical_array(mvm.array), 1 + copies_of(mvm.array)), cost);
     use(index(program_.tile_of(mvm.array)));
 
     const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? chip_.array.cols : columns);
@@ -571,6 +589,7 @@ class Planner {
   std::uint32_t last_cost_ = 0;
   std::vector<std::uint32_t> last_use_;  // by tile: a position
   std::uint32_t any_region_at_ = kNone;  // last attend whose region a register moves
+  std::vector<std::uint32_t> copies_;    // by array; empty without any
   IndexMap named_;
   std::unordered_map<Cost, std::uint32_t, CostHash> cost_numbers_;
   std::vector<ConfigCounts> config_counts_;

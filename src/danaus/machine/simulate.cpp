@@ -571,10 +571,11 @@ class Machine {
     for (std::size_t number = 0; number < resources_.size(); ++number) {
       const Resource& resource = plan_.resources[number];
       const Picoseconds busy = resources_[number].busy;
-      if (resource.kind == Resource::Kind::array) result.busiest_array = std::max(result.busiest_array, busy);
+      // Copies share the activations, and units their operations.
+      const Picoseconds each = (busy + resource.capacity - 1) / std::max(1u, resource.capacity);
+      if (resource.kind == Resource::Kind::array) result.busiest_array = std::max(result.busiest_array, each);
       if (resource.kind == Resource::Kind::link) result.busiest_link = std::max(result.busiest_link, busy);
-      if (resource.kind == Resource::Kind::digital)
-        result.busiest_digital = std::max(result.busiest_digital, (busy + resource.capacity - 1) / resource.capacity);
+      if (resource.kind == Resource::Kind::digital) result.busiest_digital = std::max(result.busiest_digital, each);
     }
     return result;
   }

@@ -13,7 +13,9 @@
 
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
+#include "danaus/machine/array_work.h"
 #include "danaus/pipeline/capacity.h"
+#include "danaus/program/image.h"
 
 namespace danaus::pipeline {
 namespace {
@@ -183,6 +185,32 @@ Result<std::optional<RoutingCost>> routing_cost(const program::Program& program,
   return cost;
 }
 
+/// Copies of the arrays that a program of this placement keeps busiest.
+Result<compile::Placement> with_copies(const Graph& graph, compile::Placement placement, const model::Model& model,
+                                       const chip::Chip& chip, const RunOptions& options) {
+  const std::uint32_t per_tile = chip.network.arrays_per_tile;
+  if (chip.system.chips > 1 && chip.system.arrays % per_tile != 0)
+    return fail(
+        Error("place.copies", Failure::unsupported,
+              fmt::format("arrays are not copied on chips of {} arrays, {} to a tile", chip.system.arrays, per_tile))
+            .with_hint("give chip.arrays in whole tiles"));
+  DANAUS_TRY(program, emit_program(graph, placement, model, chip, options));
+  std::uint64_t copies = options.copies;
+  if (chip.system.arrays != 0)  // what is left over
+    copies = std::min<std::uint64_t>(copies, chip::system_arrays(chip) - placement.arrays);
+  return compile::replicate(std::move(placement), machine::array_work(program, chip),
+                            static_cast<std::uint32_t>(copies), per_tile);
+}
+
+/// Weights that are written once: those of copies as well.
+std::uint64_t programmed_weights(const program::Program& program, std::uint64_t parameters) {
+  const program::Images images(program);
+  for (const program::Copy& copy : program.copies) {
+    for (const program::Patch& patch : images.of(copy.of)) parameters += std::uint64_t{patch.rows} * patch.columns;
+  }
+  return parameters;
+}
+
 // What the chips have to do with the program: shares, reload and programming.
 void add_system(MapResult& result, const program::Program& program, const chip::Chip& chip, std::uint64_t tokens) {
   const program::ChipShape& shape = program.chip;
@@ -190,7 +218,7 @@ void add_system(MapResult& result, const program::Program& program, const chip::
   result.tiles = shape.tiles();
   if (shape.is_dealt()) {
     // Passes may end with arrays that hold nothing, and all of them share the same tiles.
-    result.arrays = 0;
+    result.arrays = static_cast<std::uint32_t>(program.copies.size());
     for (std::size_t p = 0; p < program.patches.size(); ++p)
       result.arrays += p == 0 || program.patches[p].array != program.patches[p - 1].array ? 1 : 0;
     const std::uint64_t all_tiles = std::uint64_t{shape.chips} * shape.tiles_per_chip();
@@ -201,7 +229,7 @@ void add_system(MapResult& result, const program::Program& program, const chip::
   const machine::Reload& reload = result.timing.reload;
   const std::uint32_t on_one_chip = shape.is_dealt() ? std::min(shape.arrays, shape.arrays_per_chip) : shape.arrays;
   result.programming_time_us = reload.passes * chip::programming_time_us(chip, on_one_chip);
-  result.programming_energy_uj = chip::programming_energy_uj(chip, result.parameters);
+  result.programming_energy_uj = chip::programming_energy_uj(chip, programmed_weights(program, result.parameters));
   const double energy_pj = result.timing.energy.total() / static_cast<double>(tokens);
   constexpr double kPjPerUj = 1e6;
   if (reload.passes == 1 && energy_pj > 0)
@@ -242,6 +270,7 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   result.map = map;
   result.proof_tokens = proof->proof_tokens;
   const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
+  result.copies = static_cast<std::uint32_t>(program.copies.size());
   result.buffer_bytes = static_cast<std::uint32_t>(program.chip.passes() * ((proof->buffer_used * bits + 7) / 8));
   const std::uint64_t tokens = std::max(1u, options.emit.tokens);
   result.activations = full->counts.activations / tokens;
@@ -315,6 +344,8 @@ Result<compile::Placement> place(const Graph& graph, const model::Model& model, 
   DANAUS_TRY(strategy, compile::find_strategy(map));
   const compile::PlaceOptions place_options = place_options_for(chip);
   DANAUS_TRY(placement, strategy->place(graph, place_options));
+  if (fits(placement, chip) && options.copies > 0)
+    return with_copies(graph, std::move(placement), model, chip, options);
   if (fits(placement, chip)) return placement;
   if (options.reload) return compile::place_in_passes(graph, *strategy, place_options, chip::system_arrays(chip));
   Error error = capacity_error(graph, placement, chip);

@@ -30,6 +30,7 @@ struct RunOptions {
   factor::Policy policy;
   compile::EmitOptions emit;             ///< model name and digest are filled in from the model
   std::uint64_t seed = 1;                ///< of the proof run
+  std::uint32_t copies = 0;              ///< arrays to spend on copies of the busiest ones
   std::uint32_t sequences = 1;           ///< interleaved, all of the same length
   std::optional<Generation> generation;  ///< mode generate
   std::uint32_t routings = 4;            ///< mixture of experts: draws that the expected cost is the mean of
@@ -72,6 +73,7 @@ struct MapResult {
   std::uint32_t proof_tokens = 0;  ///< the proof ran over so many tokens (it passed: a failure is an error)
   std::uint32_t buffer_bytes = 0;  ///< per tile, high water
   std::uint32_t array_bound = 0;   ///< ceil(parameters / cells)
+  std::uint32_t copies = 0;        ///< arrays that repeat another one
   Digest program_digest;
   std::optional<RoutingCost> routing;    ///< of models with experts
   std::optional<double> relative_error;  ///< when weights were projected

@@ -27,8 +27,8 @@ constexpr std::string_view kMagic = "DANAUSPR";
 constexpr std::uint32_t kVersion = 1;
 
 /// The sections in the order of the file; the names are the tags.
-constexpr std::array<std::string_view, 12> kSections = {"CHIP", "NOTE", "CONF", "KVRG", "GRUP", "GRPH",
-                                                        "INPT", "OUTP", "CNST", "SINK", "PTCH", "CODE"};
+constexpr std::array<std::string_view, 13> kSections = {"CHIP", "NOTE", "CONF", "KVRG", "GRUP", "GRPH", "INPT",
+                                                        "OUTP", "CNST", "SINK", "PTCH", "COPY", "CODE"};
 enum Section : std::size_t {
   kChip,
   kNotes,
@@ -41,6 +41,7 @@ enum Section : std::size_t {
   kConstants,
   kSinks,
   kPatches,
+  kCopies,
   kCode
 };
 
@@ -49,6 +50,7 @@ constexpr std::size_t kTableEntryBytes = 24;   // tag, count, offset, size
 constexpr std::size_t kHeaderBytes = kFixedHeaderBytes + kSections.size() * kTableEntryBytes;
 constexpr std::size_t kCrcBytes = 4;
 constexpr std::size_t kPatchBytes = 32;
+constexpr std::size_t kCopyBytes = 8;
 constexpr std::size_t kRecordBytes = 32;
 
 // Writing.
@@ -212,6 +214,10 @@ void write(Writer& writer, const Patch& patch) {
   writer.u16(patch.out_step);
   writer.u32(patch.stage);
 }
+void write(Writer& writer, const Copy& copy) {
+  writer.u32(index(copy.array));
+  writer.u32(index(copy.of));
+}
 
 void write(Writer& writer, const Record& record) {
   for (const std::uint64_t word : record.words) writer.u64(word);
@@ -291,8 +297,10 @@ std::vector<std::byte> to_binary(const Program& program) {
   file.section(program.outputs);
   file.section(program.constants);
   file.section(program.sinks);
-  file.expect(program.patches.size() * kPatchBytes + program.code.size() * kRecordBytes + kCrcBytes);
+  file.expect(program.patches.size() * kPatchBytes + program.copies.size() * kCopyBytes +
+              program.code.size() * kRecordBytes + kCrcBytes);
   file.section(program.patches);
+  file.section(program.copies);
   file.section(program.code);
   return file.finish(program);
 }
@@ -412,6 +420,7 @@ class FileReader {
     DANAUS_CHECK(read_section(kConstants, &FileReader::read_constant, 18));
     DANAUS_CHECK(read_section(kSinks, &FileReader::read_sink, 12));
     DANAUS_CHECK(read_section(kPatches, &FileReader::read_patch, kPatchBytes));
+    DANAUS_CHECK(read_section(kCopies, &FileReader::read_copy, kCopyBytes));
     DANAUS_CHECK(read_section(kCode, &FileReader::read_record, kRecordBytes));
     return std::move(program_);
   }
@@ -794,6 +803,18 @@ class FileReader {
       return reader.fail_with(
           start, Error("program.order", Failure::bad_input, "patches are sorted by array, row and column"));
     program_.patches.push_back(patch);
+  }
+
+  void read_copy(Reader& reader) {
+    const std::size_t start = reader.offset();
+    Copy copy;
+    copy.array = ArrayId{reader.number("array", 4, 0, kMostArrays - 1)};
+    copy.of = ArrayId{reader.number("array that is copied", 4, 0, kMostArrays - 1)};
+    if (!reader.good()) return;
+    if (!program_.copies.empty() && copy.array <= program_.copies.back().array)
+      return reader.fail_with(start,
+                              Error("program.order", Failure::bad_input, "copies are sorted by array, each once"));
+    program_.copies.push_back(copy);
   }
 
   void read_record(Reader& reader) {

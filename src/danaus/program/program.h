@@ -208,6 +208,14 @@ struct Patch {
   bool operator==(const Patch&) const = default;
 };
 
+/// Replication: `array` has no patches of its own; it holds the cells of `of`, on the same tile. Commands name `of`,
+/// and an activation takes whichever of them is free, so copies change when things happen and nothing else.
+struct Copy {
+  ArrayId array{};
+  ArrayId of{};
+  bool operator==(const Copy&) const = default;
+};
+
 /// Attention state of one kv head: append-only list of (key, value) pairs of `size` elements on one tile.
 struct KvRegion {
   TileId tile{};
@@ -271,6 +279,7 @@ struct Program {
   std::vector<Constant> constants;
   std::vector<Sink> sinks;
   std::vector<Patch> patches;  ///< sorted by (array, row, column)
+  std::vector<Copy> copies;    ///< sorted by array
   std::vector<Record> code;
 
   TileId tile_of(ArrayId array) const { return chip.tile_of(array); }

@@ -223,6 +223,11 @@ std::string to_text(const Program& program) {
     text += '\n';
   }
   for (const Patch& patch : program.patches) append_patch(text, graph, patch);
+  for (const Copy& copy : program.copies) {
+    append_id(text, "copy a", copy.array);
+    append_id(text, " of a", copy.of);
+    text += '\n';
+  }
   text += "code\n";
   for (const Record& record : program.code) {
     append_command(text, decode_unchecked(record));
@@ -313,7 +318,8 @@ class TextReader {
         {"input", &TextReader::read_input},    {"node", &TextReader::read_node},
         {"output", &TextReader::read_output},  {"at", &TextReader::read_at},
         {"const", &TextReader::read_constant}, {"sink", &TextReader::read_sink},
-        {"patch", &TextReader::read_patch},    {"code", &TextReader::read_code}};
+        {"patch", &TextReader::read_patch},    {"copy", &TextReader::read_copy},
+        {"code", &TextReader::read_code}};
     const std::uint32_t column = scanner.column();
     const std::string_view name = scanner.word("a statement");
     for (const Statement& statement : kStatements) {
@@ -617,6 +623,19 @@ class TextReader {
   }
 
   /// NODE.R, NODE.L or NODE.W; names of nodes may have points themselves.
+  void read_copy(Scanner& scanner) {
+    Copy copy;
+    const std::uint32_t column = scanner.column();
+    copy.array = array_word(scanner);
+    scanner.expect_word("of");
+    copy.of = array_word(scanner);
+    if (!scanner.good()) return;
+    if (!program_.copies.empty() && copy.array <= program_.copies.back().array)
+      return scanner.fail_with(column,
+                               Error("program.order", Failure::bad_input, "copies are sorted by array, each once"));
+    program_.copies.push_back(copy);
+  }
+
   void read_stage(Scanner& scanner, Patch& patch) {
     const std::uint32_t column = scanner.column();
     const std::string_view word = scanner.word("the operator and its stage");
@@ -735,6 +754,13 @@ class TextReader {
     const TileId tile{scanner.number("the tile", 0, kMostTiles - 1)};
     scanner.end_of_word("the tile");
     return tile;
+  }
+
+  ArrayId array_word(Scanner& scanner) {
+    scanner.expect_start("a", "an array like a0");
+    const ArrayId array{scanner.number("the array", 0, kMostArrays - 1)};
+    scanner.end_of_word("the array");
+    return array;
   }
 
   void read_span(Scanner& scanner, std::uint32_t& first, std::uint32_t& length) {

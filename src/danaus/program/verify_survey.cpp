@@ -115,6 +115,7 @@ class Surveyor {
   bool check_tables();
   bool check_loops();
   void check_images();
+  void check_copies();
   void check_intent();
   void check_locations(const std::vector<Location>& locations, bool inputs);
   void check_constants();
@@ -262,6 +263,31 @@ bool Surveyor::check_tables() {
   return true;
 }
 
+// A copy stands in for its original everywhere: it has to be an array of its own beside it.
+void Surveyor::check_copies() {
+  const ChipShape& chip = program_.chip;
+  const auto holds_cells = [&](ArrayId array) {
+    const auto found = std::lower_bound(program_.patches.begin(), program_.patches.end(), array,
+                                        [](const Patch& patch, ArrayId number) { return patch.array < number; });
+    return found != program_.patches.end() && found->array == array;
+  };
+  const bool sorted = std::is_sorted(program_.copies.begin(), program_.copies.end(),
+                                     [](const Copy& a, const Copy& b) { return a.array <= b.array; });
+  for (const Copy& copy : program_.copies) {
+    std::string_view problem;
+    if (!sorted) problem = "copies are sorted by array, each once";
+    if (index(copy.array) >= chip.arrays || index(copy.of) >= chip.arrays) problem = "there is no such array";
+    if (problem.empty() && holds_cells(copy.array)) problem = "it has patches of its own";
+    if (problem.empty() && !holds_cells(copy.of)) problem = "the other has no patches";
+    if (problem.empty() && chip.tile_of(copy.array) != chip.tile_of(copy.of)) problem = "they are on different tiles";
+    if (problem.empty() && chip.passes() > 1) problem = "arrays that are written again are not copied";
+    if (problem.empty()) continue;
+    broken(Error("verify.copy", Failure::check,
+                 fmt::format("array {} cannot be a copy of array {}: {}", index(copy.array), index(copy.of), problem)));
+    return;
+  }
+}
+
 bool Surveyor::check_loops() {
   const auto bad = [&](std::uint32_t command, std::string text) {
     faults_.at_command(command);
@@ -397,6 +423,7 @@ void Surveyor::check_images() {
                           stage_name(program_.intent.at(a.node), a.stage), a.row, a.column)));
     if (faults_.full()) return;
   }
+  check_copies();
 }
 
 void Surveyor::check_range(TileId tile, std::uint64_t offset, std::uint64_t length, std::uint8_t base,

@@ -109,6 +109,7 @@ Json map_json(const pipeline::MapResult& result) {
                        {"worst_seen_latency_ns", result.routing->worst_seen_latency_ns},
                        {"worst_seen_energy_nj", result.routing->worst_seen_energy_nj}};
   }
+  json["copies"] = result.copies;
   json["bound"]["arrays"] = result.array_bound;
   json["relative_error"] = optional_number(result.relative_error);
   json["arrays_per_chip"] = result.arrays_per_chip;

@@ -379,6 +379,8 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   table.text("blocks", [](const MapResult& map) { return or_dash(map.blocks); });
   table.figure<std::uint64_t>("parameters", format_count, [](const MapResult& map) { return map.parameters; });
   table.figure<std::uint64_t>("arrays", format_count, [](const MapResult& map) { return map.arrays; });
+  if (std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.copies != 0; }))
+    table.figure<std::uint64_t>("  copies", format_count, [](const MapResult& map) { return map.copies; });
   table.figure<std::uint64_t>("  lower bound", format_count, [](const MapResult& map) { return map.array_bound; });
   add_system(table, results, result.chip.system.chips);
   table.text("utilisation", [](const MapResult& map) { return format_percent(map.utilisation); });

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "danaus/machine/array_work.h"
 #include "danaus/machine/plan.h"
 #include "machine_test.h"
 
@@ -24,6 +25,39 @@ Picoseconds total_ns(const std::string& commands, const chip::Chip& chip, std::u
 }
 
 }  // namespace
+
+TEST_CASE("an array and its copies do so many activations at a time") {
+  // Three of 11 ns: the third waits for the first two with one copy, none waits with two.
+  program::Program three = code(
+      "mvm a0 r0+2 c0+2 0 -> 10 set k0\n"
+      "mvm a0 r0+2 c0+2 2 -> 12 set k0\n"
+      "mvm a0 r0+2 c0+2 4 -> 14 set k0\n");
+  CHECK(simulate_good(three, small_chip()).total == 33 * kNs);
+  three.copies = {{.array = ArrayId{1}, .of = ArrayId{0}}};
+  const Timing two = simulate_good(three, small_chip());
+  CHECK(two.total == 22 * kNs);
+  CHECK(two.busiest_array == 33 * kNs / 2);
+  CHECK(two.counts.activations == 3);
+  three.copies.push_back({.array = ArrayId{2}, .of = ArrayId{0}});
+  CHECK(simulate_good(three, small_chip()).total == 11 * kNs);
+  // What one writes and the next reads is not done at once by any number of copies.
+  program::Program chain = code(
+      "mvm a0 r0+2 c0+2 0 -> 10 set k0\n"
+      "mvm a0 r0+2 c0+2 10 -> 12 set k0\n");
+  chain.copies = three.copies;
+  CHECK(simulate_good(chain, small_chip()).total == 22 * kNs);
+  chain.copies = {{.array = ArrayId{1}, .of = ArrayId{99}}};
+  CHECK(simulate(chain, small_chip()).error().id == "machine.invalid");
+}
+
+TEST_CASE("how long arrays work in an iteration of the loop that keeps them busiest") {
+  const program::Program program = code(
+      "mvm a2 r0+2 c0+2 0 -> 10 set k0\n"
+      "rep 5\nmvm a0 r0+2 c0+2 0 -> 10 set k0\nmvm a0 r0+2 c0+4 0 -> 12 set k0\n"
+      "mvm a1 r0+2 c0+2 0 -> 16 set k0\nend\n"
+      "rep 9\nmvm a1 r0+2 c0+8 0 -> 16 set k0\nend\n");
+  CHECK(array_work(program, small_chip()) == std::vector<Picoseconds>{23 * kNs, 14 * kNs, 11 * kNs, 0});
+}
 
 TEST_CASE("an array does one activation at a time, arrays work in parallel") {
   // 2 columns: 11 ns; 4 columns on 2 converters: 12 ns.

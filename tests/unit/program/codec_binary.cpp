@@ -86,7 +86,7 @@ TEST_CASE("the file is laid out as documented") {
   CHECK(std::memcmp(bytes.data(), "DANAUSPR", 8) == 0);
   CHECK(number_at(bytes, 8, 4) == 1);
   CHECK(number_at(bytes, 12, 4) == 0);
-  CHECK(number_at(bytes, 48, 4) == 12);
+  CHECK(number_at(bytes, 48, 4) == 13);
   CHECK(number_at(bytes, 52, 4) == 0);
   // Entries, then bytes, of every section, counted by hand.
   struct Expected {
@@ -94,10 +94,11 @@ TEST_CASE("the file is laid out as documented") {
     std::size_t count;
     std::size_t size;
   };
-  const std::vector<Expected> expected = {
-      {"CHIP", 1, 24}, {"NOTE", 0, 0},  {"CONF", 3, 60}, {"KVRG", 1, 20}, {"GRUP", 0, 0},        {"GRPH", 17, 0},
-      {"INPT", 2, 40}, {"OUTP", 2, 40}, {"CNST", 4, 76}, {"SINK", 0, 0},  {"PTCH", 28, 28 * 32}, {"CODE", 65, 65 * 32}};
-  std::size_t offset = 56 + 12 * 24;
+  const std::vector<Expected> expected = {{"CHIP", 1, 24},      {"NOTE", 0, 0},  {"CONF", 3, 60},       {"KVRG", 1, 20},
+                                          {"GRUP", 0, 0},       {"GRPH", 17, 0}, {"INPT", 2, 40},       {"OUTP", 2, 40},
+                                          {"CNST", 4, 76},      {"SINK", 0, 0},  {"PTCH", 28, 28 * 32}, {"COPY", 0, 0},
+                                          {"CODE", 65, 65 * 32}};
+  std::size_t offset = 56 + 13 * 24;
   for (std::size_t s = 0; s < expected.size(); ++s) {
     const std::size_t entry = 56 + 24 * s;
     CHECK(std::memcmp(bytes.data() + entry, expected[s].tag, 4) == 0);
@@ -185,17 +186,17 @@ TEST_CASE("each kind of damage has its error") {
   CHECK(changed(8, 4, 2).id == "program.version");
   CHECK(changed(8, 4, 2).failure == Failure::unsupported);
   CHECK(changed(12, 4, 1).id == "program.section");
-  CHECK(changed(48, 4, 13).id == "program.section");
+  CHECK(changed(48, 4, 12).id == "program.section");
   CHECK(changed(56 + 16, 8, ~std::uint64_t{0}).id == "program.truncated");
-  CHECK(changed(56 + 24 * 11 + 4, 4, 0xffffffff).id == "program.section");
+  CHECK(changed(56 + 24 * 12 + 4, 4, 0xffffffff).id == "program.section");
   CHECK(changed(56 + 4, 4, 2).id == "program.section");
   CHECK(changed(section(good, 0), 4, 1025).id == "program.range");
   CHECK(changed(section(good, 2), 1, 4).id == "program.range");
   CHECK(changed(section(good, 3), 4, 1 << 20).id == "program.range");
   CHECK(changed(section(good, 10), 4, 1).id == "program.order");
   CHECK(changed(section(good, 10) + 4, 4, 0).id == "program.name");
-  CHECK(changed(section(good, 11), 1, 99).id == "program.encoding");
-  CHECK(changed(section(good, 11), 1, 99).where.offset == section(good, 11));
+  CHECK(changed(section(good, 12), 1, 99).id == "program.encoding");
+  CHECK(changed(section(good, 12), 1, 99).where.offset == section(good, 12));
   Bytes bytes = good;
   bytes.back() ^= std::byte{1};
   CHECK(error_of(bytes).id == "program.crc");

@@ -66,6 +66,8 @@ patch a0 8,0 8x8 a.R.W in 0 out 0
 patch a0 8,0 3x4 b.R in 0 out 0*3
 patch a0 8,4 1x1 b.L in 6*7 out 2
 patch a6 1023,15 1024x1024 b3.L in 16777215*65535 out 16777215*65535
+copy a1 of a0
+copy a16777215 of a6
 code
 rep 1 serial
 mvm a0 r0 c0 0 -> 0 set k0

@@ -74,7 +74,7 @@ Placement finish(std::vector<program::Patch> patches, std::uint32_t arrays) {
   const auto position = [](const program::Patch& patch) { return std::tuple(patch.array, patch.row, patch.column); };
   std::sort(patches.begin(), patches.end(),
             [&](const program::Patch& a, const program::Patch& b) { return position(a) < position(b); });
-  return Placement{.arrays = arrays, .patches = std::move(patches)};
+  return Placement{.arrays = arrays, .patches = std::move(patches), .copies = {}};
 }
 
 }  // namespace danaus::compile
