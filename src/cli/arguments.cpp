@@ -61,6 +61,7 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& target, c
 }
 
 constexpr std::uint32_t kMostTokens = 1u << 20;
+constexpr std::uint32_t kMostSequences = 4096;
 
 void add_common(CLI::App& app, Arguments& arguments) {
   app.set_help_flag("-h,--help", "Print this help and exit")->group("Common");
@@ -215,16 +216,36 @@ std::function<std::string(const std::string&)> number(double least, double most)
   };
 }
 
-void add_program_options(CLI::App& app, Arguments& arguments) {
+void add_program_options(CLI::App& app, Arguments& arguments, bool generates) {
   using compile::Mode;
   const std::string group = "Program";
-  add_choice<Mode>(app, "--mode", arguments.mode, "One token, a pipelined prompt, or an encoder pass [decode]",
-                   {{"decode", Mode::decode}, {"prefill", Mode::prefill}, {"encode", Mode::encode}})
+  std::vector<std::pair<std::string, Arguments::ModeChoice>> modes = {
+      {"decode", {.mode = Mode::decode}}, {"prefill", {.mode = Mode::prefill}}, {"encode", {.mode = Mode::encode}}};
+  if (generates) modes.push_back({"generate", {.mode = Mode::decode, .generate = true}});
+  add_choice<Arguments::ModeChoice>(
+      app, "--mode", arguments.mode,
+      generates ? "One token, a pipelined prompt, an encoder pass, or token after token [decode]"
+                : "One token, a pipelined prompt, or an encoder pass [decode]",
+      modes)
       ->group(group);
-  app.add_option("--tokens", arguments.tokens, "Tokens for prefill and encode [the context, at most 512]")
+  app.add_option("--tokens", arguments.tokens,
+                 generates ? "Tokens for prefill and encode; generate: the total length [the context, at most 512]"
+                           : "Tokens for prefill and encode [the context, at most 512]")
       ->type_name("N")
       ->check(whole_number(1, kMostTokens))
       ->group(group);
+  if (generates) {
+    app.add_option("--prompt", arguments.prompt_tokens, "Generate: tokens of the prompt [1]")
+        ->type_name("N")
+        ->check(whole_number(1, kMostTokens))
+        ->group(group);
+    app.add_flag("--no-kv-cache", arguments.no_kv_cache, "Generate: every token reads all tokens so far again")
+        ->group(group);
+    app.add_option("--sequences", arguments.sequences, "Sequences of that length that share the chip [1]")
+        ->type_name("N")
+        ->check(whole_number(1, kMostSequences))
+        ->group(group);
+  }
   app.add_option("--kv", arguments.kv, "KV length for decode, the new token included [the context]")
       ->type_name("N")
       ->check(whole_number(1, kMostTokens))
@@ -279,9 +300,9 @@ constexpr Subcommand kSubcommands[] = {
      "danaus run llama-7b --set chip.arrays=4096 --chips 32 --map linear",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
-       arguments.maps = {"linear", "sparse", "dense"};
-       add_maps(app, arguments, "A,B", "Mappings, the columns of the table [linear,sparse,dense]");
-       add_program_options(app, arguments);
+       add_maps(app, arguments, "A,B",
+                "Mappings, the columns of the table [linear,sparse,dense; list scheduling: linear]");
+       add_program_options(app, arguments, true);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
        add_system(app, arguments);
@@ -311,7 +332,7 @@ constexpr Subcommand kSubcommands[] = {
        add_maps(app, arguments, "NAME", "Mapping [dense]")->check([](const std::string& text) {
          return text.find(',') == std::string::npos ? "" : fmt::format("'{}' is more than one mapping", text);
        });
-       add_program_options(app, arguments);
+       add_program_options(app, arguments, false);
        CLI::Option* out = app.add_option("--placement", arguments.placement_out, "Also write the placement as JSON")
                               ->type_name("FILE")
                               ->group("Program");

@@ -35,10 +35,17 @@ struct Arguments {
   std::string model;
   std::string chip;
   std::vector<std::pair<std::string, std::string>> settings;  ///< --set key=value
-  std::vector<std::string> maps;
+  std::vector<std::string> maps;                              ///< run: empty = those that the chip can run
   factor::Policy policy;
-  compile::Mode mode = compile::Mode::decode;
+  /// --mode: generate is decode, token after token.
+  struct ModeChoice {
+    compile::Mode mode = compile::Mode::decode;
+    bool generate = false;
+  } mode;
   std::optional<std::uint32_t> tokens;
+  std::uint32_t sequences = 1;
+  std::optional<std::uint32_t> prompt_tokens;  ///< --mode generate
+  bool no_kv_cache = false;                    ///< --mode generate
   std::uint32_t kv = 0;
   std::uint32_t encoder_tokens = 0;
   std::uint32_t slots = 0;

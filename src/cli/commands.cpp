@@ -48,18 +48,20 @@ report::Provenance provenance(const Arguments& arguments) {
 }
 
 Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model) {
-  const bool decode = arguments.mode == compile::Mode::decode;
+  const compile::Mode mode = arguments.mode.mode;
+  const bool generate = arguments.mode.generate;
+  const bool decode = mode == compile::Mode::decode && !generate;
   if (decode && arguments.tokens.value_or(1) != 1)
     return fail(
         Error("cli.tokens", Failure::usage, fmt::format("--mode decode is one token, not {}", *arguments.tokens))
             .with_hint("use --mode prefill or encode, or --kv for the length of the text so far"));
   if (!decode && arguments.kv != 0)
     return fail(Error("cli.tokens", Failure::usage,
-                      fmt::format("--kv is for --mode decode, not {}", compile::name_of(arguments.mode)))
+                      fmt::format("--kv is for --mode decode, not {}", generate ? "generate" : compile::name_of(mode)))
                     .with_hint("--tokens sets the length of the text"));
   const std::vector<bool> is_encoder = encoder_nodes(model.graph);
   const bool has_decoder = std::find(is_encoder.begin(), is_encoder.end(), true) != is_encoder.end();
-  if (arguments.encoder_tokens != 0 && (!has_decoder || arguments.mode == compile::Mode::encode))
+  if (arguments.encoder_tokens != 0 && (!has_decoder || mode == compile::Mode::encode))
     return fail(Error("cli.tokens", Failure::usage,
                       has_decoder ? "--encoder-tokens is for --mode decode and prefill, which run the decoder"
                                   : fmt::format("'{}' is no encoder-decoder model", model.name))
@@ -68,19 +70,31 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   const std::uint32_t context = model.dimensions.context;
   const std::uint32_t tokens =
       decode ? 1 : arguments.tokens.value_or(context == 0 ? 1 : std::min(context, kDefaultTokens));
+  if (!generate && (arguments.prompt_tokens || arguments.no_kv_cache))
+    return fail(Error("cli.tokens", Failure::usage,
+                      fmt::format("{} is for --mode generate", arguments.prompt_tokens ? "--prompt" : "--no-kv-cache"))
+                    .with_hint("--tokens sets the length of the text"));
+  if (generate && arguments.prompt_tokens.value_or(1) >= tokens)
+    return fail(Error("cli.tokens", Failure::usage,
+                      fmt::format("a prompt of {} tokens leaves nothing to generate: the total length is {}",
+                                  arguments.prompt_tokens.value_or(1), tokens))
+                    .with_hint("--tokens is the total length, prompt included"));
   if (arguments.slots > tokens)
     return fail(
         Error("cli.tokens", Failure::usage,
               fmt::format("--slots {} is more than the number of tokens, {}", arguments.slots, tokens))
             .with_hint(decode ? "decode is one token: leave --slots out" : "give fewer slots or more --tokens"));
   pipeline::RunOptions options;
-  options.maps = arguments.maps;
+  if (!arguments.maps.empty()) options.maps = arguments.maps;
+  options.sequences = arguments.sequences;
+  if (generate)
+    options.generation = {.prompt = arguments.prompt_tokens.value_or(1), .kv_cache = !arguments.no_kv_cache};
   options.policy = arguments.policy;
   options.seed = arguments.seed;
   options.reload = arguments.reload;
   options.copies = arguments.copies;
   options.project_weights = !arguments.no_error;
-  options.emit.mode = arguments.mode;
+  options.emit.mode = mode;
   options.emit.tokens = tokens;
   options.emit.kv = arguments.kv;
   options.emit.encoder_tokens = arguments.encoder_tokens;

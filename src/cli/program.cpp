@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "danaus/core/files.h"
 #include "danaus/machine/timing.h"
+#include "danaus/pipeline/list.h"
 #include "danaus/program/verify.h"
 
 namespace danaus::cli {
@@ -79,6 +80,7 @@ Result<int> asm_command(const Arguments& arguments, Console& console) {
 Result<int> simulate_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(program, program::load(arguments.input));
   DANAUS_TRY(chip, chip_for(arguments, program));
+  DANAUS_CHECK(pipeline::check_runs_programs(chip));
   // A latency is printed only for a program that computes what it says.
   console.progress().begin("prove", 0);
   program::VerifyOptions options;

@@ -15,6 +15,7 @@
 #include "danaus/core/parallel.h"
 #include "danaus/machine/array_work.h"
 #include "danaus/pipeline/capacity.h"
+#include "danaus/pipeline/list.h"
 #include "danaus/program/image.h"
 
 namespace danaus::pipeline {
@@ -240,6 +241,14 @@ void add_system(MapResult& result, const program::Program& program, const chip::
     result.tokens_until_worn_out = chip.programming.endurance * static_cast<double>(tokens) / cycles;
 }
 
+/// Programs of one sequence, without generation.
+Result<void> check_one_sequence(const RunOptions& options) {
+  if (options.sequences == 1 && !options.generation) return {};
+  return fail(Error("pipeline.sequences", Failure::unsupported,
+                    options.generation ? "programs do not generate text" : "programs have one sequence")
+                  .with_hint("use a chip with list scheduling (--chip ibm-3dcim), or another --mode and one sequence"));
+}
+
 Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, const std::string& map,
                           const RunOptions& options, Progress& progress) {
   DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
@@ -356,6 +365,7 @@ Result<compile::Placement> place(const Graph& graph, const model::Model& model, 
 
 Result<program::Program> emit_program(const Graph& graph, compile::Placement placement, const model::Model& model,
                                       const chip::Chip& chip, const RunOptions& options) {
+  DANAUS_CHECK(check_runs_programs(chip));
   if (!options.reload && !fits(placement, chip)) return fail(capacity_error(graph, placement, chip));
   compile::EmitOptions emit_options = options.emit;
   emit_options.model_name = model.name;
@@ -383,8 +393,7 @@ double total_relative_error(const std::vector<factor::LayerReport>& layers) {
   return squared_norm > 0 ? std::sqrt(squared_error / squared_norm) : 0;
 }
 
-Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options,
-                      Progress& progress) {
+RunResult describe_run(const model::Model& model, const chip::Chip& chip, const RunOptions& options) {
   RunResult run_result;
   run_result.model = model.name;
   run_result.has_weights = model.has_weights();
@@ -400,6 +409,18 @@ Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const R
   if (options.emit.mode != compile::Mode::encode &&
       std::find(is_encoder.begin(), is_encoder.end(), true) != is_encoder.end())
     run_result.encoder_tokens = encoder_tokens(model, options);
+  run_result.sequences = options.sequences;
+  run_result.generation = options.generation;
+  if (options.generation) run_result.kv = 0;
+  return run_result;
+}
+
+Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options,
+                      Progress& progress) {
+  if (schedules_by_list(chip)) return run_list(model, chip, options, progress);
+  DANAUS_CHECK(check_runs_programs(chip));
+  DANAUS_CHECK(check_one_sequence(options));
+  RunResult run_result = describe_run(model, chip, options);
 
   // All names first: a typing error in the last one must not cost the work for the others.
   bool blocks_wanted = false;

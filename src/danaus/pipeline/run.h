@@ -77,6 +77,9 @@ struct MapResult {
   Digest program_digest;
   std::optional<RoutingCost> routing;    ///< of models with experts
   std::optional<double> relative_error;  ///< when weights were projected
+  // List scheduling only; there is no program then, so no proof.
+  std::optional<std::uint64_t> flops;              ///< floating point operations of everything
+  std::optional<std::uint64_t> peak_buffer_bytes;  ///< live operands of the chip, high water
 };
 
 struct RunResult {
@@ -89,8 +92,13 @@ struct RunResult {
   compile::Mode mode{};
   std::uint32_t tokens = 1, kv = 0;  ///< kv: length of the last token's attention in decode, 0 otherwise
   std::uint32_t encoder_tokens = 0;  ///< that a decoder's cross-attention sees, 0 without
+  std::uint32_t sequences = 1;
+  std::optional<Generation> generation;  ///< `tokens` is the total length then
   std::vector<MapResult> results;
 };
+
+/// The head of a result: model, chip and mode.
+RunResult describe_run(const model::Model& model, const chip::Chip& chip, const RunOptions& options);
 
 /// The operator graph with the structures that `map` asks for (the dense operator or the policy's blocks).
 /// Errors: place.unknown-map and those of choose_structures.

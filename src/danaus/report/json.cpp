@@ -118,6 +118,11 @@ Json map_json(const pipeline::MapResult& result) {
   json["programming"] = {{"time_us", result.programming_time_us},
                          {"energy_uj", result.programming_energy_uj},
                          {"break_even_tokens", optional_number(result.break_even_tokens)}};
+  if (result.flops) json["flops"] = *result.flops;
+  if (result.peak_buffer_bytes) {
+    json["peak_buffer_bytes"] = *result.peak_buffer_bytes;
+    return json;  // list scheduling: no program
+  }
   json["program"] = {{"commands", result.commands},
                      {"buffer_bytes_per_tile", result.buffer_bytes},
                      {"proof_tokens", result.proof_tokens},
@@ -231,6 +236,10 @@ std::string continuation_json(const pipeline::Continuation& continuation, const 
          "\n";
 }
 
+std::string_view mode_name(const pipeline::RunResult& result) {
+  return result.generation ? "generate" : compile::name_of(result.mode);
+}
+
 std::string run_json(const pipeline::RunResult& result, const Provenance& provenance) {
   Json json = {{"schema", "danaus.run/1"},
                {"provenance", to_json(provenance)},
@@ -238,11 +247,14 @@ std::string run_json(const pipeline::RunResult& result, const Provenance& proven
                {"chip", result.chip.name},
                {"chip_digest", to_string(chip::digest_of(result.chip))},
                {"chips", result.chip.system.chips},
-               {"mode", compile::name_of(result.mode)},
+               {"mode", mode_name(result)},
                {"tokens", result.tokens},
+               {"sequences", result.sequences},
                {"kv", result.kv},
-               {"encoder_tokens", result.encoder_tokens},
-               {"results", Json::array()}};
+               {"encoder_tokens", result.encoder_tokens}};
+  if (result.generation)
+    json["generation"] = {{"prompt", result.generation->prompt}, {"kv_cache", result.generation->kv_cache}};
+  json["results"] = Json::array();
   for (const pipeline::MapResult& map : result.results) json["results"].push_back(map_json(map));
   return document(json);
 }

@@ -31,6 +31,8 @@ struct Provenance {
   std::string blas = {};                              ///< what multiplied matrices for them, with its kernel
 };
 
+/// "decode", "prefill", "encode" or "generate".
+std::string_view mode_name(const pipeline::RunResult& result);
 /// `run`: maps as columns, ratios to the first map. `breakdown` adds where time and energy go.
 std::string run_table(const pipeline::RunResult& result, bool breakdown);
 /// Schema danaus.run/1.

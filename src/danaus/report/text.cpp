@@ -82,6 +82,11 @@ std::string adc_rule(const chip::Chip& chip) {
 }
 
 std::string chip_line(const chip::Chip& chip) {
+  if (chip.system.scheduling == chip::Scheduling::list) {
+    return fmt::format("{} x {} arrays{}, {} digital and {} attention units, list scheduling", chip.array.rows,
+                       chip.array.cols, chip.system.tiers == 1 ? "" : fmt::format(" of {} tiers", chip.system.tiers),
+                       chip.digital.units, chip.attention.units);
+  }
   return fmt::format("{} x {} arrays, {} ADCs each, {}", chip.array.rows, chip.array.cols, chip.adc.per_array,
                      adc_rule(chip));
 }
@@ -89,6 +94,10 @@ std::string chip_line(const chip::Chip& chip) {
 std::string mode_line(const pipeline::RunResult& result) {
   const std::string_view tokens = result.tokens == 1 ? "token" : "tokens";
   std::string text = fmt::format("{} {}", result.tokens, tokens);
+  if (result.generation)
+    text = fmt::format("from {} to {} {}, {} KV cache", result.generation->prompt, result.tokens, tokens,
+                       result.generation->kv_cache ? "with a" : "without");
+  if (result.sequences != 1) text += fmt::format(", {} sequences", result.sequences);
   if (result.kv != 0) text += fmt::format(", KV length {}", result.kv);
   if (result.encoder_tokens != 0) text += fmt::format(", {} encoder tokens", result.encoder_tokens);
   return text;
@@ -226,6 +235,10 @@ std::string reload_line(compile::Mode mode) {
       "writing time: a sum without overlap. Bringing the weights to the chip\nis not counted. See danaus explain cost "
       "reload\n",
       when);
+}
+
+std::string list_line() {
+  return "Scheduled by list as in IBM's 3D-CiM simulator: there is no program, hence no proof (docs/ibm-3dcim.md).\n";
 }
 
 std::string proof_line(const std::vector<MapResult>& results) {
@@ -369,7 +382,7 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   head.add({"chip", result.chip.name, chip_line(result.chip)});
   if (result.chip.system.chips > 1)
     head.add({"chips", format_count(result.chip.system.chips), system_line(result.chip)});
-  head.add({"mode", std::string(compile::name_of(result.mode)), mode_line(result)});
+  head.add({"mode", std::string(mode_name(result)), mode_line(result)});
   std::string text = head.to_string();
   if (result.results.empty()) return text;
 
@@ -408,12 +421,18 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
       return map.relative_error ? fmt::format("{:.3f}", *map.relative_error) : "-";
     });
   }
+  if (results.front().peak_buffer_bytes) {
+    table.figure<std::uint64_t>("peak of buffers (bytes)", format_count,
+                                [](const MapResult& map) { return map.peak_buffer_bytes.value_or(0); });
+    table.figure<std::uint64_t>("operations", format_count, [](const MapResult& map) { return map.flops.value_or(0); });
+  }
   add_system_costs(table, results);
   if (breakdown) {
     add_programming(table, results);
     add_breakdown(table, results);
   }
-  text += "\n" + table.to_string() + "\n" + proof_line(results);
+  const bool by_list = results.front().peak_buffer_bytes.has_value();
+  text += "\n" + table.to_string() + "\n" + (by_list ? list_line() : proof_line(results));
   if (std::any_of(results.begin(), results.end(), reloads)) text += reload_line(result.mode);
   if (std::any_of(results.begin(), results.end(), reloads) && result.chip.programming.iterations == 0)
     text += "The chip file does not say what writing takes (program.iterations = 0): the reload counts as nothing.\n";

@@ -40,15 +40,22 @@ void check(const list::Schedule& schedule, std::int64_t ns, double nj, std::uint
 }  // namespace
 
 TEST_CASE("encoders take the time and energy of the original") {
-  SUBCASE("one layer, one token") { check(run(encoder(256, 1, false), list::one_pass(1, 1)), 623, 3317.43008, 1280, 1578244); }
+  SUBCASE("one layer, one token") {
+    check(run(encoder(256, 1, false), list::one_pass(1, 1)), 623, 3317.43008, 1280, 1578244);
+  }
   SUBCASE("adds wait for the four digital units") {
     check(run(encoder(1024, 1, false), list::one_pass(1, 1)), 983, 8453.88128, 17408, 25187332);
   }
   SUBCASE("they do not wait for 64") {
-    check(run(encoder(1024, 1, true), list::one_pass(1, 1), {{"digital.units", "64"}}), 842, 58268.88128, 17408, 25207812);
+    check(run(encoder(1024, 1, true), list::one_pass(1, 1), {{"digital.units", "64"}}), 842, 58268.88128, 17408,
+          25207812);
   }
-  SUBCASE("two layers, four tokens") { check(run(encoder(256, 2, false), list::one_pass(4, 1)), 2156, 12387.6864, 4096); }
-  SUBCASE("eight tokens") { check(run(encoder(1024, 1, false), list::one_pass(8, 1)), 3846, 47527.05024, 61184, 201728249); }
+  SUBCASE("two layers, four tokens") {
+    check(run(encoder(256, 2, false), list::one_pass(4, 1)), 2156, 12387.6864, 4096);
+  }
+  SUBCASE("eight tokens") {
+    check(run(encoder(1024, 1, false), list::one_pass(8, 1)), 3846, 47527.05024, 61184, 201728249);
+  }
   SUBCASE("two layers, eight tokens, GELU") {
     check(run(encoder(1024, 2, true), list::one_pass(8, 1)), 7894, 96071.9648, 68352);
   }
@@ -75,8 +82,7 @@ TEST_CASE("encoders take the time and energy of the original") {
 TEST_CASE("decoders take the time and energy of the original") {
   const list::Transformer decoder{
       .decoder = true, .layers = 3, .hidden = 512, .ffn = 2048, .gelu = false, .vocab = 1024, .context = 12};
-  const Settings settings{
-      {"array.rows", "512"}, {"array.cols", "512"}, {"chip.arrays", "100"}, {"chip.tiers", "1024"}};
+  const Settings settings{{"array.rows", "512"}, {"array.cols", "512"}, {"chip.arrays", "100"}, {"chip.tiers", "1024"}};
   SUBCASE("to four tokens") {
     check(run(decoder, list::generation(1, 4, false, 1), settings), 7667, 42121.51392, 6144);
   }

@@ -326,11 +326,8 @@ class Scheduler {
   }
 
   void start(const Ready& ready, Kind kind, std::uint64_t place) {
-    running_[index_of(kind)].push_back({.end = now_ + durations_[index_of(kind)],
-                                        .step = step_,
-                                        .start = starts_++,
-                                        .place = place,
-                                        .ready = ready});
+    running_[index_of(kind)].push_back(
+        {.end = now_ + durations_[index_of(kind)], .step = step_, .start = starts_++, .place = place, .ready = ready});
     Segment& segment = *segments_[ready.segment];
     if (kind == Kind::attention) {
       live_bytes_ -= segment.attention_bytes;
@@ -360,8 +357,8 @@ class Scheduler {
     for (; !queue.empty() && queue.front().end == now_; queue.pop_front()) into.push_back(queue.front());
   }
 
-  // In the simulator's order: messages; tiles; of the pools first what it saw running at the beginning of the step, then
-  // what started in it, digital units before attention.
+  // In the simulator's order: messages; tiles; of the pools first what it saw running at the beginning of the step,
+  // then what started in it, digital units before attention.
   void end_what_does() {
     ending_.clear();
     take_ended(Kind::communication, ending_);
@@ -389,8 +386,7 @@ class Scheduler {
     for (const bool is_new : {false, true}) {
       for (const Running& running : ending_) {
         if ((running.step == step_) != is_new) continue;
-        const Kind kind =
-            running.ready.operation == kAttention ? Kind::attention : operation_of(running.ready).kind;
+        const Kind kind = running.ready.operation == kAttention ? Kind::attention : operation_of(running.ready).kind;
         end(running, kind);
       }
     }

@@ -53,8 +53,8 @@ struct Energy {  // pJ
   double total() const { return mvms + communications + digital + attention + passive; }
 };
 
-/// Along the chain of operations that ends last, each of which became ready when the one before it ended. `wait`: ready,
-/// but the tile or unit was busy.
+/// Along the chain of operations that ends last, each of which became ready when the one before it ended. `wait`:
+/// ready, but the tile or unit was busy.
 struct Path {
   chip::Picoseconds mvm = 0, communication = 0, digital = 0, attention = 0, wait = 0;
   std::uint64_t mvms = 0;

@@ -168,9 +168,8 @@ class Builder {
     ensure(part_.shared.empty(), "attention's results come first");
     for (std::uint32_t i = 0; i < matrix.row_parts; ++i) shared(matrix.in, matrix.column_parts);
     const std::vector<std::uint32_t> positions = order(matrix.parts());
-    return linear(matrix, kNone, true, [&](std::uint32_t mvm, std::uint32_t n) {
-      at(mvm).shared = positions[n] / matrix.column_parts;
-    });
+    return linear(matrix, kNone, true,
+                  [&](std::uint32_t mvm, std::uint32_t n) { at(mvm).shared = positions[n] / matrix.column_parts; });
   }
 
   /// The sum of a linear operation's results and another vector, which it reads last. That vector is of the part before
@@ -192,8 +191,7 @@ class Builder {
 
   /// Up, activation, down.
   std::vector<Value> feed_forward(const Layer& layer, const std::vector<Value>& up) {
-    const Value activation =
-        digital(Kind::activation, transformer_.gelu ? kGeluFlops : kReluFlops, transformer_.ffn);
+    const Value activation = digital(Kind::activation, transformer_.gelu ? kGeluFlops : kReluFlops, transformer_.ffn);
     for (const Value& result : up) read_last(result, activation.operation);
     return linear_of(layer.down, activation);
   }
@@ -370,8 +368,8 @@ Result<Operations> operations_of(const Transformer& transformer, const Mapping& 
       part.has_last = n == transformer.layers;
       if (part.has_last) part.last_token = decoder_layer(transformer, mapping, chip, n - 1, true);
     } else {
-      part.tokens = n == 0 ? encoder_start(transformer, mapping, chip)
-                           : encoder_layer(transformer, mapping, chip, n - 1);
+      part.tokens =
+          n == 0 ? encoder_start(transformer, mapping, chip) : encoder_layer(transformer, mapping, chip, n - 1);
     }
     operations.parts.push_back(std::move(part));
   }

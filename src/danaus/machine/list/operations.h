@@ -9,7 +9,8 @@
 #include "danaus/machine/list/tiers.h"
 
 /// What is to be done for one token between two points at which a sequence waits for itself: two attentions, the start,
-/// or the choice of a token. All tokens of a part, of all sequences, share it, so that the schedule holds counters only.
+/// or the choice of a token. All tokens of a part, of all sequences, share it, so that the schedule holds counters
+/// only.
 namespace danaus::machine::list {
 
 enum class Kind : std::uint8_t { mvm, communication, add, norm, activation, sample, attention };
@@ -19,15 +20,15 @@ inline constexpr std::uint32_t kNone = ~0u;
 
 struct Operation {
   Kind kind = Kind::mvm;
-  bool to_attention = false;      ///< its end counts towards the attention that ends the part
-  bool reads_sample = false;      ///< reads the token that was chosen before the part
-  bool is_kept = false;           ///< nobody reads what it writes; the simulator counts that of the last sequence only
-  std::uint32_t tile = kNone;     ///< mvm
-  std::uint32_t operands = 0;     ///< operations of the token that must end first
+  bool to_attention = false;   ///< its end counts towards the attention that ends the part
+  bool reads_sample = false;   ///< reads the token that was chosen before the part
+  bool is_kept = false;        ///< nobody reads what it writes; the simulator counts that of the last sequence only
+  std::uint32_t tile = kNone;  ///< mvm
+  std::uint32_t operands = 0;  ///< operations of the token that must end first
   std::uint32_t first_reader = 0, readers = 0;  ///< in TokenPart::readers: they may become ready when this one ends
-  std::uint32_t written_bytes = 0;  ///< live when it has ended
-  std::uint32_t freed_bytes = 0;    ///< of operands that nobody reads later: no longer live when it starts
-  std::uint32_t shared = kNone;     ///< an operand with other readers: no longer live when the last of them starts
+  std::uint32_t written_bytes = 0;              ///< live when it has ended
+  std::uint32_t freed_bytes = 0;                ///< of operands that nobody reads later: no longer live when it starts
+  std::uint32_t shared = kNone;  ///< an operand with other readers: no longer live when the last of them starts
 };
 
 /// Bytes that several operations read, the last of which to start frees them.

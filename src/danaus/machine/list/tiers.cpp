@@ -14,9 +14,11 @@ namespace {
 std::uint32_t ceil_div(std::uint32_t a, std::uint32_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 Matrix matrix(std::uint32_t in, std::uint32_t out, const chip::Chip& chip) {
-  return {
-      .in = in, .out = out, .row_parts = ceil_div(in, chip.array.rows), .column_parts = ceil_div(out, chip.array.cols),
-      .tiles = {}};
+  return {.in = in,
+          .out = out,
+          .row_parts = ceil_div(in, chip.array.rows),
+          .column_parts = ceil_div(out, chip.array.cols),
+          .tiles = {}};
 }
 
 /// Tiles by how many tiers are used.

@@ -23,15 +23,15 @@ struct Layer {
 };
 
 struct Mapping {
-  std::uint32_t tiles = 0;   ///< of the chip
-  std::uint64_t tiers = 0;   ///< that hold weights
+  std::uint32_t tiles = 0;  ///< of the chip
+  std::uint64_t tiers = 0;  ///< that hold weights
   std::uint64_t parameters = 0;
   Matrix embedding, positions, head;  ///< decoder only
   std::vector<Layer> layers;
 };
 
-/// Part after part onto the tile with the fewest used tiers, of those the first. The parts of an embedding that give the
-/// same outputs share a tile while it has tiers. Errors: list.capacity, list.too-large.
+/// Part after part onto the tile with the fewest used tiers, of those the first. The parts of an embedding that give
+/// the same outputs share a tile while it has tiers. Errors: list.capacity, list.too-large.
 Result<Mapping> map_weights(const Transformer& transformer, const chip::Chip& chip);
 
 }  // namespace danaus::machine::list
