@@ -431,22 +431,26 @@ constexpr Subcommand kSubcommands[] = {
     {"show", "List models, chips, mappings, keys of a chip file or supported formats, or show one model or chip",
      "danaus show models\n"
      "danaus show models gpt2-medium\n"
-     "danaus show chips pcm-14nm",
+     "danaus show chips pcm-14nm\n"
+     "danaus show chips pcm-14nm --sources",
      [](CLI::App& app, Arguments& arguments) {
        app.add_option("WHAT", arguments.topic, "models, chips, maps, keys, formats, models MODEL, or chips NAME")
            ->required()
            ->type_name("")
            ->expected(1, 2);
+       app.add_flag("--sources", arguments.sources,
+                    "With chips NAME: every key with its value and where it comes from, measured to assumed");
        add_json(app, arguments);
      }},
     {"explain", "Explain an error, a cost, a mapping or a key of the chip file",
      "danaus explain gguf.truncated\n"
-     "danaus explain cost adc --chip pcm-14nm\n"
+     "danaus explain cost\n"
+     "danaus explain cost activation --chip hermes-14nm\n"
      "danaus explain mapping dense\n"
      "danaus explain adc.per_array",
      [](CLI::App& app, Arguments& arguments) {
        app.add_option("TOPIC", arguments.topic,
-                      "An error id, a chip key, cost adc|activation|message|link|reload, or mapping NAME")
+                      "An error id, a chip key, cost [TOPIC] (without: lists them), or mapping NAME")
            ->required()
            ->type_name("")
            ->expected(1, 2);

@@ -58,6 +58,7 @@ struct Arguments {
   std::string output;             ///< -o
   std::string placement_out;
   std::string placement_in;
+  bool sources = false;            ///< show chips NAME
   bool full = false;               ///< verify: independent random weights
   std::vector<std::string> topic;  ///< explain, show
   bool structured = false;         ///< eval, generate: some option asks for blocks

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "danaus/chip/cost.h"
+#include "danaus/chip/explain.h"
 #include "danaus/compile/compile.h"
 
 namespace danaus::embedded {
@@ -18,8 +18,6 @@ const std::vector<std::pair<std::string_view, std::string_view>>& pages();
 
 namespace danaus::cli {
 namespace {
-
-double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
 
 /// The section "### id" of docs/errors.md, empty if there is none.
 std::string_view error_entry(std::string_view id) {
@@ -49,159 +47,23 @@ std::vector<std::string_view> error_ids() {
   return ids;
 }
 
-std::string_view name_of(chip::AdcKind kind) {
-  switch (kind) {
-    case chip::AdcKind::sar:
-      return "sar";
-    case chip::AdcKind::ramp:
-      return "ramp";
-    case chip::AdcKind::flash:
-      return "flash";
-    case chip::AdcKind::fixed:
-      return "fixed";
-  }
-  return "";
-}
-
-std::string conversion_equation(const chip::Chip& chip, std::uint32_t bits) {
-  switch (chip.adc.kind) {
-    case chip::AdcKind::sar:
-      return fmt::format("(b + 1) * adc.step_ns = {} * {:g} ns", bits + 1, chip.adc.step_ns);
-    case chip::AdcKind::ramp:
-      return fmt::format("2^b * adc.lsb_ns = {} * {:g} ns", 1u << bits, chip.adc.lsb_ns);
-    case chip::AdcKind::flash:
-    case chip::AdcKind::fixed:
-      return "adc.time_ns";
-  }
-  return "";
-}
-
-/// A converter figure that the chip may refuse (bits outside the regression).
-std::string figure(const Result<double>& value, std::string_view unit) {
-  return value ? fmt::format("{:.4g} {}", *value, unit) : fmt::format("refused: {}", value.error().message);
-}
-
-Result<std::string> explain_adc(const chip::Chip& chip) {
-  std::string text = fmt::format("One conversion on chip '{}' (adc.kind = {}, {} ADCs per array, {:g} nm)\n\n",
-                                 chip.name, name_of(chip.adc.kind), chip.adc.per_array, chip.adc.node_nm);
-  for (const std::uint32_t rows : {16u, 32u, 64u, 256u}) {
-    const std::uint32_t bits = chip::adc_bits(chip, rows);
-    text += fmt::format("{:>4} rows summed: b = {} bits\n", rows, bits);
-    text += fmt::format("      time    {} = {:g} ns\n", conversion_equation(chip, bits),
-                        nanoseconds(chip::conversion_time(chip, bits)));
-    text += fmt::format("      energy  {}\n", figure(chip::conversion_energy_pj(chip, bits), "pJ"));
-    text += fmt::format("      area    {}\n", figure(chip::converter_area_um2(chip, bits), "um2"));
-  }
-  if (chip.adc.energy_pj < 0) {
-    text += fmt::format(
-        "\nADC energy: the published regression over {:g} nm and the conversion rate, times adc.calibration = {:g}.\n",
-        chip.adc.node_nm, chip.adc.calibration);
-    if (chip.adc.calibration == 1) text += "It is a best case; a factor of 120 fits a measured chip.\n";
-  }
-  return text;
-}
-
-Result<std::string> explain_activation(const chip::Chip& chip) {
-  const std::uint32_t rows = chip.array.rows, columns = chip.array.cols, adcs = chip.adc.per_array;
-  const std::uint32_t rounds = (columns + adcs - 1) / adcs, dac_bits = chip.input.bits;
-  const std::uint32_t bits = chip::adc_bits(chip, rows);
-  std::string text = fmt::format("One activation of a whole {}x{} array on chip '{}'\n\n", rows, columns, chip.name);
-  text += fmt::format("rounds   = most read columns on one ADC = ceil({} / {}) = {}\n", columns, adcs, rounds);
-  text += fmt::format("t_input  = {:g} ns ({} bits)\n", nanoseconds(chip::input_time(chip, dac_bits)), dac_bits);
-  text += fmt::format("t_settle = {:g} ns\n", chip.array.settle_ns);
-  text += fmt::format("t_conv   = {:g} ns ({} bits)\n", nanoseconds(chip::conversion_time(chip, bits)), bits);
-  text += chip.input.kind == chip::InputKind::bit_serial ? "T = input bits * (t_bit + t_settle + rounds * t_conv)"
-          : chip.adc.sample_hold                         ? "T = t_input + t_settle + rounds * t_conv"
-                                                         : "T = rounds * max(t_input, t_conv) + t_settle";
-  text += fmt::format(" = {:g} ns\n", nanoseconds(chip::activation_time(chip, dac_bits, bits, rounds)));
-  text += fmt::format("E = rows * e_row + cells * e_cell + columns * (e_sample + e_adc + e_add) + e_fixed = {}\n",
-                      figure(chip::activation_energy_pj(chip, rows, columns, dac_bits, bits), "pJ"));
-  return text;
-}
-
-Result<std::string> explain_message(const chip::Chip& chip) {
-  std::string text =
-      fmt::format("Messages of 8-bit elements on chip '{}' ({})\n\n", chip.name,
-                  chip.network.topology == chip::Topology::ideal ? "ideal network: no time, no energy" : "mesh");
-  text += fmt::format("bits  = network.header_bits + 8 * elements, header {}\n", chip.network.header_bits);
-  text +=
-      fmt::format("T     = hops * hop_ns + ceil(bits / link_bits) * clock_ns, {:g} ns a hop, {} bits every {:g} ns\n",
-                  chip.network.hop_ns, chip.network.link_bits, chip.network.clock_ns);
-  text += fmt::format("E     = bits * hops * energy_pj_per_bit_hop = bits * hops * {:g} pJ\n\n",
-                      chip.network.energy_pj_per_bit_hop);
-  for (const std::uint64_t elements : {std::uint64_t{32}, std::uint64_t{256}, std::uint64_t{1024}}) {
-    for (const std::uint32_t hops : {1u, 4u})
-      text += fmt::format("{:>5} elements over {} {}: {:g} ns, {:.4g} pJ\n", elements, hops,
-                          hops == 1 ? "hop " : "hops", nanoseconds(chip::message_time(chip, elements, 8, hops)),
-                          chip::message_energy_pj(chip, elements, 8, hops));
-  }
-  return text;
-}
-
-Result<std::string> explain_link(const chip::Chip& chip) {
-  const chip::Chip::System& system = chip.system;
-  std::string text = fmt::format("Messages of 8-bit elements from one chip '{}' to another\n\n", chip.name);
-  text +=
-      "Each chip has one link to a switch, at its first tile. A message crosses the mesh of its chip, waits for the\n";
-  text +=
-      "link, takes it for bits / rate, and crosses the mesh of the other chip; a multicast takes the link once per "
-      "chip.\n";
-  text += "Links into a chip are never waited for.\n\n";
-  text +=
-      fmt::format("T     = bits / chip.link_gbps + chip.link_latency_ns = bits / {} + {:g} ns, beside the meshes\n",
-                  system.link_gbps == 0 ? "infinite" : fmt::format("{:g}", system.link_gbps), system.link_latency_ns);
-  text += fmt::format("E     = bits * chip.link_energy_pj_per_bit = bits * {:g} pJ, beside the meshes\n",
-                      system.link_energy_pj_per_bit);
-  text += fmt::format("area  = chip.link_area_um2 = {:g} mm2 per chip\n\n", system.link_area_um2 / 1e6);
-  for (const std::uint64_t elements : {std::uint64_t{32}, std::uint64_t{256}, std::uint64_t{1024}}) {
-    const std::uint64_t bits = 8 * elements + chip.network.header_bits;
-    text += fmt::format("{:>5} elements: {:g} ns on the link, {:g} ns in all, {:.4g} pJ\n", elements,
-                        nanoseconds(chip::link_time(chip, bits)),
-                        nanoseconds(chip::link_time(chip, bits) + chip::to_picoseconds(system.link_latency_ns)),
-                        static_cast<double>(bits) * system.link_energy_pj_per_bit);
-  }
-  return text;
-}
-
-Result<std::string> explain_reload(const chip::Chip& chip) {
-  const chip::Chip::Programming& programming = chip.programming;
-  std::string text = fmt::format("Writing the weights of chip '{}' while a model runs (--reload)\n\n", chip.name);
-  text += "A model that needs more arrays than the chips have is cut into passes of whole operators in the order of\n";
-  text +=
-      "execution. A pass is written before it is used; nothing overlaps. In decode every token needs every pass; in\n";
-  text +=
-      "prefill and encode all tokens go through a pass before the next is written, so the passes are written once.\n\n";
-  text += fmt::format("T of a pass = rows * iterations * (pulse + verify) = {} * {} * {:g} ns = {:.4g} us",
-                      chip.array.rows, programming.iterations, programming.pulse_ns + programming.verify_ns,
-                      chip::programming_time_us(chip, 1));
-  text += programming.arrays_at_a_time == 0
-              ? ", all arrays in parallel\n"
-              : fmt::format(",\n              times ceil(arrays of a chip / {})\n", programming.arrays_at_a_time);
-  const std::uint64_t weights = std::uint64_t{chip.array.rows} * chip.array.cols;
-  text += fmt::format(
-      "E of an array = weights * slices * devices * iterations * energy = {} * {} * {} * {} * {:g} pJ = {:.4g} uJ\n",
-      weights, chip.array.slices, chip.array.devices_per_weight, programming.iterations, programming.energy_pj,
-      chip::programming_energy_uj(chip, weights));
-  text += programming.endurance > 0
-              ? fmt::format("A cell survives program.endurance / iterations = {:g} / {} = {:.4g} passes.\n",
-                            programming.endurance, programming.iterations,
-                            programming.endurance / std::max(1u, programming.iterations))
-              : "The chip file has no figure for the endurance of a cell (program.endurance).\n";
-  text += "Bringing the weights to the chip is not counted.\n";
-  return text;
-}
-
 Result<std::string> explain_cost(const Arguments& arguments, const std::string& what) {
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
-  if (what == "adc") return explain_adc(chip);
-  if (what == "activation") return explain_activation(chip);
-  if (what == "message") return explain_message(chip);
-  if (what == "link") return explain_link(chip);
-  if (what == "reload") return explain_reload(chip);
-  const std::string_view near = nearest(what, {"adc", "activation", "message", "link", "reload"});
+  const std::string text = chip::explain_cost(chip, what);
+  if (!text.empty()) return text;
+  std::vector<std::string_view> names;
+  for (const chip::CostTopic& topic : chip::cost_topics()) names.push_back(topic.name);
+  const std::string_view near = nearest(what, names);
   return fail(Error("cli.unknown-topic", Failure::usage, fmt::format("there is no cost '{}'", what))
-                  .with_hint(near.empty() ? "explain cost adc, activation, message, link or reload"
+                  .with_hint(near.empty() ? fmt::format("explain cost {}", fmt::join(names, "|"))
                                           : fmt::format("did you mean '{}'?", near)));
+}
+
+std::string list_costs() {
+  std::string text =
+      "danaus explain cost TOPIC [--chip CHIP] [--set KEY=VALUE]: the equations with the chip's numbers\n\n";
+  for (const chip::CostTopic& topic : chip::cost_topics()) text += fmt::format("{:<12}{}\n", topic.name, topic.help);
+  return text;
 }
 
 Result<std::string> explain_mapping(const std::string& name) {
@@ -232,6 +94,7 @@ Result<std::string> explain(const Arguments& arguments) {
     if (topic == "cost") return explain_cost(arguments, arguments.topic[1]);
     if (topic == "mapping") return explain_mapping(arguments.topic[1]);
   } else {
+    if (topic == "cost") return list_costs();
     if (const std::string_view entry = error_entry(topic); !entry.empty())
       return fmt::format("{}\n\n{}\n", topic, entry);
     for (const chip::KeyInfo& key : chip::keys()) {
@@ -242,12 +105,11 @@ Result<std::string> explain(const Arguments& arguments) {
   for (const chip::KeyInfo& key : chip::keys()) known.push_back(key.key);
   known.insert(known.end(), {"cost", "mapping"});
   const std::string_view near = nearest(topic, known);
-  return fail(
-      Error("cli.unknown-topic", Failure::usage,
-            fmt::format("'{}' cannot be explained", fmt::join(arguments.topic, " ")))
-          .with_hint(near.empty() || near == topic
-                         ? "explain an error id, a chip key, cost adc|activation|message|link|reload, or mapping NAME"
-                         : fmt::format("did you mean '{}'?", near)));
+  return fail(Error("cli.unknown-topic", Failure::usage,
+                    fmt::format("'{}' cannot be explained", fmt::join(arguments.topic, " ")))
+                  .with_hint(near.empty() || near == topic
+                                 ? "explain an error id, a chip key, cost (lists its topics), or mapping NAME"
+                                 : fmt::format("did you mean '{}'?", near)));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // danaus run: every map compiled, proved and timed.
 
 #include "cli/commands.h"
+#include "danaus/chip/sources.h"
 #include "danaus/pipeline/list.h"
 
 namespace danaus::cli {
@@ -12,6 +13,8 @@ Result<int> run_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(options, run_options(arguments, model));
   if (arguments.maps.empty() && pipeline::schedules_by_list(chip)) options.maps = {"linear"};
   DANAUS_TRY(result, pipeline::run(model, chip, options, console.progress()));
+  DANAUS_TRY(sources, chip::sources(arguments.chip, arguments.settings));
+  result.chip_sources = chip::summary(sources);
   DANAUS_CHECK(console.result(arguments.json ? report::run_json(result, provenance(arguments))
                                              : report::run_table(result, arguments.verbose)));
   return 0;

@@ -1,6 +1,7 @@
 // danaus show: what there is to choose from.
 
 #include "cli/commands.h"
+#include "danaus/chip/sources.h"
 #include "danaus/compile/compile.h"
 #include "danaus/model/formats.h"
 
@@ -30,6 +31,23 @@ Result<report::Listing> chips() {
     DANAUS_TRY(chip, chip::load(std::string(name)));
     listing.rows.push_back({std::string(name), std::uint64_t{chip.array.rows}, std::uint64_t{chip.array.cols},
                             std::uint64_t{chip.adc.per_array}, std::uint64_t{chip.network.arrays_per_tile}});
+  }
+  return listing;
+}
+
+/// Sorted from measured to assumed; what costs do not depend on comes last.
+Result<report::Listing> chip_sources(const std::string& name) {
+  DANAUS_CHECK(chip::load(name));  // a good chip file
+  DANAUS_TRY(sources, chip::sources(name));
+  report::Listing listing{.kind = "sources", .columns = {"source", "key", "value", "comment"}, .rows = {}};
+  for (const bool counts : {true, false}) {
+    for (const chip::SourceClass source : chip::kSourceClasses) {
+      for (const chip::KeySource& key : sources) {
+        if (key.counts != counts || key.source != source) continue;
+        listing.rows.push_back(
+            {std::string(counts ? chip::name_of(source) : "(no cost)"), key.key, key.value, key.comment});
+      }
+    }
   }
   return listing;
 }
@@ -71,6 +89,9 @@ Result<report::Listing> list(const std::string& kind) {
 
 Result<int> show_command(const Arguments& arguments, Console& console) {
   const std::string& kind = arguments.topic.front();
+  if (arguments.sources && (kind != "chips" || arguments.topic.size() == 1))
+    return fail(Error("cli.arguments", Failure::usage, "--sources is about one chip")
+                    .with_hint("danaus show chips pcm-14nm --sources"));
   if (arguments.topic.size() > 1) {
     const std::string& name = arguments.topic[1];
     if (kind == "models") {
@@ -82,9 +103,14 @@ Result<int> show_command(const Arguments& arguments, Console& console) {
       return fail(Error("cli.unknown-topic", Failure::usage,
                         "only models and chips can be shown one by one, not '" + kind + "'")
                       .with_hint("danaus show chips " + name));
+    if (arguments.sources) {
+      DANAUS_TRY(sources, chip_sources(name));
+      DANAUS_CHECK(console.result(arguments.json ? report::listing_json(sources) : report::listing_table(sources)));
+      return 0;
+    }
     if (arguments.json)
       return fail(Error("cli.arguments", Failure::usage, "a chip file is TOML, not a JSON document")
-                      .with_hint("leave --json out"));
+                      .with_hint("leave --json out, or add --sources"));
     DANAUS_TRY(chip, chip::load(name));
     const std::string_view text = chip::preset_text(name);
     DANAUS_CHECK(console.result(text.empty() ? chip::to_toml(chip) : text));

@@ -57,7 +57,13 @@ def test_show_chip_prints_the_preset_with_its_sources(danaus):
     assert danaus("show", "chips", "pcm-14nm")[0] == (ROOT / "chips/pcm-14nm.toml").read_text()
 
 
-@pytest.mark.parametrize("words", [("cost", "adc"), ("cost", "activation"), ("cost", "message"), ("cost", "link"),
+def test_show_sources_of_a_chip(danaus, golden):
+    golden(TEXTS / "show-sources-hermes.txt", danaus("show", "chips", "hermes-14nm", "--sources")[0])
+    items = danaus.json("show", "chips", "isaac-32nm", "--sources")["items"]
+    assert {"source": "published", "key": "array.slices", "value": "4", "comment": "ISAAC: 2 bits per cell"} in items
+
+
+@pytest.mark.parametrize("words", [("cost",), ("cost", "adc"), ("cost", "activation"), ("cost", "message"), ("cost", "link"),
                                    ("cost", "reload"), ("mapping", "dense"),
                                    ("gguf.truncated",), ("adc.per_array",)])
 def test_explain(danaus, golden, words):

@@ -163,6 +163,13 @@ Result<void> check_together(const Draft& draft, const std::string& file_name) {
     return broken({"adc.step_ns", "adc.kind"}, "adc.step_ns must be above 0 for adc.kind = \"sar\"");
   if (chip.adc.kind == AdcKind::ramp && chip.adc.lsb_ns == 0)
     return broken({"adc.lsb_ns", "adc.kind"}, "adc.lsb_ns must be above 0 for adc.kind = \"ramp\"");
+  if (chip.adc.double_buffer && !chip.adc.sample_hold)
+    return broken({"adc.sample_hold", "adc.double_buffer"},
+                  "adc.double_buffer needs adc.sample_hold: nothing else keeps the columns' values");
+  if (chip.adc.calibration_high != 0 && chip.adc.calibration_high < chip.adc.calibration)
+    return broken({"adc.calibration", "adc.calibration_high"},
+                  fmt::format("adc.calibration_high = {:g} is below adc.calibration = {:g}", chip.adc.calibration_high,
+                              chip.adc.calibration));
   if (chip.input.kind == InputKind::pwm && chip.input.clock_ns == 0)
     return broken({"input.clock_ns", "input.kind"}, "input.clock_ns must be above 0 for input.kind = \"pwm\"");
   if (chip.input.kind == InputKind::bit_serial && chip.input.bit_ns == 0)

@@ -72,6 +72,7 @@ struct Chip {
     AdcKind kind = AdcKind::sar;
     double step_ns = 0, lsb_ns = 0, time_ns = 0;
     bool sample_hold = true;
+    bool double_buffer = false;  ///< the next input is driven while the held columns are converted
     Wiring wiring = Wiring::interleaved;
     double node_nm = 14;
     double energy_pj = -1;  ///< -1 = regression
@@ -140,6 +141,12 @@ struct Chip {
     double endurance = 0;                ///< cycles that a device survives; 0 = no figure
     bool operator==(const Programming&) const = default;
   } programming;  ///< [program] in the file
+  /// What was measured on silicon for one product with a whole array; 0 = no figure. Nothing computes with it: `explain
+  /// cost activation` prints the ratios.
+  struct Measured {
+    double product_ns = 0, product_nj = 0, product_mm2 = 0;
+    bool operator==(const Measured&) const = default;
+  } measured;
   /// What makes the analog machine differ from the exact product; time, energy and area ignore it. Every default is the
   /// exact choice but the converters' ranges, the integer weight codes and the scale of the inputs. A weight of
   /// full-scale code times a full-scale input is one *cell*: the unit of currents at the converter.

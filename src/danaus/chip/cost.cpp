@@ -98,6 +98,10 @@ Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits) {
   return to_picoseconds(chip.input.time_ns);
 }
 
+std::uint64_t input_windows(const Chip& chip, std::uint32_t rounds) {
+  return chip.adc.sample_hold ? 1 : std::uint64_t{rounds} * chip.array.slices;
+}
+
 ActivationTime activation_parts(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits,
                                 std::uint32_t rounds) {
   const std::uint64_t conversions = std::uint64_t{rounds} * chip.array.slices;
@@ -107,7 +111,17 @@ ActivationTime activation_parts(const Chip& chip, std::uint32_t dac_bits, std::u
   const Picoseconds conversion = conversion_time(chip, adc_bits);
   ActivationTime time;
   time.settle = multiply(repeats, to_picoseconds(chip.array.settle_ns));
-  if (chip.adc.sample_hold) {
+  if (chip.adc.double_buffer) {
+    // A bit is driven while the one before it is converted: the longer of the two sets the pace, the shorter shows
+    // once, before the first conversion or after the last input.
+    const Picoseconds settle = to_picoseconds(chip.array.settle_ns);
+    const Picoseconds all = multiply(conversions, conversion);
+    const bool converters_set_pace = all >= add(window, settle);
+    const std::uint32_t inputs = converters_set_pace ? 1 : repeats;
+    time.input = multiply(inputs, window);
+    time.settle = multiply(inputs, settle);
+    time.adc = converters_set_pace ? multiply(repeats, all) : all;
+  } else if (chip.adc.sample_hold) {
     time.input = multiply(repeats, window);
     time.adc = multiply(repeats, multiply(conversions, conversion));
   } else {
@@ -138,13 +152,15 @@ std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows, std::uint32_t stage
   return stage == 1 && chip.adc.second_bits != 0 ? chip.adc.second_bits : chip.adc.bits;
 }
 
+FigureOfMerit figure_of_merit(double bits, double samples_per_s) {
+  return {.rate_limited = 213.7806687348118 - 2.8719030399529957 * std::log(samples_per_s),
+          .noise_limited = 128.3068287398817 + 3.220511510977561 * std::clamp(std::ceil(bits), 0.0, 20.0),
+          .sndr = 20.0 * std::log10(2.0) * bits + 10.0 * std::log10(1.5)};
+}
+
 double regression_energy_pj(double bits, double node_nm, double samples_per_s) {
-  // Figure of merit in dB: limited by the sampling rate for fast converters and by thermal noise for slow ones.
-  const double rate_limited = 213.7806687348118 - 2.8719030399529957 * std::log(samples_per_s);
-  const double noise_limited = 128.3068287398817 + 3.220511510977561 * std::clamp(std::ceil(bits), 0.0, 20.0);
-  const double figure_of_merit = std::min(rate_limited, noise_limited);
-  const double sndr = 20.0 * std::log10(2.0) * bits + 10.0 * std::log10(1.5);
-  return 0.5 * std::pow(10.0, -(figure_of_merit - sndr) / 10.0) *
+  const FigureOfMerit merit = figure_of_merit(bits, samples_per_s);
+  return 0.5 * std::pow(10.0, -(merit.value() - merit.sndr) / 10.0) *
          std::exp(26.0496215686518 + 1.8800369206815004 * std::log(node_nm) - 2.8291256050594527 * std::log(bits) -
                   1.4702022133784405);
 }
@@ -175,16 +191,26 @@ Result<ActivationEnergy> activation_energy_parts(const Chip& chip, std::uint32_t
   ActivationEnergy energy;
   energy.row_pj = repeats * chip.input.row_energy_pj;
   energy.cell_pj = repeats * slices * chip.array.cell_energy_pj;
-  energy.column_pj = repeats * slices * (conversion + chip.adc.sample_hold_energy_pj + chip.adc.shift_add_energy_pj);
+  const double beside = chip.adc.sample_hold_energy_pj + chip.adc.shift_add_energy_pj;
+  energy.column_pj = repeats * slices * (conversion + beside);
+  energy.column_high_pj = energy.column_pj;
+  if (chip.adc.calibration_high > 0) {
+    Chip high = chip;
+    high.adc.calibration = chip.adc.calibration_high;
+    DANAUS_TRY(high_conversion, conversion_energy_pj(high, bits));
+    energy.column_high_pj = repeats * slices * (high_conversion + beside);
+  }
   energy.activation_pj = chip.array.activation_energy_pj;
   return energy;
 }
 
 Result<double> activation_energy_pj(const Chip& chip, std::uint32_t rows, std::uint32_t columns, std::uint32_t dac_bits,
-                                    std::uint32_t bits) {
+                                    std::uint32_t bits, std::uint32_t rounds) {
   DANAUS_TRY(energy, activation_energy_parts(chip, dac_bits, bits));
-  const double cells = double{1} * rows * (chip.array.idle_columns_draw ? chip.array.cols : columns);
-  return rows * energy.row_pj + cells * energy.cell_pj + columns * energy.column_pj + energy.activation_pj;
+  const auto windows = static_cast<double>(input_windows(chip, rounds));
+  // Columns that are not converted in a window float like those that are not read at all.
+  const double cells = double{1} * rows * (chip.array.idle_columns_draw ? windows * chip.array.cols : columns);
+  return windows * rows * energy.row_pj + cells * energy.cell_pj + columns * energy.column_pj + energy.activation_pj;
 }
 
 Picoseconds message_time(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element, std::uint32_t hops) {
@@ -221,35 +247,56 @@ std::uint32_t mesh_side(std::uint32_t tiles) {
   return std::max(1u, side);
 }
 
-Result<Area> area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes, std::uint32_t largest_adc_bits) {
+double attention_units(const Chip& chip, std::uint32_t regions) {
+  return chip.attention.units != 0 ? chip.attention.units : regions;
+}
+
+double passive_mw(const Chip& chip, double arrays, double tiles, double chips, std::uint32_t regions) {
+  const double pools = chip.digital.hub ? 1 : tiles;
+  const double units = attention_units(chip, regions) * (chip.attention.units != 0 ? chips : 1);
+  const double memories = regions != 0 ? chips : 0;
+  return chips * (arrays * chip.system.passive_mw_per_array + pools * chip.digital.units * chip.digital.passive_mw) +
+         units * chip.attention.passive_mw + memories * chip.attention.kv_passive_mw;
+}
+
+Result<ArrayArea> array_area(const Chip& chip, std::uint32_t largest_adc_bits) {
   DANAUS_TRY(converter, converter_area_um2(chip, largest_adc_bits));
   const double rows = chip.array.rows;
   const double physical_columns = double{1} * chip.array.cols * chip.array.slices;
+  return ArrayArea{.cells = rows * physical_columns * chip.array.devices_per_weight * chip.array.cell_area_um2,
+                   .row_drivers = rows * chip.input.row_area_um2,
+                   .converters = chip.adc.per_array * converter,
+                   .sample_holds = physical_columns * chip.adc.sample_hold_area_um2,
+                   .control = chip.system.control_area_um2_per_array};
+}
+
+Result<Area> area(const Chip& chip, std::uint32_t arrays, const Equipment& equipment) {
+  DANAUS_TRY(array, array_area(chip, equipment.largest_adc_bits));
   const std::uint32_t per_tile = chip.network.arrays_per_tile;
   const double tiles = arrays / per_tile + (arrays % per_tile != 0);
-  const double cells = rows * physical_columns * chip.array.devices_per_weight * chip.array.cell_area_um2;
-  const double bytes = static_cast<double>(chip.buffer.bytes_per_tile != 0 ? chip.buffer.bytes_per_tile : buffer_bytes);
+  const double bytes =
+      static_cast<double>(chip.buffer.bytes_per_tile != 0 ? chip.buffer.bytes_per_tile : equipment.buffer_bytes);
   const double pools = chip.digital.hub ? 1.0 : tiles;
   Area result;
-  result.arrays_mm2 =
-      arrays * (cells + rows * chip.input.row_area_um2 + chip.system.control_area_um2_per_array) / kUm2PerMm2;
-  result.adcs_mm2 =
-      arrays * (chip.adc.per_array * converter + physical_columns * chip.adc.sample_hold_area_um2) / kUm2PerMm2;
+  result.arrays_mm2 = arrays * (array.cells + array.row_drivers + array.control) / kUm2PerMm2;
+  result.adcs_mm2 = arrays * (array.converters + array.sample_holds) / kUm2PerMm2;
   result.digital_mm2 = pools * chip.digital.units * chip.digital.area_um2 / kUm2PerMm2;
+  result.attention_mm2 = attention_units(chip, equipment.kv_regions) * chip.attention.area_um2 / kUm2PerMm2;
   result.buffers_mm2 = tiles * bytes * chip.buffer.area_um2_per_byte / kUm2PerMm2;
   result.network_mm2 = chip.network.topology == Topology::ideal ? 0 : tiles * chip.network.router_area_um2 / kUm2PerMm2;
   return result;
 }
 
-Result<Area> system_area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes,
-                         std::uint32_t largest_adc_bits) {
+Result<Area> system_area(const Chip& chip, std::uint32_t arrays, const Equipment& equipment) {
   const std::uint32_t share = arrays_per_chip(chip, arrays);
-  DANAUS_TRY(one, area(chip, share == 0 ? arrays : share, buffer_bytes, largest_adc_bits));
+  DANAUS_TRY(one, area(chip, share == 0 ? arrays : share, equipment));
   if (share == 0) return one;
   const double chips = chip.system.chips;
+  const double attention = chip.attention.units != 0 ? chips : 1;  // units beside regions are all regions' already
   return Area{.arrays_mm2 = chips * one.arrays_mm2,
               .adcs_mm2 = chips * one.adcs_mm2,
               .digital_mm2 = chips * one.digital_mm2,
+              .attention_mm2 = attention * one.attention_mm2,
               .buffers_mm2 = chips * one.buffers_mm2,
               .network_mm2 = chips * one.network_mm2,
               .links_mm2 = chip.system.chips == 1 ? 0 : chips * chip.system.link_area_um2 / kUm2PerMm2};

@@ -17,6 +17,8 @@ Picoseconds to_picoseconds(double ns);
 /// b-bit conversion.
 Picoseconds conversion_time(const Chip& chip, std::uint32_t adc_bits);
 Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits);
+/// Input windows of one activation: 1, or one per conversion where nothing holds the columns (times serial input bits).
+std::uint64_t input_windows(const Chip& chip, std::uint32_t rounds);
 /// Where the time of one activation goes.
 struct ActivationTime {
   Picoseconds input = 0, settle = 0, adc = 0;
@@ -35,20 +37,28 @@ std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows, std::uint32_t stage
 Result<double> conversion_energy_pj(const Chip& chip, std::uint32_t adc_bits);
 Result<double> converter_area_um2(const Chip& chip, std::uint32_t adc_bits);
 /// The published regression itself (node in nm, samples per second per converter).
+/// Its figure of merit in dB: limited by the sampling rate for fast converters, by thermal noise for slow ones.
+struct FigureOfMerit {
+  double rate_limited = 0, noise_limited = 0;
+  double sndr = 0;  ///< of an ideal converter of so many bits
+  double value() const { return rate_limited < noise_limited ? rate_limited : noise_limited; }
+};
+FigureOfMerit figure_of_merit(double bits, double samples_per_s);
 double regression_energy_pj(double bits, double node_nm, double samples_per_s);
 double regression_area_um2(double bits, double node_nm, double samples_per_s, double energy_pj);
 
 /// Energy of one activation in pJ, by part (calibrated converters, sample-and-hold and shift-add under `adc`).
 struct ActivationEnergy {
-  double row_pj = 0;     ///< per driven row
+  double row_pj = 0;     ///< per driven row and input window
   double cell_pj = 0;    ///< per weight that draws current: rows * columns, or rows * cols with idle_columns = "draw"
   double column_pj = 0;  ///< per read column
-  double activation_pj = 0;  ///< once
+  double column_high_pj = 0;  ///< the same at adc.calibration_high; without a band as column_pj
+  double activation_pj = 0;   ///< once
 };
 Result<ActivationEnergy> activation_energy_parts(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits);
-/// Energy of one activation in pJ: driven rows, read columns.
+/// Energy of one activation in pJ: driven rows, read columns, rounds as for activation_time.
 Result<double> activation_energy_pj(const Chip& chip, std::uint32_t rows, std::uint32_t columns, std::uint32_t dac_bits,
-                                    std::uint32_t adc_bits);
+                                    std::uint32_t adc_bits, std::uint32_t rounds);
 /// One message of `elements` elements over `hops` hops.
 Picoseconds message_time(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element, std::uint32_t hops);
 /// Time the outgoing port of a tile is busy with it (serialisation).
@@ -71,15 +81,36 @@ std::uint64_t system_arrays(const Chip& chip);
 /// A message on a chip's link: serialisation, during which the link is busy.
 Picoseconds link_time(const Chip& chip, std::uint64_t bits);
 
-struct Area {
-  double arrays_mm2 = 0, adcs_mm2 = 0, digital_mm2 = 0, buffers_mm2 = 0, network_mm2 = 0, links_mm2 = 0;
-  double total_mm2() const { return arrays_mm2 + adcs_mm2 + digital_mm2 + buffers_mm2 + network_mm2 + links_mm2; }
+/// Attention units: those of one chip or, with attention.units = 0, one for each of `regions` KV regions.
+double attention_units(const Chip& chip, std::uint32_t regions);
+/// Idle power of `chips` chips together: `arrays` arrays and `tiles` tiles on each, KV regions on all of them.
+/// Unlimited digital units count as none.
+double passive_mw(const Chip& chip, double arrays, double tiles, double chips, std::uint32_t regions);
+
+/// One array with what belongs to it.
+struct ArrayArea {  // um2
+  double cells = 0, row_drivers = 0, converters = 0, sample_holds = 0, control = 0;
+  double total() const { return cells + row_drivers + converters + sample_holds + control; }
 };
-/// One chip without its link. `buffer_bytes`: per tile, used when the chip says "as much as needed".
-Result<Area> area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes, std::uint32_t largest_adc_bits);
+Result<ArrayArea> array_area(const Chip& chip, std::uint32_t largest_adc_bits);
+
+struct Area {
+  double arrays_mm2 = 0, adcs_mm2 = 0, digital_mm2 = 0, attention_mm2 = 0, buffers_mm2 = 0, network_mm2 = 0,
+         links_mm2 = 0;
+  double total_mm2() const {
+    return arrays_mm2 + adcs_mm2 + digital_mm2 + attention_mm2 + buffers_mm2 + network_mm2 + links_mm2;
+  }
+};
+/// What a chip has to have beside its arrays.
+struct Equipment {
+  std::uint64_t buffer_bytes = 0;      ///< per tile, used when the chip says "as much as needed"
+  std::uint32_t largest_adc_bits = 8;  ///< decides the area of a converter
+  std::uint32_t kv_regions = 0;        ///< of all chips together
+};
+/// One chip without its link.
+Result<Area> area(const Chip& chip, std::uint32_t arrays, const Equipment& equipment);
 /// All chips onto which `arrays` arrays are dealt: idle ones and those of a full share count, too.
-Result<Area> system_area(const Chip& chip, std::uint32_t arrays, std::uint64_t buffer_bytes,
-                         std::uint32_t largest_adc_bits);
+Result<Area> system_area(const Chip& chip, std::uint32_t arrays, const Equipment& equipment);
 
 /// Programming all cells of `arrays` arrays of a chip once: row by row within an array, program.arrays_at_a_time arrays
 /// in parallel.

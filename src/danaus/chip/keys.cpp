@@ -44,7 +44,8 @@ std::string shown(const Value& value) {
 }
 
 // The table's accessors: a chip and a path to a field.
-#define DANAUS_FIELD(path) [](Chip& chip) -> auto& { return chip.path; }
+#define DANAUS_FIELD(path) \
+  [](Chip & chip) -> auto& { return chip.path; }
 #define DANAUS_CHOICE(path, Type)                                         \
   [](const Chip& chip) { return static_cast<std::uint32_t>(chip.path); }, \
       [](Chip& chip, std::uint32_t word) { chip.path = static_cast<Type>(word); }
@@ -94,6 +95,8 @@ std::vector<Key> make_table() {
       {"adc.time_ns", "flash, fixed: a conversion", ns(DANAUS_FIELD(adc.time_ns))},
       {"adc.sample_hold", "columns are sampled and held; without it every round repeats the input window",
        Flag{DANAUS_FIELD(adc.sample_hold)}},
+      {"adc.double_buffer", "the next input is driven while the held columns are converted",
+       Flag{DANAUS_FIELD(adc.double_buffer)}},
       {"adc.wiring", "which columns share a converter",
        Choice{{"interleaved", "blocked"}, DANAUS_CHOICE(adc.wiring, Wiring), {"blocked"}}},
       {"adc.node_nm", "technology node for the regression", Number{DANAUS_FIELD(adc.node_nm), 1, 1000}},
@@ -213,6 +216,13 @@ std::vector<Key> make_table() {
        count(DANAUS_FIELD(programming.arrays_at_a_time), 0, 1u << 24)},
       {"program.endurance", "cycles that a device survives; 0 = no figure",
        Number{DANAUS_FIELD(programming.endurance), 0, 1e18}},
+
+      {"measured.product_ns", "silicon, one product with a whole array, for comparison only; 0 = no figure",
+       ns(DANAUS_FIELD(measured.product_ns))},
+      {"measured.product_nj", "silicon, energy of that product, for comparison only; 0 = no figure",
+       Number{DANAUS_FIELD(measured.product_nj), 0, kMostPj}},
+      {"measured.product_mm2", "silicon, area of that array with its periphery, for comparison only; 0 = no figure",
+       Number{DANAUS_FIELD(measured.product_mm2), 0, 1e6}},
 
       {"noise.device", "whose published spread, drift and 1/f noise the devices have (docs/analog.md)",
        Choice{{"ideal", "generic", "pcm", "pcm-hermes-one", "pcm-hermes-two", "pcm-joshi", "reram-wan", "reram-cmo",

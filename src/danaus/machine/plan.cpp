@@ -333,25 +333,40 @@ class Planner {
     cost.settle = time.settle;
     cost.adc = time.adc;
     cost.rounds = conversions * rounds;
-    set_step(resource(Resource::Kind::array, physical_array(mvm.array), 1 + copies_of(mvm.array)), cost);
+    set_activation(physical_array(mvm.array), 1 + copies_of(mvm.array), cost);
     use(index(program_.tile_of(mvm.array)));
 
-    const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? chip_.array.cols : columns);
+    const std::uint64_t windows = chip::input_windows(chip_, rounds);
+    const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? windows * chip_.array.cols : columns);
     Counts& counts = plan_.counts;
     counts.activations += repeat_;
     counts.conversions += repeat_ * columns * conversions;
     counts.adc_rounds += repeat_ * cost.rounds;
-    counts.driven_rows += repeat_ * rows;
+    counts.driven_rows += repeat_ * rows * windows;
     counts.active_cells += repeat_ * cells;
     counts.buffer_bytes +=
         repeat_ * (rows * bytes_of(config.dac_bits) + (mvm.add ? 2 : 1) * columns * bytes_of(config.adc_bits));
     ConfigCounts& configured = config_counts_[index(mvm.config)];
     configured.activations += repeat_;
-    configured.rows += repeat_ * rows;
+    configured.rows += repeat_ * rows * windows;
     configured.cells += repeat_ * cells;
     configured.columns += repeat_ * columns;
     add_work(rows + columns);
     return {};
+  }
+
+  // With double buffering the converters of an array are a resource of their own: it takes the next input while they
+  // work on the columns that are held.
+  void set_activation(std::uint32_t array, std::uint32_t capacity, const Cost& cost) {
+    const std::uint32_t cells = resource(Resource::Kind::array, array, capacity);
+    if (!chip_.adc.double_buffer) return set_step(cells, cost);
+    Cost driving;
+    driving.input = cost.input;
+    driving.settle = cost.settle;
+    Cost converting = cost;
+    converting.input = converting.settle = 0;
+    const std::uint32_t converters = resource(Resource::Kind::converters, array, capacity);
+    plan_.steps[position_] = {cells, cost_number(driving), add_later_step(converters, converting, kNone)};
   }
 
   Result<void> plan(const program::Move& move) {
@@ -570,6 +585,7 @@ class Planner {
       plan_.energy.cells += static_cast<double>(counts.cells) * energy.cell_pj +
                             static_cast<double>(counts.activations) * energy.activation_pj;
       plan_.energy.adc += static_cast<double>(counts.columns) * energy.column_pj;
+      plan_.adc_high += static_cast<double>(counts.columns) * energy.column_high_pj;
     }
     return {};
   }

@@ -42,7 +42,7 @@ struct Cost {
 };
 
 struct Resource {
-  enum class Kind : std::uint8_t { array, digital, port, link, attention, free };
+  enum class Kind : std::uint8_t { array, converters, digital, port, link, attention, free };
   Kind kind = Kind::free;
   std::uint32_t capacity = 0;  ///< commands at a time
 };
@@ -76,8 +76,9 @@ struct Plan {
   std::uint64_t commands = 0;    ///< of all iterations, those that branches skip included
   std::uint64_t iterations = 0;  ///< of all segments
   std::uint32_t largest_segment = 0;
-  Counts counts;  ///< without attention and the bytes that attend moves
-  Energy energy;  ///< rows, cells and adc only
+  Counts counts;        ///< without attention and the bytes that attend moves
+  Energy energy;        ///< rows, cells and adc only
+  double adc_high = 0;  ///< pJ, Timing::adc_high
   Picoseconds busiest_incoming_link = 0;
 };
 

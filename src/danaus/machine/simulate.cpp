@@ -566,6 +566,7 @@ class Machine {
     result.reload = reload;
     ensure(result.critical_path.total() == result.total, "the critical path sums to the total time");
     result.energy = energy(result.total);
+    result.adc_high = plan_.adc_high;
     result.energy.reload = reload.energy_pj;
     result.busiest_link = plan_.busiest_incoming_link;
     for (std::size_t number = 0; number < resources_.size(); ++number) {
@@ -573,7 +574,8 @@ class Machine {
       const Picoseconds busy = resources_[number].busy;
       // Copies share the activations, and units their operations.
       const Picoseconds each = (busy + resource.capacity - 1) / std::max(1u, resource.capacity);
-      if (resource.kind == Resource::Kind::array) result.busiest_array = std::max(result.busiest_array, each);
+      if (resource.kind == Resource::Kind::array || resource.kind == Resource::Kind::converters)
+        result.busiest_array = std::max(result.busiest_array, each);
       if (resource.kind == Resource::Kind::link) result.busiest_link = std::max(result.busiest_link, busy);
       if (resource.kind == Resource::Kind::digital) result.busiest_digital = std::max(result.busiest_digital, each);
     }
@@ -594,13 +596,13 @@ class Machine {
                        number(counts_.kv_bytes) * chip_.attention.kv_energy_pj_per_byte;
     result.buffer = number(counts_.buffer_bytes) * chip_.buffer.energy_pj_per_byte;
     const program::ChipShape& shape = program_.chip;
-    double arrays = chip_.system.arrays != 0 ? chip_.system.arrays : shape.arrays;
-    double pools = digital.hub ? 1 : shape.tiles();
-    if (shape.is_dealt()) {  // all chips, idle ones too
-      arrays = double{1} * shape.chips * shape.arrays_per_chip;
-      pools = double{1} * shape.chips * (digital.hub ? 1 : shape.tiles_per_chip());
-    }
-    const double passive_mw = arrays * chip_.system.passive_mw_per_array + pools * digital.units * digital.passive_mw;
+    const double arrays = shape.is_dealt()           ? shape.arrays_per_chip
+                          : chip_.system.arrays != 0 ? chip_.system.arrays
+                                                     : shape.arrays;
+    const double tiles = shape.is_dealt() ? shape.tiles_per_chip() : shape.tiles();
+    const double chips = shape.is_dealt() ? shape.chips : 1;  // all of them, idle ones too
+    const double passive_mw =
+        chip::passive_mw(chip_, arrays, tiles, chips, static_cast<std::uint32_t>(program_.kv.size()));
     constexpr double kPjPerMwPs = 1e-3;
     result.passive = passive_mw * static_cast<double>(total) * kPjPerMwPs;
     return result;

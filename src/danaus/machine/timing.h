@@ -82,6 +82,7 @@ struct Timing {
   Breakdown critical_path;            ///< sums to total
   std::uint64_t critical_rounds = 0;  ///< ADC rounds along the critical path
   Energy energy;
+  double adc_high = 0;  ///< pJ of the converters at adc.calibration_high; as energy.adc where the chip has no band
   Picoseconds busiest_array = 0, busiest_digital = 0;  ///< busy time of the busiest resource
   Picoseconds busiest_link = 0;  ///< the most time of serialisation on a chip's link, over both directions
   Reload reload;

@@ -304,7 +304,10 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
       static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
   result.commands = program.code.size();
   result.program_digest = program::digest_of(program);
-  DANAUS_TRY(area, chip::system_area(chip, program.chip.arrays, result.buffer_bytes, largest_adc_bits(program.intent)));
+  DANAUS_TRY(area, chip::system_area(chip, program.chip.arrays,
+                                     {.buffer_bytes = result.buffer_bytes,
+                                      .largest_adc_bits = largest_adc_bits(program.intent),
+                                      .kv_regions = static_cast<std::uint32_t>(program.kv.size())}));
   result.area = area;
   return result;
 }
@@ -323,6 +326,24 @@ Result<program::VerifyReport> prove(const program::Program& program, const std::
     error.notes.push_back(fmt::format("{}: {}", report.errors[n].id, report.errors[n].message));
   error.hint = "this is a mistake of danaus; please report it with the command line";
   return fail(std::move(error));
+}
+
+double energy_high_pj(const machine::Timing& timing) {
+  return timing.energy.total() - timing.energy.adc + timing.adc_high;
+}
+
+EnergyOrder energy_order(const std::vector<MapResult>& results) {
+  const auto sorted = [&](double (*energy)(const machine::Timing&)) {
+    std::vector<const MapResult*> order;
+    for (const MapResult& result : results) order.push_back(&result);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](const MapResult* a, const MapResult* b) { return energy(a->timing) < energy(b->timing); });
+    std::vector<std::string> names;
+    for (const MapResult* result : order) names.push_back(result->map);
+    return names;
+  };
+  return {.low = sorted([](const machine::Timing& timing) { return timing.energy.total(); }),
+          .high = sorted(energy_high_pj)};
 }
 
 std::string family_of(const Structure& structure) {

@@ -89,6 +89,7 @@ struct RunResult {
   std::uint32_t operators = 0;         ///< linear operators that are mapped
   std::uint64_t dense_parameters = 0;  ///< of those, before any structure
   chip::Chip chip;
+  std::string chip_sources = {};  ///< chip::summary of its numbers' sources, if the caller knows the file
   compile::Mode mode{};
   std::uint32_t tokens = 1, kv = 0;  ///< kv: length of the last token's attention in decode, 0 otherwise
   std::uint32_t encoder_tokens = 0;  ///< that a decoder's cross-attention sees, 0 without
@@ -121,6 +122,16 @@ Result<program::Program> compile_model(const model::Model& model, const chip::Ch
 Result<program::VerifyReport> prove(const program::Program& program, const std::string& map, std::uint64_t seed);
 /// All maps, each compiled, verified with the proof, and timed. A program that fails its proof is an internal error.
 Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options, Progress& progress);
+
+/// Total energy in pJ with the converters at adc.calibration_high; the same as the total where the chip has no band.
+double energy_high_pj(const machine::Timing& timing);
+/// Names of the maps from least to most energy, with the converters at either end of their band. Energy is linear in
+/// the factor between: equal orders hold for the whole band.
+struct EnergyOrder {
+  std::vector<std::string> low, high;
+  bool depends_on_converters() const { return low != high; }
+};
+EnergyOrder energy_order(const std::vector<MapResult>& results);
 
 /// "dense", "lowrank" or "monarch".
 std::string family_of(const Structure& structure);

@@ -76,6 +76,7 @@ void add_timing(Json& json, const machine::Timing& timing) {
   json["latency_ns"] = sum(time);
   json["energy_nj"] = sum(energy);
   json["energy_active_nj"] = active;
+  json["energy_high_nj"] = pipeline::energy_high_pj(timing) / 1000;
   json["breakdown_ns"] = time;
   json["breakdown_nj"] = std::move(energy);
   json["counts"] = counts_json(timing.counts);
@@ -100,8 +101,9 @@ Json map_json(const pipeline::MapResult& result) {
   json["throughput_tokens_per_s"] = result.throughput_tokens_per_s;
   json["area_mm2"] = result.area.total_mm2();
   json["breakdown_mm2"] = {{"arrays", result.area.arrays_mm2},   {"adcs", result.area.adcs_mm2},
-                           {"digital", result.area.digital_mm2}, {"buffers", result.area.buffers_mm2},
-                           {"network", result.area.network_mm2}, {"links", result.area.links_mm2}};
+                           {"digital", result.area.digital_mm2}, {"attention", result.area.attention_mm2},
+                           {"buffers", result.area.buffers_mm2}, {"network", result.area.network_mm2},
+                           {"links", result.area.links_mm2}};
   if (result.routing) {
     json["routing"] = {{"draws", result.routing->draws},
                        {"expected_latency_ns", result.routing->expected_latency_ns},
@@ -256,6 +258,15 @@ std::string run_json(const pipeline::RunResult& result, const Provenance& proven
     json["generation"] = {{"prompt", result.generation->prompt}, {"kv_cache", result.generation->kv_cache}};
   json["results"] = Json::array();
   for (const pipeline::MapResult& map : result.results) json["results"].push_back(map_json(map));
+  const chip::Chip::Adc& adc = result.chip.adc;
+  const pipeline::EnergyOrder order = pipeline::energy_order(result.results);
+  json["adc"] = {{"rule", chip::value_text(result.chip, "adc.rule")},
+                 {"calibration", adc.calibration},
+                 {"calibration_high", adc.calibration_high > 0 ? Json(adc.calibration_high) : Json(nullptr)},
+                 {"energy_order", order.low},
+                 {"energy_order_high", order.high},
+                 {"energy_order_depends", order.depends_on_converters()}};
+  json["chip_sources"] = result.chip_sources;
   return document(json);
 }
 

@@ -248,6 +248,33 @@ std::string proof_line(const std::vector<MapResult>& results) {
                      tokens == 1 ? "token" : "tokens");
 }
 
+/// What the figures rest on: the converters' energy, the order of the maps over its band, the sources of the chip's
+/// numbers.
+std::string sources_lines(const pipeline::RunResult& result) {
+  const chip::Chip::Adc& adc = result.chip.adc;
+  std::string text;
+  if (adc.energy_pj < 0)
+    text +=
+        fmt::format("ADC energy and area come from a published regression{}.\n",
+                    adc.calibration == 1 ? ": a best case" : fmt::format(", the energy times {:g}", adc.calibration));
+  if (adc.calibration_high > 0 && result.results.size() > 1) {
+    const pipeline::EnergyOrder order = pipeline::energy_order(result.results);
+    text += order.depends_on_converters()
+                ? fmt::format(
+                      "Which mapping takes least energy depends on the converters: {} at {:g} times, {} at {:g} "
+                      "times the regression.\n",
+                      fmt::join(order.low, " < "), adc.calibration, fmt::join(order.high, " < "), adc.calibration_high)
+                : fmt::format(
+                      "The order of the mappings by energy is the same with the converters at {:g} times that "
+                      "energy.\n",
+                      adc.calibration_high);
+  }
+  if (!result.chip_sources.empty())
+    text += fmt::format("Numbers of the chip: {} (danaus show chips {} --sources).\n", result.chip_sources,
+                        result.chip.name);
+  return text;
+}
+
 void add_perplexity(Table& table, const nn::Perplexity& perplexity) {
   table.add({"tokens", format_count(perplexity.tokens)});
   table.add({"windows", fmt::format("{} of at most {} tokens{}", perplexity.windows, perplexity.length,
@@ -413,6 +440,9 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
                        [](const MapResult& map) { return map.timing.energy.active() / 1000; });
   table.figure<double>("  passive", format_energy,
                        [](const MapResult& map) { return map.timing.energy.passive / 1000; });
+  if (result.chip.adc.calibration_high > 0)
+    table.figure<double>(fmt::format("  with ADCs x {:g}", result.chip.adc.calibration_high), format_energy,
+                         [](const MapResult& map) { return pipeline::energy_high_pj(map.timing) / 1000; });
   table.figure<double>("area", format_area, [](const MapResult& map) { return map.area.total_mm2(); });
   const bool errors =
       std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.relative_error; });
@@ -438,12 +468,7 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
     text += "The chip file does not say what writing takes (program.iterations = 0): the reload counts as nothing.\n";
   if (errors)
     text += "The relative error is that of projection alone: without training it is a starting point, not a result.\n";
-  if (result.chip.adc.energy_pj < 0)
-    text += fmt::format("ADC energy and area come from a published regression{}. Sources: danaus show chips {}\n",
-                        result.chip.adc.calibration == 1
-                            ? ": a best case"
-                            : fmt::format(", the energy times {:g}", result.chip.adc.calibration),
-                        result.chip.name);
+  text += sources_lines(result);
   return text;
 }
 

@@ -69,8 +69,8 @@ TEST_CASE("the regression is refused below 4 bits and above 10 GS/s unless extra
   REQUIRE_FALSE(conversion_energy_pj(chip, 3).has_value());
   CHECK(conversion_energy_pj(chip, 3).error().id == "chip.adc-bits");
   CHECK(converter_area_um2(chip, 3).error().id == "chip.adc-bits");
-  CHECK(activation_energy_pj(chip, 8, 8, 8, 3).error().id == "chip.adc-bits");
-  CHECK(area(chip, 1, 0, 3).error().id == "chip.adc-bits");
+  CHECK(activation_energy_pj(chip, 8, 8, 8, 3, 1).error().id == "chip.adc-bits");
+  CHECK(area(chip, 1, {.largest_adc_bits = 3}).error().id == "chip.adc-bits");
 
   chip.adc.step_ns = 0.01;
   CHECK(conversion_energy_pj(chip, 8).error().id == "chip.adc-rate");
@@ -150,11 +150,11 @@ TEST_CASE("the unit chip: 10 ns and 1 ns per round") {
   const Chip chip = load_good("unit");
   CHECK(activation_time(chip, 8, 8, 1) == 11'000);
   CHECK(activation_time(chip, 8, 13, 8) == 18'000);
-  CHECK(activation_energy_pj(chip, 256, 256, 8, 8).value() == 0.0);
+  CHECK(activation_energy_pj(chip, 256, 256, 8, 8, 8).value() == 0.0);
   CHECK(message_time(chip, 1000, 8, 30) == 0);
   CHECK(message_port_time(chip, 1000, 8) == 0);
   CHECK(message_energy_pj(chip, 1000, 8, 30) == 0.0);
-  CHECK(area(chip, 100, 4096, 8).value().total_mm2() == 0.0);
+  CHECK(area(chip, 100, {.buffer_bytes = 4096}).value().total_mm2() == 0.0);
   CHECK(programming_time_us(chip, 1) == 0.0);
 }
 
@@ -185,14 +185,14 @@ TEST_CASE("activation energy: sum of its parts") {
   chip.adc.calibration = 2;
   chip.adc.sample_hold_energy_pj = 0.25;
   chip.adc.shift_add_energy_pj = 0.75;
-  CHECK(activation_energy_pj(chip, 4, 6, 8, 8).value() == 4 * 2 + 4 * 6 * 0.5 + 6 * (6 + 1) + 100);
+  CHECK(activation_energy_pj(chip, 4, 6, 8, 8, 3).value() == 4 * 2 + 4 * 6 * 0.5 + 6 * (6 + 1) + 100);
   chip.array.idle_columns_draw = true;
-  CHECK(activation_energy_pj(chip, 4, 6, 8, 8).value() == 4 * 2 + 4 * 256 * 0.5 + 6 * (6 + 1) + 100);
+  CHECK(activation_energy_pj(chip, 4, 6, 8, 8, 3).value() == 4 * 2 + 4 * 256 * 0.5 + 6 * (6 + 1) + 100);
   chip.array.slices = 2;
-  CHECK(activation_energy_pj(chip, 4, 6, 8, 8).value() == 4 * 2 + 2 * 4 * 256 * 0.5 + 2 * 6 * (6 + 1) + 100);
+  CHECK(activation_energy_pj(chip, 4, 6, 8, 8, 3).value() == 4 * 2 + 2 * 4 * 256 * 0.5 + 2 * 6 * (6 + 1) + 100);
   chip.array.slices = 1;
   chip.input.kind = InputKind::bit_serial;
-  CHECK(activation_energy_pj(chip, 4, 6, 8, 8).value() == 8 * (4 * 2 + 4 * 256 * 0.5 + 6 * (6 + 1)) + 100);
+  CHECK(activation_energy_pj(chip, 4, 6, 8, 8, 3).value() == 8 * (4 * 2 + 4 * 256 * 0.5 + 6 * (6 + 1)) + 100);
 }
 
 TEST_CASE("messages on the mesh") {
@@ -239,7 +239,7 @@ TEST_CASE("area: sum of its parts") {
   chip.network.topology = Topology::mesh;
   chip.network.router_area_um2 = 500;
   chip.buffer.area_um2_per_byte = 1;
-  const Area total = area(chip, 10, 64, 8).value();  // 10 arrays on 3 tiles
+  const Area total = area(chip, 10, {.buffer_bytes = 64}).value();  // 10 arrays on 3 tiles
   CHECK(total.arrays_mm2 == doctest::Approx(10 * (10 * 40 * 3 * 5 + 10 * 7 + 11) * 1e-6));
   CHECK(total.adcs_mm2 == doctest::Approx(10 * (4 * 100 + 40 * 2) * 1e-6));
   CHECK(total.digital_mm2 == doctest::Approx(3 * 3 * 1000 * 1e-6));
@@ -247,8 +247,8 @@ TEST_CASE("area: sum of its parts") {
   CHECK(total.buffers_mm2 == doctest::Approx(3 * 64 * 1e-6));
   chip.digital.hub = true;
   chip.buffer.bytes_per_tile = 1000;
-  CHECK(area(chip, 10, 64, 8).value().digital_mm2 == doctest::Approx(3 * 1000 * 1e-6));
-  CHECK(area(chip, 10, 64, 8).value().buffers_mm2 == doctest::Approx(3 * 1000 * 1e-6));
+  CHECK(area(chip, 10, {.buffer_bytes = 64}).value().digital_mm2 == doctest::Approx(3 * 1000 * 1e-6));
+  CHECK(area(chip, 10, {.buffer_bytes = 64}).value().buffers_mm2 == doctest::Approx(3 * 1000 * 1e-6));
 }
 
 TEST_CASE("programming: rows in series, arrays in parallel or in turns") {
@@ -287,40 +287,128 @@ TEST_CASE("links: serialisation at the rate, area per chip of a system") {
   chip.adc.area_um2 = 1000;
   chip.system.arrays = 10;
   chip.system.link_area_um2 = 5e6;
-  const Area one = area(chip, 10, 0, 8).value();
-  CHECK(system_area(chip, 4, 0, 8).value().total_mm2() == area(chip, 4, 0, 8).value().total_mm2());
-  CHECK(system_area(chip, 11, 0, 8).value().total_mm2() == one.total_mm2());  // two passes on one chip: no link
+  const Area one = area(chip, 10, {}).value();
+  CHECK(system_area(chip, 4, {}).value().total_mm2() == area(chip, 4, {}).value().total_mm2());
+  CHECK(system_area(chip, 11, {}).value().total_mm2() == one.total_mm2());  // two passes on one chip: no link
   chip.system.chips = 3;
-  const Area three = system_area(chip, 11, 0, 8).value();
+  const Area three = system_area(chip, 11, {}).value();
   CHECK(three.links_mm2 == 15);
   CHECK(three.total_mm2() == doctest::Approx(3 * one.total_mm2() + 15));
 }
 
 // HERMES (JSSC 2022) is measured silicon: one converter per column, integrating during the input window, 256x256, 8
 // bits: 130 ns, 12.5 nJ and 0.634 mm2 per matrix-vector product. pcm-14nm is a sum of components from other sources;
-// set up like HERMES it must come out near where the components say what they cover, and visibly short where they do
-// not.
-TEST_CASE("pcm-14nm against the HERMES core") {
-  const Chip integrating = load_good(
-      "pcm-14nm",
-      {{"adc.per_array", "256"}, {"adc.kind", "ramp"}, {"adc.sample_hold", "false"}, {"adc.calibration", "120"}});
-  const Chip sar = load_good("pcm-14nm", {{"adc.per_array", "256"}, {"adc.calibration", "120"}});
-  const double energy_nj = activation_energy_pj(integrating, 256, 256, 8, 8).value() / 1000;
-  const double time_ns = static_cast<double>(activation_time(integrating, 8, 8, 1)) / 1000;
-  const double sar_time_ns = static_cast<double>(activation_time(sar, 8, 8, 1)) / 1000;
-  const Area core = area(integrating, 1, 0, 8).value();
-  const double core_mm2 = core.arrays_mm2 + core.adcs_mm2;
-  MESSAGE("256x256 product: " << energy_nj << " nJ (12.5 measured), " << time_ns << " ns integrating, " << sar_time_ns
-                              << " ns SAR (130 measured), " << core_mm2 << " mm2 (0.634 measured)");
-  // Time: the 128 ns window plus settling, 138 against 130 (the silicon overlaps settling with the window).
+// hermes-14nm is the same at that operating point.
+TEST_CASE("hermes-14nm against the HERMES core") {
+  const Chip chip = load_good("hermes-14nm");
+  CHECK(chip.measured == Chip::Measured{130, 12.5, 0.634});
+  const double time_ns = static_cast<double>(activation_time(chip, 8, 8, 1)) / 1000;
+  const double energy_nj = activation_energy_pj(chip, 256, 256, 8, 8, 1).value() / 1000;
+  MESSAGE("256x256 product: " << energy_nj << " nJ (12.5 measured), " << time_ns << " ns (130 measured)");
+  // Time is a prediction: the 128 ns window plus settling, 6 % too long (the silicon overlaps settling with the
+  // window).
   CHECK(time_ns == 138.0);
-  CHECK(sar_time_ns == 147.0);
-  CHECK(time_ns == doctest::Approx(130).epsilon(0.10));
-  // Energy: the calibration factor of 120 was derived from this core, so this closes the loop: within 5 %.
-  CHECK(energy_nj == doctest::Approx(12.5).epsilon(0.05));
+  // Energy: 256 columns of 120 times 0.3622 pJ and 0.02 pJ, 65536 cells of 0.013 pJ, 256 rows of 0.4 pJ. The factor 120
+  // was derived from this core, so this closes the loop: 3 % too low.
+  CHECK(energy_nj == doctest::Approx((256 * (120 * 0.36221 + 0.02) + 65536 * 0.013 + 256 * 0.4) / 1000).epsilon(1e-4));
+  CHECK(energy_nj / 12.5 == doctest::Approx(0.967).epsilon(1e-3));
   // Without calibration, best-case converters: cells and drivers dominate and the sum is an order of magnitude too low.
-  CHECK(activation_energy_pj(load_good("pcm-14nm", {{"adc.per_array", "256"}}), 256, 256, 8, 8).value() / 1000 < 1.2);
-  // Area: cells, row drivers and best-case converters only; the core's digital unit and control are not in the model.
-  CHECK(core_mm2 < 0.634);
-  CHECK(core_mm2 > 0.634 * 0.25);
+  Chip best = chip;
+  best.adc.calibration = 1;
+  CHECK(activation_energy_pj(best, 256, 256, 8, 8, 1).value() / 1000 < 1.2);
+  // Area: the components alone are a third of the core; the rest was fitted to be its control.
+  const ArrayArea area = array_area(chip, 8).value();
+  CHECK(area.total() / 1e6 == doctest::Approx(0.634).epsilon(1e-5));
+  CHECK((area.total() - area.control) / 0.634e6 == doctest::Approx(0.308).epsilon(1e-3));
+}
+
+// The published macro: 32.2 TOPS/W and 4.0 TOPS/mm2 (at 1 V, where CiMLoop's clock is 4.66 ns). Both were fitted to, so
+// this says only that the fit is what the file says.
+TEST_CASE("sram-22nm meets the totals that it was fitted to") {
+  const Chip chip = load_good("sram-22nm");
+  CHECK(activation_time(chip, 8, 8, 8) == 8 * 6'900);
+  const double energy_pj = activation_energy_pj(chip, 64, 128, 8, 8, 8).value();
+  CHECK(2 * 64 * 128 / energy_pj == doctest::Approx(32.2).epsilon(0.01));
+  const double clock_ns = 6.9 * std::pow(0.7, 1.1);
+  const double area_mm2 = array_area(chip, 8).value().total() / 1e6;
+  CHECK(2 * 64 * 16 / clock_ns / 1000 / area_mm2 == doctest::Approx(4.0).epsilon(0.01));
+  CHECK(programming_time_us(chip, 1000) == doctest::Approx(64 * 0.0276));  // volatile cells: in a moment
+  CHECK(programming_energy_uj(chip, 64 * 128) < 0.001);
+}
+
+// ISAAC: a read of 100 ns, its 128 columns converted during the next one, eight input bits: nine cycles.
+TEST_CASE("isaac-32nm takes a cycle of 100 ns per input bit and one more") {
+  const Chip chip = load_good("isaac-32nm");
+  CHECK(static_cast<double>(activation_time(chip, 8, 8, 32)) == doctest::Approx(900'000).epsilon(1e-4));
+  const double adc_pj = 8 * 128 * (1.67 + 0.001 + 0.021);
+  const double energy_pj = activation_energy_pj(chip, 128, 32, 8, 8, 32).value();
+  CHECK(energy_pj == doctest::Approx(adc_pj + 8 * 128 * 0.39 + 8 * 128 * 128 * 0.00183));
+  // Half the columns: the converter would be done in half the time, but the array reads for 100 ns.
+  CHECK(activation_parts(chip, 8, 8, 16) == ActivationTime{800'000, 0, 64 * 781});
+}
+
+TEST_CASE("double buffering: the longer of driving and converting sets the pace of serial inputs") {
+  Chip chip;
+  chip.array.settle_ns = 2;
+  chip.input.kind = InputKind::bit_serial;
+  chip.input.bit_ns = 8;
+  chip.adc.kind = AdcKind::fixed;
+  chip.adc.time_ns = 1;
+  chip.adc.double_buffer = true;
+  CHECK(activation_parts(chip, 4, 8, 3) == ActivationTime{32'000, 8'000, 3'000});    // 4 * 10, then 3
+  CHECK(activation_parts(chip, 4, 8, 10) == ActivationTime{8'000, 2'000, 40'000});   // even: 10, then 4 * 10
+  CHECK(activation_parts(chip, 4, 8, 50) == ActivationTime{8'000, 2'000, 200'000});  // 10, then 4 * 50
+  chip.input.kind = InputKind::fixed;  // one window: nothing within an activation overlaps
+  chip.input.time_ns = 8;
+  CHECK(activation_parts(chip, 4, 8, 50) == ActivationTime{8'000, 2'000, 50'000});
+}
+
+TEST_CASE("without sample-and-hold rows are driven once per round") {
+  Chip chip;
+  chip.array.slices = 2;
+  chip.array.cell_energy_pj = 0.5;
+  chip.input.row_energy_pj = 2;
+  chip.adc.energy_pj = 3;
+  CHECK(input_windows(chip, 5) == 1);
+  CHECK(activation_energy_pj(chip, 4, 6, 8, 8, 5).value() == 4 * 2 + 2 * 4 * 6 * 0.5 + 2 * 6 * 3);
+  chip.adc.sample_hold = false;
+  CHECK(input_windows(chip, 5) == 10);
+  CHECK(activation_energy_pj(chip, 4, 6, 8, 8, 5).value() == 10 * 4 * 2 + 2 * 4 * 6 * 0.5 + 2 * 6 * 3);
+  chip.array.idle_columns_draw = true;  // all columns conduct in every window
+  CHECK(activation_energy_pj(chip, 4, 6, 8, 8, 5).value() == 10 * 4 * 2 + 10 * 2 * 4 * 256 * 0.5 + 2 * 6 * 3);
+}
+
+TEST_CASE("the band of the converters' energy") {
+  Chip chip;
+  chip.adc.energy_pj = 3;
+  chip.adc.shift_add_energy_pj = 1;
+  CHECK(activation_energy_parts(chip, 8, 8).value().column_high_pj == 4);
+  chip.adc.calibration = 2;
+  chip.adc.calibration_high = 10;
+  CHECK(activation_energy_parts(chip, 8, 8).value().column_pj == 7);
+  CHECK(activation_energy_parts(chip, 8, 8).value().column_high_pj == 31);
+  CHECK(load("pcm-14nm", {{"adc.calibration", "200"}}).error().id == "chip.range");  // above its high end
+}
+
+TEST_CASE("attention units have area and idle power") {
+  Chip chip;
+  chip.adc.area_um2 = 0;
+  chip.attention.area_um2 = 2e6;
+  chip.attention.passive_mw = 3;
+  chip.attention.kv_passive_mw = 50;
+  chip.digital.units = 2;
+  chip.digital.passive_mw = 7;
+  chip.system.passive_mw_per_array = 0.5;
+  CHECK(area(chip, 4, {.kv_regions = 5}).value().attention_mm2 == 10);  // one unit beside each region
+  CHECK(passive_mw(chip, 100, 10, 1, 5) == 100 * 0.5 + 10 * 2 * 7 + 5 * 3 + 50);
+  CHECK(passive_mw(chip, 100, 10, 1, 0) == 100 * 0.5 + 10 * 2 * 7);  // no attention, no memory for it
+  chip.system.chips = 2;
+  CHECK(system_area(chip, 4, {.kv_regions = 5}).value().attention_mm2 == 10);
+  CHECK(passive_mw(chip, 100, 10, 2, 5) == 2 * (100 * 0.5 + 10 * 2 * 7) + 5 * 3 + 2 * 50);
+  chip.attention.units = 4;
+  CHECK(area(chip, 4, {.kv_regions = 5}).value().attention_mm2 == 8);
+  CHECK(system_area(chip, 4, {.kv_regions = 5}).value().attention_mm2 == 16);
+  CHECK(passive_mw(chip, 100, 10, 2, 5) == 2 * (100 * 0.5 + 10 * 2 * 7) + 8 * 3 + 2 * 50);
+  chip.digital.hub = true;
+  CHECK(passive_mw(chip, 100, 10, 2, 5) == 2 * (100 * 0.5 + 2 * 7) + 8 * 3 + 2 * 50);
 }
