@@ -215,11 +215,12 @@ Result<double> activation_energy_pj(const Chip& chip, std::uint32_t rows, std::u
 
 Picoseconds message_time(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element, std::uint32_t hops) {
   if (chip.network.topology == Topology::ideal || hops == 0) return 0;
+  if (chip.network.topology == Topology::flat) return to_picoseconds(chip.network.hop_ns);
   return add(multiply(hops, to_picoseconds(chip.network.hop_ns)), message_port_time(chip, elements, bits_per_element));
 }
 
 Picoseconds message_port_time(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element) {
-  if (chip.network.topology == Topology::ideal) return 0;
+  if (chip.network.topology != Topology::mesh) return 0;
   const std::uint64_t bits = message_bits(chip, elements, bits_per_element);
   const std::uint64_t flits = bits / chip.network.link_bits + (bits % chip.network.link_bits != 0);
   return multiply(flits, to_picoseconds(chip.network.clock_ns));

@@ -407,7 +407,8 @@ class Planner {
       then = add_later_step(0, journey.beyond, kNone);
       then = add_later_step(resource(Resource::Kind::link, program_.chip.chip_of(move.from), 1), journey.link, then);
     }
-    set_step(journey.mesh.network == 0 ? 0 : resource(Resource::Kind::port, physical_tile(move.from), 1), journey.mesh);
+    const bool waits = journey.mesh.network != 0 && chip_.network.topology == chip::Topology::mesh;
+    set_step(!waits ? 0 : resource(Resource::Kind::port, physical_tile(move.from), 1), journey.mesh);
     plan_.steps[position_].then = then;
     const std::uint64_t written = move.deal ? elements : elements * members.size();
     plan_.counts.buffer_bytes += repeat_ * (elements + written) * bytes_of(bits);
@@ -473,6 +474,7 @@ class Planner {
     plan_.counts.messages += repeat_;
     plan_.counts.message_bits += repeat_ * bits;
     if (chip_.network.topology == chip::Topology::mesh) plan_.counts.bit_hops += repeat_ * bits * links;
+    if (chip_.network.topology == chip::Topology::flat) plan_.counts.bit_hops += repeat_ * bits;
   }
 
   static void extend(Picoseconds& latest, Picoseconds time) {
