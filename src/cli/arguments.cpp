@@ -428,6 +428,22 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "", "the one the program carries");
        add_json(app, arguments);
      }},
+    {"reproduce",
+     "Compare the published claims of arXiv 2510.11192 with our figures, under every assumption it leaves open",
+     "danaus reproduce\n"
+     "danaus reproduce --list\n"
+     "danaus reproduce latency-sparse latency-dense -v\n"
+     "danaus reproduce -o reproduction\n"
+     "danaus reproduce --set array.settle_ns=10 --set digital.units=4",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("CLAIM", arguments.topic, "Claims, by name [all]")->type_name("")->expected(0, 64);
+       app.add_flag("--list", arguments.list, "Only list the claims");
+       app.add_option("-o,--output", arguments.output,
+                      "Write figures (SVG, by gnuplot), their data, the JSON document and a Markdown page here")
+           ->type_name("DIR");
+       add_chip(app, arguments, "paper", "paper, our reconstruction");
+       add_json(app, arguments);
+     }},
     {"show", "List models, chips, mappings, keys of a chip file or supported formats, or show one model or chip",
      "danaus show models\n"
      "danaus show models gpt2-medium\n"

@@ -60,7 +60,8 @@ struct Arguments {
   std::string placement_in;
   bool sources = false;            ///< show chips NAME
   bool full = false;               ///< verify: independent random weights
-  std::vector<std::string> topic;  ///< explain, show
+  std::vector<std::string> topic;  ///< explain, show; reproduce: claims
+  bool list = false;               ///< reproduce
   bool structured = false;         ///< eval, generate: some option asks for blocks
   std::string text;                ///< eval: file, "-" = stdin
   std::string ids;                 ///< eval: file of token ids, "-" = stdin

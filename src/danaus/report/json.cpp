@@ -5,6 +5,7 @@
 
 #include "danaus/model/summary.h"
 #include "danaus/report/report.h"
+#include "danaus/report/reproduction.h"
 
 namespace danaus::report {
 namespace {
@@ -374,6 +375,75 @@ std::string model_json(const model::Model& model) {
                     {"largest_operator", summary.largest_operator},
                     {"largest_operator_bytes", summary.largest_operator_bytes},
                     {"projection_bytes", summary.projection_bytes}};
+  return document(json);
+}
+
+std::string reproduction_json(const Reproduction& reproduction, const Provenance& provenance) {
+  using namespace reproduce;
+  const auto unit = [](Unit of) {
+    return of == Unit::times ? "times" : of == Unit::bits ? "bits" : of == Unit::points ? "points" : "fraction";
+  };
+  const Results& results = reproduction.results;
+  Json json = {{"schema", "danaus.reproduce/1"}, {"provenance", to_json(provenance)},
+               {"chip", results.chip.name},      {"chip_digest", to_string(chip::digest_of(results.chip))},
+               {"claims", Json::array()},        {"models", Json::array()},
+               {"programs", Json::array()}};
+  for (const Outcome& outcome : reproduction.outcomes) {
+    const Claim& claim = outcome.claim;
+    Json values = Json::array();
+    for (const Value& value : outcome.values) {
+      Json setting = Json::object();
+      for (std::size_t a = 0; a < outcome.axes.size(); ++a)
+        setting[outcome.axes[a].name] = outcome.axes[a].words[value.setting[a]];
+      values.push_back({{"setting", std::move(setting)}, {"ours", value.ours}, {"holds", value.holds}});
+    }
+    json["claims"].push_back({{"claim", claim.id},
+                              {"text", claim.text},
+                              {"where", claim.where},
+                              {"published", claim.published},
+                              {"relation", claim.relation == Relation::about ? "about" : "at least"},
+                              {"tolerance", claim.tolerance},
+                              {"unit", unit(claim.unit)},
+                              {"ours", outcome.ours()},
+                              {"ratio", outcome.ours() / claim.published},
+                              {"status", name_of(outcome.status)},
+                              {"under", outcome.under},
+                              {"explanation", outcome.explanation},
+                              {"values", std::move(values)}});
+  }
+  for (const Shapes& shapes : results.shapes)
+    json["models"].push_back(
+        {{"model", shapes.name},
+         {"layers", shapes.layers},
+         {"tokens", shapes.tokens},
+         {"dense_weights", shapes.dense_weights},
+         {"digital_weights", shapes.digital_weights},
+         {"attention_macs", shapes.attention_macs},
+         {"weights", {{"published policy", shapes.weights[0]}, {"no dead blocks", shapes.weights[1]}}},
+         {"arrays_one_index_lost", shapes.arrays_one_index_lost}});
+  for (const auto& [key, figure] : results.figures) {
+    const auto& [model, map, setting] = key;
+    json["programs"].push_back({{"model", kModels[model]},
+                                {"map", name_of(map)},
+                                {"converter", name_of(setting.converter)},
+                                {"bits", name_of(setting.bits)},
+                                {"policy", name_of(setting.policy)},
+                                {"adcs", setting.adcs},
+                                {"arrays", figure.arrays},
+                                {"adc_bits", figure.adc_bits},
+                                {"weights", figure.weights},
+                                {"utilisation", figure.utilisation},
+                                {"activations", figure.activations},
+                                {"conversions", figure.conversions},
+                                {"latency_ns", figure.latency_ns},
+                                {"settle_ns", figure.settle_ns},
+                                {"adc_ns", figure.adc_ns},
+                                {"energy_nj", figure.energy_nj()},
+                                {"energy_active_nj", figure.active_nj},
+                                {"energy_passive_nj", figure.passive_nj},
+                                {"energy_adc_nj", figure.adc_nj},
+                                {"area_mm2", figure.area_mm2}});
+  }
   return document(json);
 }
 
