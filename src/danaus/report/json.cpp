@@ -401,7 +401,7 @@ std::string reproduction_json(const Reproduction& reproduction, const Provenance
                               {"text", claim.text},
                               {"where", claim.where},
                               {"published", claim.published},
-                              {"relation", claim.relation == Relation::about ? "about" : "at least"},
+                              {"relation", claim.relation == Relation::about ? "about" : "more than"},
                               {"tolerance", claim.tolerance},
                               {"unit", unit(claim.unit)},
                               {"ours", outcome.ours()},
@@ -419,6 +419,7 @@ std::string reproduction_json(const Reproduction& reproduction, const Provenance
          {"dense_weights", shapes.dense_weights},
          {"digital_weights", shapes.digital_weights},
          {"attention_macs", shapes.attention_macs},
+         {"causal_attention_macs", shapes.causal_attention_macs},
          {"weights", {{"published policy", shapes.weights[0]}, {"no dead blocks", shapes.weights[1]}}},
          {"arrays_one_index_lost", shapes.arrays_one_index_lost}});
   for (const auto& [key, figure] : results.figures) {

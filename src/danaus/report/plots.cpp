@@ -26,6 +26,10 @@ std::string head(std::string_view name, int width, int height) {
       width, height, name, name);
 }
 
+std::string_view short_name(reproduce::Policy policy) {
+  return policy == reproduce::Policy::published ? "published" : "no dead";
+}
+
 Plot arrays_plot(const Results& results) {
   Plot plot{.name = "arrays",
             .script = {},
@@ -35,14 +39,15 @@ Plot arrays_plot(const Results& results) {
       const Setting setting{.policy = policy};
       const reproduce::Figure& sparse = results.at(model, Map::sparse, setting);
       const reproduce::Figure& dense = results.at(model, Map::dense_diagonal, setting);
-      plot.data += fmt::format("{}\\n{}\t{}\t{}\t{}\t{:.4f}\t{:.4f}\n", results.shapes[model].name, name_of(policy),
+      plot.data += fmt::format("{}\\n{}\t{}\t{}\t{}\t{:.4f}\t{:.4f}\n", results.shapes[model].name, short_name(policy),
                                results.at(model, Map::linear, setting).arrays, sparse.arrays, dense.arrays,
                                sparse.utilisation, dense.utilisation);
     }
   }
   plot.script =
       head(plot.name, 900, 640) +
-      "set style data histograms\nset style fill solid 0.85\nset boxwidth 0.9\nset key top right outside\n"
+      "set style data histograms\nset style fill solid 0.85\nset boxwidth 0.9\nset key outside top center "
+      "horizontal\nset bmargin 4.5\n"
       "set multiplot layout 2,1\n"
       "set ylabel 'arrays'\nset yrange [0:*]\n"
       "plot data using 2:xtic(1) title 'Linear' lc rgb '#888888', '' using 3 title 'SparseMap' lc rgb '#4477aa', "
@@ -111,7 +116,8 @@ Plot ratios_plot(const Results& results) {
     }
   }
   plot.script = head(plot.name, 1000, 760) +
-                "set style data histograms\nset style fill solid 0.85\nset boxwidth 0.9\nset key top right outside\n"
+                "set style data histograms\nset style fill solid 0.85\nset boxwidth 0.9\nset key outside top center "
+                "horizontal\nset bmargin 4.5\n"
                 "set yrange [0:*]\n"
                 "set multiplot layout 2,1 title 'BERT-large, 32 ADCs per array: Linear over the mapping'\n"
                 "set ylabel 'times faster'\n"

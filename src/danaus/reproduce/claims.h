@@ -31,7 +31,7 @@ struct Value {
   bool holds = false;
 };
 
-enum class Relation : std::uint8_t { about, at_least };
+enum class Relation : std::uint8_t { about, more_than };
 enum class Unit : std::uint8_t { times, percent, points, bits };
 
 struct Claim {
@@ -40,7 +40,8 @@ struct Claim {
   std::string_view where;  ///< in the paper
   double published = 0;
   Relation relation = Relation::about;
-  /// about: |ours / published - 1| <= tolerance or, for percentages, |ours - published| <= tolerance. at_least: none.
+  /// about: |ours / published - 1| <= tolerance or, for percentages, |ours - published| <= tolerance. more_than: none,
+  /// and equal is not more.
   double tolerance = 0;
   Unit unit = Unit::times;
   Scope scope = Scope::shapes;
@@ -62,6 +63,7 @@ struct Outcome {
   std::string explanation;  ///< where the figures come from and, for those that differ, why
 
   double ours() const { return values[reference].ours; }
+  const Value& closest() const;  ///< to the published figure, as a ratio
   double least() const;
   double most() const;
 };

@@ -148,8 +148,10 @@ Result<Shapes> shapes_of(const model::Model& model, std::uint32_t array_edge) {
     if (linear.out != linear.in) shapes.feed_forward_weights += std::uint64_t{linear.out} * linear.in;
   }
   for (const Node& node : model.graph.nodes) {
-    if (node.kind == NodeKind::attend)
-      shapes.attention_macs += std::uint64_t{2} * model.dimensions.context * model.dimensions.hidden;
+    if (node.kind != NodeKind::attend) continue;
+    const std::uint64_t macs = std::uint64_t{2} * model.dimensions.context * model.dimensions.hidden;
+    shapes.attention_macs += macs;
+    shapes.causal_attention_macs += node.span == Span::earlier ? macs / 2 : macs;
   }
   // The lm heads of these models are their embeddings once more.
   for (const model::MatrixGroup& group : model::summarise(model).digital) {

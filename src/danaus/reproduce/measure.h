@@ -67,6 +67,7 @@ struct Shapes {
   std::uint64_t feed_forward_weights = 0;              ///< of those that are not square
   std::uint64_t digital_weights = 0;                   ///< embeddings, which are not mapped
   std::uint64_t attention_macs = 0;                    ///< scores and value products, per token at full context
+  std::uint64_t causal_attention_macs = 0;             ///< the same where decoders see earlier tokens only, on average
   std::array<std::uint64_t, 2> weights{};              ///< of the blocks, by policy
   std::array<std::uint64_t, 2> feed_forward_blocks{};  ///< of those, the blocks of operators that are not square
   /// Published policy: DenseMap's arrays if one diagonal index of each were lost (a hypothesis, not a program).
