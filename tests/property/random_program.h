@@ -223,11 +223,11 @@ inline Case random_case(std::uint64_t number) {
   result.chip.array.cols = dice.coin() ? result.chip.array.rows : dice.roll(4, 48);
   result.chip.adc.per_array = dice.roll(1, std::min(8u, result.chip.array.cols));
   result.chip.network.arrays_per_tile = dice.roll(1, 9);
-  result.strategy = dice.pick(std::vector<std::string>{"linear", "sparse", "dense"});
+  result.strategy = dice.pick(std::vector<std::string>{"linear", "sparse", "dense", "striped", "linear-striped"});
   const bool mixed = dice.coin();
   std::vector<Structure> structures;
   for (const model::LinearOperator& op : result.model.linear) {
-    if (result.strategy == "linear")
+    if ((*compile::find_strategy(result.strategy))->dense_operator)
       structures.push_back(Structure::dense(op.out, op.in));
     else
       structures.push_back(mixed || structures.empty()
@@ -237,7 +237,8 @@ inline Case random_case(std::uint64_t number) {
   result.graph = compile::with_structures(result.model.graph, structures, result.chip);
   result.place = {.rows = result.chip.array.rows,
                   .cols = result.chip.array.cols,
-                  .arrays_per_tile = result.chip.network.arrays_per_tile};
+                  .arrays_per_tile = result.chip.network.arrays_per_tile,
+                  .adcs = result.chip.adc.per_array};
   const auto has = [&](Span span) {
     return std::any_of(result.graph.nodes.begin(), result.graph.nodes.end(),
                        [&](const Node& node) { return node.kind == NodeKind::attend && node.span == span; });

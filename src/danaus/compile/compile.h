@@ -25,6 +25,8 @@ struct Placement {
 struct PlaceOptions {
   std::uint32_t rows = 256, cols = 256;
   std::uint32_t arrays_per_tile = 16;
+  std::uint32_t adcs = 8;                       ///< per array
+  std::uint32_t sliver = 0;                     ///< striped maps: columns of a sliver; 0 = found for each stage
   NodeId first_node{0}, last_node{0xffffffff};  ///< only the linear nodes from first to last
 };
 

@@ -27,7 +27,10 @@ std::string arrays_there_are(const chip::Chip& chip) {
 }  // namespace
 
 compile::PlaceOptions place_options_for(const chip::Chip& chip) {
-  return {.rows = chip.array.rows, .cols = chip.array.cols, .arrays_per_tile = chip.network.arrays_per_tile};
+  return {.rows = chip.array.rows,
+          .cols = chip.array.cols,
+          .arrays_per_tile = chip.network.arrays_per_tile,
+          .adcs = chip.adc.per_array};
 }
 
 bool fits(const compile::Placement& placement, const chip::Chip& chip) {

@@ -104,6 +104,35 @@ TEST_CASE("dense keeps live blocks with different inputs apart when there are en
     CHECK(arrays_of_stage[{index(patch.node), patch.stage}].insert(index(patch.array)).second);
 }
 
+// Stages of bert-large with 32x32 blocks, columns: q, k, v together 3072 twice, o 1024 twice, up 1024 and 4096, down
+// 1024 and 1024. On 216 arrays (the bound) of 8 converters, 1728 in all: 2 rounds, hence slivers of 16 columns, for
+// 3072 and 3 rounds, 32 columns, for 4096; 1 round, 8 columns, for 1024.
+TEST_CASE("striped cuts every stage into slivers for all arrays, none of which gets two if there is a way") {
+  const Graph graph = bert_large_operators(32);
+  const Placement placement = place("striped", graph);
+  CHECK(placement.arrays == 216);
+  std::map<std::tuple<std::string, std::uint32_t>, std::map<std::uint32_t, std::set<std::uint32_t>>> rows_of_stage;
+  std::map<std::uint32_t, std::uint32_t> patches_of_width;
+  for (const program::Patch& patch : placement.patches) {
+    ++patches_of_width[patch.columns];
+    rows_of_stage[{graph.at(patch.node).name, patch.stage}][index(patch.array)].insert(patch.row);
+  }
+  CHECK(patches_of_width ==
+        std::map<std::uint32_t, std::uint32_t>{{8, 24 * 5 * 128}, {16, 24 * 2 * 192}, {32, 24 * 128}});
+  for (const auto& [stage, arrays] : rows_of_stage) {
+    CAPTURE(std::get<0>(stage));
+    for (const auto& [array, rows] : arrays) CHECK(rows.size() == 1);
+  }
+}
+
+TEST_CASE("the width of slivers can be given") {
+  const Graph graph = bert_large_operators(32);
+  const Placement whole = place("striped", graph, {.sliver = 256});
+  CHECK(whole.arrays == 228);  // slivers of 96 columns: two on a shelf of 256
+  const Placement narrow = place("striped", graph, {.sliver = 5});
+  for (const program::Patch& patch : narrow.patches) CHECK(patch.columns <= 5);
+}
+
 // 24 layers of 72 arrays: q, k, v, o 2 stages of 4 arrays each, up and down 4 + 16 arrays each.
 TEST_CASE("passes hold whole operators in the order of execution") {
   const Graph graph = bert_large_operators(32);
@@ -165,7 +194,8 @@ TEST_CASE("a damaged placement is refused with its place") {
 }
 
 TEST_CASE("an unknown mapping gets a spelling hint") {
-  CHECK(find_strategy("spares").error().hint == "did you mean 'sparse'? (mappings: dense, linear, sparse)");
+  CHECK(find_strategy("spares").error().hint ==
+        "did you mean 'sparse'? (mappings: dense, linear, linear-striped, sparse, striped)");
 }
 
 }  // namespace
