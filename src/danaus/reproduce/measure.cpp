@@ -119,7 +119,10 @@ Result<PerConverter> execute(const Job& job, const model::Model& model, const st
     figure.passive_nj = timing.energy.passive / 1000;
     figure.adc_nj = timing.energy.adc / 1000;
     const std::uint64_t buffer_bytes = (std::uint64_t{proof.buffer_used} * chip.input.bits + 7) / 8;
-    DANAUS_TRY(area, chip::system_area(chip, figure.arrays, buffer_bytes, figure.adc_bits));
+    DANAUS_TRY(area, chip::system_area(chip, figure.arrays,
+                                       {.buffer_bytes = buffer_bytes,
+                                        .largest_adc_bits = figure.adc_bits,
+                                        .kv_regions = static_cast<std::uint32_t>(program.kv.size())}));
     figure.area_mm2 = area.total_mm2();
   }
   return figures;
