@@ -100,6 +100,11 @@ def f32(name, shape, values=None):
     return safetensors({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * count]}}, struct.pack(f"<{count}f", *values))
 
 
+def wide_bert():
+    """A feed-forward layer of more columns than an operation may have operands, with an attention of few."""
+    return 'name = "wide"\nfamily = "bert"\nlayers = 1\nhidden = 16\nffn = 70000\nheads = 1\nvocab = 64\ncontext = 8\nactivation = "gelu"\n'
+
+
 SMALL = "--chip unit --set array.rows=16 --set array.cols=16 --set adc.per_array=4"
 COMPILE = f"compile m.toml --blocks 4 {SMALL} --placement p.json -o p.dnx -q"
 
@@ -134,6 +139,8 @@ CASES = [
     Case("cli.tokens", 2, "run bert-large --tokens 5"),
     Case("cli.tokens", 2, "run bert-large --mode encode --tokens 2 --slots 3", name="slots"),
     Case("cli.tokens", 2, "run bert-large --mode encode --kv 5", name="kv"),
+    Case("cli.tokens", 2, "run gpt2-medium --prompt 5", name="prompt"),
+    Case("cli.tokens", 2, "run gpt2-medium --mode generate --prompt 5 --tokens 5", name="generate"),
     Case("cli.no-chip", 2, "simulate p.txt", files={"p.txt": PROGRAM}),
     Case("cli.no-operator", 2, "project m.toml --only blk.0.atn_q", files=tiny()),
     Case("cli.no-weights", 2, "project m.toml -o f.safetensors", files=tiny()),
@@ -199,8 +206,24 @@ CASES = [
     Case("chip.range", 2, "run m.toml --chip unit --set array.cols=16", files=tiny(), name="together-set"),
     Case("chip.range", 3, "run m.toml --chip c.toml", files={**tiny(), **chip('[array]\nrows = 8\n')}, name="together"),
     Case("chip.empty", 3, "run m.toml --chip c.toml", files={**tiny(), **chip('name = "c"\n')}),
-    Case("chip.unsupported", 4, "run m.toml --chip unit --set chip.tiers=2", files=tiny()),
+    Case("chip.unsupported", 4, "run m.toml --chip unit --set adc.wiring=blocked", files=tiny()),
     Case("chip.adc-bits", 4, "run m.toml --chip pcm-14nm --set adc.rule=fixed --set adc.bits=3", files=tiny()),
+
+    # List scheduling.
+    Case("list.capacity", 5, "run bert-base --chip ibm-3dcim --set chip.arrays=100 --set chip.tiers=2"),
+    Case("list.too-large", 4, "run bert-large --chip ibm-3dcim --mode encode --tokens 1048576"),
+    Case("list.too-large", 4, "run bert-large --chip ibm-3dcim --set array.rows=1 --set array.cols=1", name="tiers"),
+    Case("list.too-large", 4, "run wide.toml --chip ibm-3dcim --mode encode --tokens 1 --set array.rows=1024 --set array.cols=1",
+         name="operands", files={"wide.toml": wide_bert()}),
+    Case("list.unsupported", 4, "run bert-base --chip ibm-3dcim --set network.topology=mesh"),
+    Case("pipeline.list-chip", 4, "compile bert-base --chip ibm-3dcim --map linear -o p.dnx"),
+    Case("pipeline.list-chip", 4, "run bert-base --chip unit --map linear --set chip.tiers=2", name="tiers"),
+    Case("pipeline.list-map", 4, "run bert-base --chip ibm-3dcim --map linear,dense"),
+    Case("pipeline.list-mode", 4, "run bert-base --chip ibm-3dcim --mode generate"),
+    Case("pipeline.list-mode", 4, "run gpt2-medium --chip ibm-3dcim --mode encode", name="decoder"),
+    Case("pipeline.list-model", 4, "run m.toml --chip ibm-3dcim", files=tiny()),
+    Case("pipeline.sequences", 4, "run m.toml --chip unit --sequences 2", files=tiny()),
+    Case("pipeline.sequences", 4, "run m.toml --chip unit --mode generate", name="generate", files=tiny()),
 
     # Mapping and compiling.
     Case("place.unknown-map", 2, "run m.toml --map linear,dence", files=tiny()),

@@ -225,7 +225,7 @@ TEST_CASE("errors say what, where and what to do") {
   }
   SUBCASE("legal but not supported") {
     for (const std::string text :
-         {"[adc]\nrule = \"calibrated\"\n", "[adc]\nwiring = \"blocked\"\n", "[chip]\ntiers = 2\n"}) {
+         {"[adc]\nrule = \"calibrated\"\n", "[adc]\nwiring = \"blocked\"\n"}) {
       CAPTURE(text);
       const Error error = bad(text);
       CHECK(error.id == "chip.unsupported");
