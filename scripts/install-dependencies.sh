@@ -2,7 +2,7 @@
 # Installs what danaus needs from Debian packages. Idempotent: installs nothing when all is there.
 # usage: scripts/install-dependencies.sh [build|test|develop]...      (default: build)
 #   build    compiler, build tools and libraries: enough for `make demo`
-#   test     what `make test` adds: test frameworks, Python with numpy as an oracle
+#   test     what `make test` adds: test frameworks, Python with numpy as an oracle, gnuplot for figures
 #   develop  what sanitizers, fuzzers, formatters and benchmarks add
 set -euo pipefail
 
@@ -10,7 +10,7 @@ build=(g++ cmake ninja-build make pkg-config python3 python3-pip
   libexpected-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
   libtbb-dev libhwy-dev librandom123-dev libxxhash-dev libprotozero-dev libeigen3-dev
   libicu-dev libopenblas-dev)
-test=(doctest-dev librapidcheck-dev python3-numpy python3-pytest)
+test=(doctest-dev librapidcheck-dev python3-numpy python3-pytest gnuplot-nox)
 develop=(clang-16 clang-tidy-16 clang-format-16 libclang-rt-16-dev libbenchmark-dev ccache)
 
 [ $# -gt 0 ] || set -- build

@@ -21,6 +21,7 @@ NOT_REACHABLE = {
     "cli.interrupted": "tests/golden/test_behaviour.py sends the signal",
     "cli.stdout": "tests/golden/test_behaviour.py fills the device",
     "file.unreadable": "root, who runs continuous integration, may read everything",
+    "reproduce.gnuplot": "tests/golden/test_reproduce.py empties the PATH",
     "machine.invalid": "simulate proves the program first",
     "machine.too-large": "takes a gigabyte: danaus run llama-70b --map dense",
     "verify.proof-size": "takes a program of gigabytes",
@@ -151,6 +152,11 @@ CASES = [
     # Files.
     Case("file.missing", 6, "run nowhere.toml"),
     Case("file.not-regular", 6, "verify ."),
+    Case("reproduce.unknown-claim", 2, "reproduce latency-sprase"),
+    Case("reproduce.unknown-claim", 2, "reproduce warp-drive", name="far"),
+    Case("reproduce.setting", 2, "reproduce parameters --set adc.kind=sar"),
+    Case("reproduce.folder", 6, "reproduce parameters -o m.toml", files=tiny()),
+    Case("reproduce.folder", 6, "reproduce parameters -o m.toml/out", files=tiny(), name="below"),
     Case("file.not-writable", 6, "compile m.toml -o nowhere/p.dnx", files=tiny()),
     Case("file.too-large", 3, "run m.toml --chip c.toml", files={**tiny(), **chip("#" * (2 << 20))}),
 
