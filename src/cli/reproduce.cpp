@@ -87,9 +87,8 @@ Result<int> reproduce_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(claims, reproduce::find_claims(arguments.topic));
   const fs::path folder = arguments.output;
   if (!folder.empty()) DANAUS_CHECK(make_folder(folder));  // before the work
-  const reproduce::Scope scope = folder.empty() ? reproduce::scope_of(claims) : reproduce::Scope::all;
-  DANAUS_TRY(results,
-             reproduce::measure(arguments.chip, arguments.settings, scope, arguments.seed, console.progress()));
+  DANAUS_TRY(results, reproduce::measure(arguments.chip, arguments.settings, reproduce::scope_of(claims),
+                                         arguments.seed, console.progress()));
   report::Reproduction reproduction{.results = std::move(results), .outcomes = {}};
   for (const reproduce::Claim& claim : claims)
     reproduction.outcomes.push_back(reproduce::judge(claim, reproduction.results));
@@ -97,7 +96,8 @@ Result<int> reproduce_command(const Arguments& arguments, Console& console) {
   DANAUS_CHECK(console.result(arguments.json ? json : report::reproduction_table(reproduction, arguments.verbose)));
   if (!folder.empty()) {
     DANAUS_CHECK(write_folder(folder, reproduction, json));
-    console.talk(fmt::format("wrote {}: reproduction.md, reproduction.json, figures and their data", folder.string()));
+    console.talk(fmt::format("wrote {}: reproduction.json, figures and their data{}", folder.string(),
+                             claims.size() == reproduce::claims().size() ? ", and the page reproduction.md" : ""));
   }
   return 0;
 }

@@ -156,8 +156,14 @@ Plot claims_plot(const std::vector<Outcome>& outcomes) {
 }  // namespace
 
 std::vector<Plot> reproduction_plots(const Reproduction& reproduction) {
-  return {arrays_plot(reproduction.results), sweep_plot(reproduction.results), ratios_plot(reproduction.results),
-          claims_plot(reproduction.outcomes)};
+  const Results& results = reproduction.results;
+  std::vector<Plot> plots = {claims_plot(reproduction.outcomes)};
+  if (results.scope >= reproduce::Scope::arrays) plots.push_back(arrays_plot(results));
+  if (results.scope == reproduce::Scope::all) {
+    plots.push_back(sweep_plot(results));
+    plots.push_back(ratios_plot(results));
+  }
+  return plots;
 }
 
 }  // namespace danaus::report

@@ -32,7 +32,7 @@ struct Plot {
   std::string script;
   std::string data;  ///< tab-separated; the first line, behind a #, names the columns
 };
-/// Needs figures of every setting.
+/// Those that the scope of the results has figures for.
 std::vector<Plot> reproduction_plots(const Reproduction& reproduction);
 
 }  // namespace danaus::report
