@@ -33,7 +33,8 @@ Error bad(std::string_view toml, const Settings& settings = {}) {
 }  // namespace
 
 TEST_CASE("presets parse, carry their name and round-trip") {
-  CHECK(chip::preset_names() == std::vector<std::string_view>{"hermes-14nm", "isaac-32nm", "pcm-14nm", "sram-22nm", "unit"});
+  CHECK(chip::preset_names() == std::vector<std::string_view>{"hermes-14nm", "ibm-3dcim", "isaac-32nm", "paper",
+                                                              "pcm-14nm", "sram-22nm", "unit"});
   for (const std::string_view name : chip::preset_names()) {
     CAPTURE(name);
     const Chip preset = chip::load(std::string(name)).value();

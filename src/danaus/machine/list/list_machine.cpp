@@ -437,9 +437,11 @@ class Scheduler {
       if (--missing[reader] == 0) make_ready(ready.segment, ready.token, reader, path);
     }
     if (operation.to_attention && --segment.attention_left == 0) make_ready(ready.segment, 0, kAttention, path);
-    if (kind == Kind::sample && segment.pass + 1 < work_.passes.size()) {
-      live_bytes_ += operations_.sample_bytes;
-      begin_part(segment.sequence, segment.pass + 1, 0, path);
+    if (kind == Kind::sample) {
+      const bool is_last = segment.pass + 1 == work_.passes.size();
+      // Nobody reads the last token either.
+      if (!is_last || segment.sequence + 1 == work_.sequences) live_bytes_ += operations_.sample_bytes;
+      if (!is_last) begin_part(segment.sequence, segment.pass + 1, 0, path);
     }
   }
 
@@ -490,7 +492,8 @@ Result<std::uint64_t> count_operations(const Operations& operations, const Work&
   constexpr std::uint64_t kMostBytes = 1ull << 31;
   std::uint64_t of_all_parts = 0, largest_part = 0;
   for (const Part& part : operations.parts) {
-    const std::uint64_t size = std::max(part.tokens.operations.size(), part.last_token.operations.size());
+    const std::uint64_t size =
+        std::max(part.tokens.operations.size(), part.last_token ? part.last_token->operations.size() : 0);
     of_all_parts += size;
     largest_part = std::max(largest_part, size);
   }
@@ -547,7 +550,7 @@ Result<Schedule> schedule(const Transformer& transformer, const Work& work, cons
                           const Options& options, Progress& progress) {
   DANAUS_CHECK(check_chip(chip));
   DANAUS_TRY(mapping, map_weights(transformer, chip));
-  DANAUS_TRY(operations, operations_of(transformer, mapping, chip));
+  DANAUS_TRY(operations, operations_of(transformer, mapping, work.passes.front().tokens, chip));
   DANAUS_TRY(total, count_operations(operations, work));
   progress.begin("schedule", total);
   Scheduler scheduler(operations, mapping, transformer, work, chip, options, progress);

@@ -27,12 +27,11 @@ double mvm_flops(std::uint32_t rows, std::uint32_t cols, const chip::Chip& chip)
   return utilisation * (array_rows * array_cols + array_rows * (array_cols - 1));
 }
 
-/// Positions of the parts of a matrix by number, in the order of the numbers as text (0, 1, 10, 11, 2): the simulator
-/// sorts a decoder's operations by their names.
-std::vector<std::uint32_t> text_order(std::uint32_t count) {
+/// Where `count` numbers from `first` on are when they are sorted as text (8, 9, 10, 11: 2, 3, 0, 1).
+std::vector<std::uint32_t> text_order(std::uint64_t first, std::uint32_t count) {
   std::vector<std::string> names;
   names.reserve(count);
-  for (std::uint32_t n = 0; n < count; ++n) names.push_back(std::to_string(n));
+  for (std::uint32_t n = 0; n < count; ++n) names.push_back(std::to_string(first + n));
   std::vector<std::uint32_t> sorted(count), position(count);
   std::iota(sorted.begin(), sorted.end(), 0u);
   std::sort(sorted.begin(), sorted.end(), [&](std::uint32_t a, std::uint32_t b) { return names[a] < names[b]; });
@@ -48,8 +47,12 @@ struct Value {
 
 class Builder {
  public:
-  Builder(const Transformer& transformer, const chip::Chip& chip)
-      : transformer_(transformer), chip_(chip), flat_(chip.network.topology != chip::Topology::ideal) {}
+  /// `first_number`: of the part's tile operations, for encoders.
+  Builder(const Transformer& transformer, const chip::Chip& chip, std::uint64_t first_number = 0)
+      : transformer_(transformer),
+        chip_(chip),
+        first_number_(first_number),
+        flat_(chip.network.topology != chip::Topology::ideal) {}
 
   std::uint32_t add_operation(Kind kind, double flops) {
     Operation operation;
@@ -240,11 +243,9 @@ class Builder {
     return static_cast<std::uint32_t>(part_.shared.size() - 1);
   }
 
+  // Of the tile operations of the next matrix, by name.
   std::vector<std::uint32_t> order(std::uint32_t parts) const {
-    if (transformer_.decoder) return text_order(parts);
-    std::vector<std::uint32_t> positions(parts);
-    std::iota(positions.begin(), positions.end(), 0u);
-    return positions;
+    return text_order(transformer_.decoder ? 0 : first_number_ + part_.counts.mvms, parts);
   }
 
   void count(Kind kind) {
@@ -275,6 +276,7 @@ class Builder {
 
   const Transformer& transformer_;
   const chip::Chip& chip_;
+  std::uint64_t first_number_;
   bool flat_;  // messages take time, so they are operations
   TokenPart part_;
   std::vector<std::vector<std::uint32_t>> readers_;
@@ -288,9 +290,9 @@ TokenPart encoder_start(const Transformer& transformer, const Mapping& mapping, 
 }
 
 /// Attention's results to the next attention, or to the end: sum, norm, feed-forward, sum, norm.
-TokenPart encoder_layer(const Transformer& transformer, const Mapping& mapping, const chip::Chip& chip,
-                        std::uint32_t n) {
-  Builder builder(transformer, chip);
+TokenPart encoder_layer(const Transformer& transformer, const Mapping& mapping, const chip::Chip& chip, std::uint32_t n,
+                        std::uint64_t first_number) {
+  Builder builder(transformer, chip, first_number);
   const Layer& layer = mapping.layers[n];
   // The input of the first layer is not in a buffer.
   const Value input{kNone, n == 0 ? 0 : transformer.hidden};
@@ -358,18 +360,31 @@ Result<void> check_operands(const TokenPart& part) {
 
 }  // namespace
 
-Result<Operations> operations_of(const Transformer& transformer, const Mapping& mapping, const chip::Chip& chip) {
+Result<Operations> operations_of(const Transformer& transformer, const Mapping& mapping, std::uint32_t tokens,
+                                 const chip::Chip& chip) {
   Operations operations;
+  std::uint64_t first_number = 0;  // of an encoder's tile operations in the next part
   for (std::uint32_t n = 0; n <= transformer.layers; ++n) {
     Part part;
     if (transformer.decoder) {
       part.tokens = n == 0 ? decoder_start(transformer, mapping, chip, false)
                            : decoder_layer(transformer, mapping, chip, n - 1, false);
-      part.has_last = n == transformer.layers;
-      if (part.has_last) part.last_token = decoder_layer(transformer, mapping, chip, n - 1, true);
+      if (n == transformer.layers) part.last_token = decoder_layer(transformer, mapping, chip, n - 1, true);
+    } else if (n == 0) {
+      part.tokens = encoder_start(transformer, mapping, chip);
+      first_number += tokens * part.tokens.counts.mvms;
     } else {
-      part.tokens =
-          n == 0 ? encoder_start(transformer, mapping, chip) : encoder_layer(transformer, mapping, chip, n - 1);
+      // Any number of all digits: nothing gets a digit more behind it.
+      constexpr std::uint64_t kPlain = 1'000'000'000'000;
+      part.tokens = encoder_layer(transformer, mapping, chip, n - 1, kPlain);
+      const std::uint64_t each = part.tokens.counts.mvms;
+      for (std::uint64_t power = 10; power < first_number + tokens * each; power *= 10) {
+        if (power <= first_number || (power - first_number) % each == 0) continue;
+        const std::uint64_t token = (power - first_number) / each;
+        part.otherwise.emplace(static_cast<std::uint32_t>(token),
+                               encoder_layer(transformer, mapping, chip, n - 1, first_number + token * each));
+      }
+      first_number += tokens * each;
     }
     operations.parts.push_back(std::move(part));
   }
@@ -379,7 +394,7 @@ Result<Operations> operations_of(const Transformer& transformer, const Mapping& 
   }
   for (const Part& part : operations.parts) {
     DANAUS_CHECK(check_operands(part.tokens));
-    DANAUS_CHECK(check_operands(part.last_token));
+    if (part.last_token) DANAUS_CHECK(check_operands(*part.last_token));
   }
   operations.attention_bytes = mapping.layers.front().output.row_parts * transformer.hidden;
   return operations;

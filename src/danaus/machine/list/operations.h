@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <vector>
 
 #include "danaus/chip/chip.h"
@@ -49,13 +51,16 @@ struct TokenPart {
   double flops = 0;
 };
 
-/// A part of a pass. `last_token` differs from the others where a token is chosen after it.
+/// A part of a pass. Most tokens have the same operations.
 struct Part {
   TokenPart tokens;
-  TokenPart last_token;
-  bool has_last = false;  ///< use last_token for the last token
+  std::optional<TokenPart> last_token;           ///< a token is chosen after it
+  std::map<std::uint32_t, TokenPart> otherwise;  ///< tokens that share buffers otherwise, see operations_of
   const TokenPart& of(std::uint32_t token, std::uint32_t count) const {
-    return has_last && token + 1 == count ? last_token : tokens;
+    if (last_token && token + 1 == count) return *last_token;
+    if (otherwise.empty()) return tokens;
+    const auto found = otherwise.find(token);
+    return found == otherwise.end() ? tokens : found->second;
   }
 };
 
@@ -67,7 +72,11 @@ struct Operations {
   std::uint32_t sample_bytes = 0;     ///< that the choice of a token writes; freed by the last root of the next pass
 };
 
-/// Errors: list.too-large.
-Result<Operations> operations_of(const Transformer& transformer, const Mapping& mapping, const chip::Chip& chip);
+/// The simulator gives the row parts of a matrix a buffer each, and tells which tile operation reads which by sorting
+/// their names as text: "tier_linear_99" comes after "tier_linear_100". A decoder's are numbered within the matrix, an
+/// encoder's through the whole pass of `tokens` tokens, so that tokens whose numbers get a digit more differ from
+/// others. Errors: list.too-large.
+Result<Operations> operations_of(const Transformer& transformer, const Mapping& mapping, std::uint32_t tokens,
+                                 const chip::Chip& chip);
 
 }  // namespace danaus::machine::list
