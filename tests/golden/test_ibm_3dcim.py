@@ -1,6 +1,7 @@
 """The chip ibm-3dcim against IBM's 3D-CiM-LLM-Inference-Simulator: its own results, unmodified sources on a CPU.
 
-tests/data/ibm_3dcim.json has them. Times, bytes and operations are exact; energies are sums of floating point numbers there.
+tests/data/ibm_3dcim.json has named runs, tests/data/ibm_3dcim_random.json drawn ones (tests/oracle/make_ibm_3dcim_figures.py made
+them). Times, bytes and operations are exact; energies are sums of floating point numbers there.
 """
 
 import json
@@ -10,16 +11,17 @@ import pytest
 from conftest import ROOT
 
 ORACLES = json.loads((ROOT / "tests/data/ibm_3dcim.json").read_text())
+DRAWN = json.loads((ROOT / "tests/data/ibm_3dcim_random.json").read_text())
 
 
-def shape_file(folder, family, hidden, layers, activation, vocab, context):
+def shape_file(folder, family, hidden, layers, activation, vocab, context, ffn=None):
     path = folder / "shape.toml"
     path.write_text(f'''name = "shape"
 family = "{family}"
 layers = {layers}
 hidden = {hidden}
-ffn = {4 * hidden}
-heads = {hidden // 64}
+ffn = {ffn or 4 * hidden}
+heads = {max(1, hidden // 64)}
 vocab = {vocab}
 context = {context}
 activation = "{activation}"
@@ -34,16 +36,34 @@ def run(danaus, shape, *arguments):
     return result
 
 
-@pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: f"{oracle['latency_ns']}ns")
-def test_oracle(danaus, tmp_path, oracle):
-    result = run(danaus, shape_file(tmp_path, **oracle["shape"]), *oracle["arguments"])
-    assert result["latency_ns"] == oracle["latency_ns"]
-    assert result["energy_nj"] == pytest.approx(oracle["energy_nj"], rel=1e-9)
-    assert result["peak_buffer_bytes"] == oracle["peak_buffer_bytes"]
-    if "flops" in oracle:
-        assert result["flops"] == oracle["flops"]
+def expect(result, figures):
+    assert result["latency_ns"] == figures["latency_ns"]
+    assert result["energy_nj"] == pytest.approx(figures["energy_nj"], rel=1e-9)
+    assert result["peak_buffer_bytes"] == figures["peak_buffer_bytes"]
+    assert result["flops"] == figures.get("flops", result["flops"])
     assert sum(result["breakdown_ns"].values()) == pytest.approx(result["latency_ns"])
     assert sum(result["breakdown_nj"].values()) == pytest.approx(result["energy_nj"])
+
+
+@pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: f"{oracle['latency_ns']}ns")
+def test_named_run(danaus, tmp_path, oracle):
+    expect(run(danaus, shape_file(tmp_path, **oracle["shape"]), *oracle["arguments"]), oracle)
+
+
+@pytest.mark.parametrize("number", range(len(DRAWN)))
+def test_drawn_run(danaus, tmp_path, number):
+    case = DRAWN[number]
+    settings = {"array.rows": case["rows"], "array.cols": case["cols"], "chip.arrays": case["arrays"], "chip.tiers": case["tiers"],
+                "chip.one_tier_at_a_time": str(case["one_tier_at_a_time"]).lower(), "digital.units": case["digital_units"],
+                "attention.units": case["attention_units"], "array.settle_ns": case["mvm_ns"],
+                "network.topology": "flat" if case["communication"] else "ideal"}
+    arguments = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    if case["shape"]["family"] == "gpt2":
+        arguments += ["--mode", "generate", "--prompt", case["prompt"]] + ([] if case["kv_cache"] else ["--no-kv-cache"])
+    else:
+        arguments += ["--mode", "encode"]
+    arguments += ["--tokens", case["tokens"], "--sequences", case["sequences"]]
+    expect(run(danaus, shape_file(tmp_path, **case["shape"]), *arguments), case)
 
 
 def test_bert_large_of_512_tokens(danaus):

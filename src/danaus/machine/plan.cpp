@@ -532,7 +532,7 @@ class Planner {
       elements += program::source_length(vec.op, source, vec.length);
     plan_.counts.vector_ops += repeat_;
     plan_.counts.vector_elements += repeat_ * vec.length;
-    plan_.counts.op_elements[op] += repeat_ * vec.length;
+    plan_.counts.op_elements[op] += repeat_ * (digital.energy_per_operation ? 1 : vec.length);
     plan_.counts.buffer_bytes += repeat_ * elements;
     add_work(elements);
     return {};

@@ -46,7 +46,8 @@ struct Counts {
   std::uint64_t messages = 0, message_bits = 0, bit_hops = 0;
   std::uint64_t link_messages = 0, link_bits = 0;  ///< between chips
   std::uint64_t vector_ops = 0, vector_elements = 0;
-  std::array<std::uint64_t, kVecOps> op_elements{};  ///< vector_elements by operation, in the order of program::VecOp
+  /// vector_elements (digital.energy_per = "operation": vector_ops) by operation, in the order of program::VecOp.
+  std::array<std::uint64_t, kVecOps> op_elements{};
   std::uint64_t attention_macs = 0, kv_bytes = 0;
   std::uint64_t buffer_bytes = 0;
   bool operator==(const Counts&) const = default;

@@ -206,6 +206,26 @@ TEST_CASE("multicast: the farthest member's time, each link once") {
                  18) == Schedule{{0, 11}, {11, 20}, {20, 31}});
 }
 
+TEST_CASE("a flat network: one hop for every message, no port") {
+  const chip::Chip chip = moves_chip({{"network.topology", "flat"}, {"network.energy_pj_per_bit_hop", "0.5"}});
+  CHECK(schedule("move t0 0+4 -> t1 0\nmove t0 4+5 -> t1 4\nmove t0 20+4 -> t0 30\n", chip) ==
+        Schedule{{0, 2}, {0, 2}, {0, 0}});
+  CHECK(total_ns("move t0 0+4 -> t8 0\n", chip, 18) == 2);
+  const Timing timing = simulate_good(code("move t0 0+4 -> g0 0\n", 18), chip);
+  CHECK(timing.total == 2 * kNs);
+  CHECK(timing.counts.messages == 1);
+  CHECK(timing.counts.bit_hops == 64);
+  CHECK(timing.energy.network == 32);
+  CHECK(total_ns("move t0 0+4x3^4 -> g0 0 deal\n", chip, 18) == 2);
+}
+
+TEST_CASE("energies of vector operations per element or per operation") {
+  const std::string two = "vec t0 relu n4 0 -> 10 k0\nvec t0 relu n6 0 -> 20 k0\n";
+  CHECK(simulate_good(code(two), moves_chip({{"digital.relu_pj", "3"}})).energy.digital == 3 * (4 + 6));
+  const chip::Chip flat = moves_chip({{"digital.relu_pj", "3"}, {"digital.energy_per", "operation"}});
+  CHECK(simulate_good(code(two), flat).energy.digital == 3 * 2);
+}
+
 TEST_CASE("deal: one run for each member, one message after the other") {
   const chip::Chip chip = moves_chip();
   // To tiles 1, 3, 8 (1, 1, 4 hops), 64 bits each: leave at 0, 1, 2; arrive at 3, 4, 11.
