@@ -19,6 +19,7 @@ endfunction()
 
 danaus_embed(danaus_model shapes shapes toml)
 danaus_embed(danaus_chip chips chips toml)
+danaus_embed(danaus_pipeline references data/reference toml)
 
 # A strategy is a folder src/danaus/compile/place/<name>/ with <name>.h: `Result<Placement> place_<name>(graph, options)`,
 # `inline constexpr std::string_view <name>_help` and `inline constexpr bool <name>_dense_operator`.

@@ -308,6 +308,16 @@ constexpr Subcommand kSubcommands[] = {
        add_system(app, arguments);
        app.add_flag("--no-error", arguments.no_error, "Do not project the weights: no relative error, no wait")
            ->group("Structure");
+       arguments.references = {"cpu", "gpu"};
+       const auto split_references = [&arguments](const CLI::results_t& texts) {
+         arguments.references = CLI::detail::split(texts.back(), ',');
+         if (texts.back() == "none") arguments.references.clear();
+         return true;
+       };
+       app.add_option(
+              "--reference", split_references,
+              "Rooflines of machines of today beside the maps (danaus show references), files, or none [cpu,gpu]")
+           ->type_name("A,B");
        add_json(app, arguments);
      }},
     {"project", "Approximate the weights of a model by blocks: error, parameters and MACs per layer",
@@ -444,13 +454,15 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "paper", "paper, our reconstruction");
        add_json(app, arguments);
      }},
-    {"show", "List models, chips, mappings, keys of a chip file or supported formats, or show one model or chip",
+    {"show",
+     "List models, chips, mappings, keys of a chip file, formats or reference machines, or show one model or chip",
      "danaus show models\n"
      "danaus show models gpt2-medium\n"
      "danaus show chips pcm-14nm\n"
      "danaus show chips pcm-14nm --sources",
      [](CLI::App& app, Arguments& arguments) {
-       app.add_option("WHAT", arguments.topic, "models, chips, maps, keys, formats, models MODEL, or chips NAME")
+       app.add_option("WHAT", arguments.topic,
+                      "models, chips, maps, keys, formats, references, models MODEL, or chips NAME")
            ->required()
            ->type_name("")
            ->expected(1, 2);

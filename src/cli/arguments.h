@@ -58,6 +58,7 @@ struct Arguments {
   std::string output;             ///< -o
   std::string placement_out;
   std::string placement_in;
+  std::vector<std::string> references;  ///< run: keys or files
   bool sources = false;            ///< show chips NAME
   bool full = false;               ///< verify: independent random weights
   std::vector<std::string> topic;  ///< explain, show; reproduce: claims

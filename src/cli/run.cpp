@@ -12,6 +12,10 @@ Result<int> run_command(const Arguments& arguments, Console& console) {
   for (const std::string& note : model.notes) console.talk("note: " + note);
   DANAUS_TRY(options, run_options(arguments, model));
   if (arguments.maps.empty() && pipeline::schedules_by_list(chip)) options.maps = {"linear"};
+  for (const std::string& name : arguments.references) {
+    DANAUS_TRY(reference, pipeline::load_reference(name));
+    options.references.push_back(std::move(reference));
+  }
   DANAUS_TRY(result, pipeline::run(model, chip, options, console.progress()));
   DANAUS_TRY(sources, chip::sources(arguments.chip, arguments.settings));
   result.chip_sources = chip::summary(sources);

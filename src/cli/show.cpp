@@ -1,5 +1,7 @@
 // danaus show: what there is to choose from.
 
+#include <fmt/format.h>
+
 #include "cli/commands.h"
 #include "danaus/chip/sources.h"
 #include "danaus/compile/compile.h"
@@ -60,6 +62,19 @@ report::Listing maps() {
   return listing;
 }
 
+Result<report::Listing> references() {
+  report::Listing listing{.kind = "references",
+                          .columns = {"name", "machine", "precision", "memory_gb_per_s", "peak_tops", "power_w"},
+                          .rows = {}};
+  for (const std::string_view key : pipeline::reference_keys()) {
+    DANAUS_TRY(reference, pipeline::load_reference(std::string(key)));
+    listing.rows.push_back({reference.key, reference.name, reference.precision,
+                            fmt::format("{:g}", reference.memory_gb_per_s), fmt::format("{:g}", reference.peak_tops),
+                            fmt::format("{:g}", reference.power_w)});
+  }
+  return listing;
+}
+
 report::Listing keys() {
   report::Listing listing{.kind = "keys", .columns = {"key", "meaning"}, .rows = {}};
   for (const chip::KeyInfo& key : chip::keys()) listing.rows.push_back({std::string(key.key), std::string(key.help)});
@@ -79,9 +94,10 @@ Result<report::Listing> list(const std::string& kind) {
   if (kind == "chips") return chips();
   if (kind == "maps") return maps();
   if (kind == "keys") return keys();
-  const std::string_view near = nearest(kind, {"models", "chips", "maps", "keys", "formats"});
+  if (kind == "references") return references();
+  const std::string_view near = nearest(kind, {"models", "chips", "maps", "keys", "formats", "references"});
   return fail(Error("cli.unknown-topic", Failure::usage, "there is no list of '" + kind + "'")
-                  .with_hint(near.empty() ? "show lists models, chips, maps, keys or formats"
+                  .with_hint(near.empty() ? "show lists models, chips, maps, keys, formats or references"
                                           : "did you mean '" + std::string(near) + "'?"));
 }
 

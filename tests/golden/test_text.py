@@ -31,7 +31,7 @@ def test_version(danaus):
     assert danaus("--version") == (f"danaus {version}\n", "")
 
 
-@pytest.mark.parametrize("what", ["models", "chips", "maps", "keys", "formats"])
+@pytest.mark.parametrize("what", ["models", "chips", "maps", "keys", "formats", "references"])
 def test_show(danaus, golden, what):
     golden(TEXTS / f"show-{what}.txt", danaus("show", what)[0])
 

@@ -304,6 +304,8 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
       static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
   result.commands = program.code.size();
   result.program_digest = program::digest_of(program);
+  const std::uint64_t entries = options.emit.mode == compile::Mode::decode ? kv_length(model, options) : tokens;
+  result.work = work_of(program.intent, tokens, entries, encoder_tokens(model, options));
   DANAUS_TRY(area, chip::system_area(chip, program.chip.arrays,
                                      {.buffer_bytes = result.buffer_bytes,
                                       .largest_adc_bits = largest_adc_bits(program.intent),
@@ -462,6 +464,10 @@ Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const R
     DANAUS_TRY(strategy, compile::find_strategy(map));
     if (!strategy->dense_operator) result.relative_error = blocks_error;
     run_result.results.push_back(std::move(result));
+  }
+  if (!run_result.results.empty() && !options.generation && options.sequences == 1) {
+    for (const Reference& reference : options.references)
+      run_result.references.push_back(estimate(reference, run_result.results.front().work));
   }
   return run_result;
 }

@@ -14,6 +14,7 @@
 #include "danaus/factor/factor.h"
 #include "danaus/machine/timing.h"
 #include "danaus/model/model.h"
+#include "danaus/pipeline/reference.h"
 #include "danaus/program/verify.h"
 
 /// The whole line in one call: what `danaus run` and `danaus compile` do.
@@ -35,6 +36,7 @@ struct RunOptions {
   std::optional<Generation> generation;  ///< mode generate
   std::uint32_t routings = 4;            ///< mixture of experts: draws that the expected cost is the mean of
   bool reload = false;                   ///< a model that needs more arrays than the chips have is programmed in passes
+  std::vector<Reference> references;     ///< what a user has today, estimated beside the maps
   bool project_weights = true;           ///< project the weights of a model that has some, for `relative_error`
 };
 
@@ -75,6 +77,7 @@ struct MapResult {
   std::uint32_t array_bound = 0;   ///< ceil(parameters / cells)
   std::uint32_t copies = 0;        ///< arrays that repeat another one
   Digest program_digest;
+  Work work;                             ///< what the model asks for, the same for every map
   std::optional<RoutingCost> routing;    ///< of models with experts
   std::optional<double> relative_error;  ///< when weights were projected
   // List scheduling only; there is no program then, so no proof.
@@ -96,6 +99,7 @@ struct RunResult {
   std::uint32_t sequences = 1;
   std::optional<Generation> generation;  ///< `tokens` is the total length then
   std::vector<MapResult> results;
+  std::vector<Estimate> references;  ///< not while generating, and none without results
 };
 
 /// The head of a result: model, chip and mode.

@@ -267,6 +267,17 @@ std::string run_json(const pipeline::RunResult& result, const Provenance& proven
                  {"energy_order", order.low},
                  {"energy_order_high", order.high},
                  {"energy_order_depends", order.depends_on_converters()}};
+  json["references"] = Json::array();
+  for (const pipeline::Estimate& estimate : result.references)
+    json["references"].push_back({{"name", estimate.reference.key},
+                                  {"machine", estimate.reference.name},
+                                  {"precision", estimate.reference.precision},
+                                  {"estimate", true},
+                                  {"latency_ns", estimate.latency_ns()},
+                                  {"energy_nj", estimate.energy_nj},
+                                  {"throughput_tokens_per_s", estimate.tokens_per_s},
+                                  {"memory_ns", estimate.memory_ns},
+                                  {"compute_ns", estimate.compute_ns}});
   json["chip_sources"] = result.chip_sources;
   return document(json);
 }

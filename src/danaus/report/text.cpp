@@ -248,6 +248,21 @@ std::string proof_line(const std::vector<MapResult>& results) {
                      tokens == 1 ? "token" : "tokens");
 }
 
+/// What a user has today, beside the first map.
+std::string reference_table(const pipeline::RunResult& result) {
+  Table table({Align::left, Align::left, Align::right, Align::right, Align::right, Align::right, Align::left});
+  const MapResult& map = result.results.front();
+  table.add({"today", "(estimates)", "latency", "", "energy", "", "limited by"});
+  for (const pipeline::Estimate& estimate : result.references)
+    table.add({estimate.reference.key, fmt::format("{}, {}", estimate.reference.name, estimate.reference.precision),
+               format_time(estimate.latency_ns()), format_ratio(estimate.latency_ns(), map.latency_ns),
+               format_energy(estimate.energy_nj), format_ratio(estimate.energy_nj, map.timing.energy.total() / 1000),
+               estimate.memory_ns >= estimate.compute_ns ? "memory" : "arithmetic"});
+  return table.to_string() +
+         "A roofline of published peak figures for the dense operators and the attention at full power: a bound from "
+         "below in time.\n";
+}
+
 /// What the figures rest on: the converters' energy, the order of the maps over its band, the sources of the chip's
 /// numbers.
 std::string sources_lines(const pipeline::RunResult& result) {
@@ -462,7 +477,9 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
     add_breakdown(table, results);
   }
   const bool by_list = results.front().peak_buffer_bytes.has_value();
-  text += "\n" + table.to_string() + "\n" + (by_list ? list_line() : proof_line(results));
+  text += "\n" + table.to_string() + "\n";
+  if (!result.references.empty()) text += reference_table(result) + "\n";
+  text += by_list ? list_line() : proof_line(results);
   if (std::any_of(results.begin(), results.end(), reloads)) text += reload_line(result.mode);
   if (std::any_of(results.begin(), results.end(), reloads) && result.chip.programming.iterations == 0)
     text += "The chip file does not say what writing takes (program.iterations = 0): the reload counts as nothing.\n";
