@@ -9,8 +9,8 @@ set -euo pipefail
 build=(g++ cmake ninja-build make pkg-config python3 python3-pip
   libexpected-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
   libtbb-dev libhwy-dev librandom123-dev libxxhash-dev libprotozero-dev libeigen3-dev
-  libicu-dev libopenblas-dev)
-test=(doctest-dev librapidcheck-dev python3-numpy python3-pytest gnuplot-nox)
+  libicu-dev libopenblas-dev libsqlite3-dev)
+test=(doctest-dev librapidcheck-dev python3-numpy python3-pytest gnuplot-nox openmpi-bin)
 develop=(clang-16 clang-tidy-16 clang-format-16 libclang-rt-16-dev libbenchmark-dev ccache)
 
 [ $# -gt 0 ] || set -- build

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "danaus/chip/chip.h"
+#include "danaus/core/digest.h"
+#include "danaus/core/error.h"
+#include "danaus/explore/space.h"
+#include "danaus/explore/study.h"
+#include "danaus/model/model.h"
+#include "danaus/pipeline/run.h"
+
+namespace danaus::explore {
+
+/// A point made ready: what pipeline::run takes.
+struct Setup {
+  const model::Model* model = nullptr;
+  std::string model_path;
+  chip::Chip chip;
+  pipeline::RunOptions options;  ///< with one map
+  bool accuracy = false;
+};
+
+/// One point of the plan. `number` counts from 0 in study order.
+struct Point {
+  std::uint64_t number = 0;
+  Digest id;              ///< of the model, the effective chip, all options and the version of danaus
+  bool accuracy = false;  ///< takes seconds to minutes rather than milliseconds
+};
+
+/// A study with its models and chips loaded and its points listed: the same on every rank and in every shard.
+class Plan {
+ public:
+  /// Points that are the same are one: the first of them stays. Errors: those of Space, of models and chips,
+  /// explore.accuracy (no model has weights), file.*. Everything is read here, so that points differ by their
+  /// parameters alone.
+  static Result<Plan> create(Study study, std::string version);
+
+  const Study& study() const { return study_; }
+  const std::string& version() const { return version_; }
+  const std::vector<Point>& points() const { return points_; }
+  const Space& space() const { return space_; }
+  /// What a resumed, merged or shared database has to agree on: version, study but for the budget, files.
+  const Digest& digest() const { return digest_; }
+  /// Things that a user has to know.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+  /// Key and value of every axis, in study order.
+  std::vector<std::pair<std::string, std::string>> parameters(std::uint64_t number) const;
+  /// Errors of the point itself: a chip whose keys do not go together, blocks that do not fit the model.
+  Result<Setup> setup(std::uint64_t number) const;
+
+  /// Contents of the files that [accuracy] names.
+  const std::string& accuracy_text() const { return accuracy_text_; }
+  const std::string& calibration_text() const { return calibration_text_; }
+
+ private:
+  struct LoadedChip {
+    std::string name;
+    chip::Chip chip;
+  };
+
+  Plan() = default;
+  Result<void> load_models();
+  Result<void> load_chips();
+  Result<void> load_files();
+  Result<void> list_points();
+  std::vector<Setting> settings(std::uint64_t number) const;
+  Digest id_of(const std::vector<Setting>& settings, const Setup* setup) const;
+
+  Study study_;
+  std::string version_;
+  Space space_;
+  std::vector<Point> points_;
+  Digest digest_;
+  std::vector<std::string> notes_;
+  std::map<std::string, std::shared_ptr<const model::Model>> models_;
+  std::map<std::string, chip::Chip> chips_;
+  std::map<std::string, Digest> policies_;
+  std::string accuracy_text_, calibration_text_;
+};
+
+}  // namespace danaus::explore
