@@ -72,6 +72,11 @@ struct Arguments {
   std::string calibration;         ///< file, "-" = stdin
   std::uint32_t calibration_tokens = 1024;
   pipeline::ChannelScale channel_scale = pipeline::ChannelScale::automatic;
+  std::vector<std::string> study;  ///< explore: the study, or export, pareto or merge and databases
+  bool resume = false;
+  std::string shard;   ///< "i/N"
+  std::string format;  ///< of explore export: csv, json, parquet; empty = csv
+  bool front = false;  ///< explore export: the front alone
   std::uint32_t window = 0;  ///< eval: 0 = the context
   std::uint32_t stride = 0;  ///< eval: 0 = half the window
   std::string prompt;

@@ -29,6 +29,7 @@ Result<int> asm_command(const Arguments& arguments, Console& console);
 Result<int> simulate_command(const Arguments& arguments, Console& console);
 Result<int> reproduce_command(const Arguments& arguments, Console& console);
 Result<int> show_command(const Arguments& arguments, Console& console);
+Result<int> explore_command(const Arguments& arguments, Console& console);
 Result<int> explain_command(const Arguments& arguments, Console& console);
 
 // Shared by several of them.

@@ -43,8 +43,13 @@ class ConsoleProgress final : public Progress {
     const std::lock_guard lock(mutex_);
     done_ = std::max(done_, done);
   }
+  void note(std::string text) {
+    const std::lock_guard lock(mutex_);
+    note_ = std::move(text);
+  }
   void end() override {
     const std::lock_guard lock(mutex_);
+    note_.clear();
     if (style_ == ProgressStyle::json) event("end");
     if (visible_ && style_ == ProgressStyle::automatic) to_stderr("\r\x1b[K");
     if (visible_ && style_ == ProgressStyle::plain)
@@ -89,6 +94,7 @@ class ConsoleProgress final : public Progress {
                          100 * fraction);
       if (const std::optional<double> left = eta()) text += fmt::format("  eta {:.0f} s", *left);
     }
+    if (!note_.empty()) text += "  " + note_;
     to_stderr(style_ == ProgressStyle::automatic ? "\r" + text + "\x1b[K" : text + "\n");
   }
 
@@ -96,6 +102,7 @@ class ConsoleProgress final : public Progress {
   std::mutex mutex_;
   std::condition_variable_any wake_;
   std::string step_;  // empty: no step is running
+  std::string note_;
   std::uint64_t done_ = 0;
   std::uint64_t total_ = 0;
   Clock::time_point start_;
@@ -109,7 +116,10 @@ class ConsoleProgress final : public Progress {
 Console::Console(const Arguments& arguments) : arguments_(arguments) {
   const bool wanted = arguments.progress != ProgressStyle::none && !arguments.quiet;
   const bool seen = arguments.progress != ProgressStyle::automatic || ::isatty(STDERR_FILENO) == 1;
-  if (wanted && seen) progress_ = std::make_unique<ConsoleProgress>(arguments.progress);
+  if (!wanted || !seen) return;
+  auto progress = std::make_unique<ConsoleProgress>(arguments.progress);
+  note_ = [shown = progress.get()](std::string text) { shown->note(std::move(text)); };
+  progress_ = std::move(progress);
 }
 
 Console::~Console() = default;
@@ -129,6 +139,10 @@ void Console::detail(std::string_view text) {
 }
 
 void Console::error(const Error& error) { print_error(error, arguments_.json); }
+
+void Console::progress_note(std::string text) {
+  if (note_) note_(std::move(text));
+}
 
 Progress& Console::progress() { return progress_ ? *progress_ : no_progress(); }
 

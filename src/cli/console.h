@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "cli/arguments.h"
@@ -26,10 +28,13 @@ class Console {
   /// Errors that do not end the command (a list of failed checks).
   void error(const Error& error);
   Progress& progress();
+  /// What progress shows beside the step, until the step ends.
+  void progress_note(std::string text);
 
  private:
   const Arguments& arguments_;
   std::unique_ptr<Progress> progress_;
+  std::function<void(std::string)> note_;  ///< of progress_
 };
 
 /// An error on stderr, as text or as one line of JSON.

@@ -28,7 +28,8 @@ constexpr Entry kCommands[] = {{"run", run_command},           {"project", proje
                                {"generate", generate_command}, {"verify", verify_command},
                                {"disasm", disasm_command},     {"asm", asm_command},
                                {"simulate", simulate_command}, {"reproduce", reproduce_command},
-                               {"show", show_command},         {"explain", explain_command}};
+                               {"explore", explore_command},   {"show", show_command},
+                               {"explain", explain_command}};
 
 Result<int> run(int argc, const char* const* argv) {
   DANAUS_TRY(parsed, parse_arguments(argc, argv));

@@ -336,6 +336,14 @@ Result<Chip> load(const std::string& name_or_path, const std::vector<std::pair<s
   return parse(text, name_or_path, settings);
 }
 
+Result<Chip> with_values(const Chip& base, const std::vector<std::pair<std::string, Value>>& values) {
+  Draft draft;
+  draft.chip = base;
+  for (const auto& [key, value] : values) DANAUS_CHECK(set_key(draft, key, value, Origin{}));
+  DANAUS_CHECK(check_together(draft, ""));
+  return std::move(draft.chip);
+}
+
 std::string to_toml(const Chip& chip) {
   std::string text = fmt::format("name = \"{}\"\n", chip.name);
   std::string_view section;

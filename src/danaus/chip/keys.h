@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -62,6 +63,9 @@ struct Assignment {
 };
 /// Sets the key, or says what is wrong with the value and leaves the chip as it is.
 Assignment assign(Chip& chip, const Key& key, const Value& value);
+/// The chip with other values of some keys; the rules between keys hold again. Errors: chip.unknown-key, chip.type,
+/// chip.range, chip.unsupported, without a location.
+Result<Chip> with_values(const Chip& base, const std::vector<std::pair<std::string, Value>>& values);
 /// The value in TOML.
 std::string written(const Chip& chip, const Key& key);
 /// "whole number from 1 to 1024", "one of sar, ramp, flash, fixed".

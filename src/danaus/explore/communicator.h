@@ -25,6 +25,8 @@ class Communicator {
   virtual void send(int receiver, const std::vector<std::byte>& bytes) = 0;
   /// The next message from anyone, if one has come.
   virtual std::optional<Message> poll() = 0;
+  /// On every rank, when all is said. A process that ends without it takes the others down.
+  virtual void finish() = 0;
 };
 
 /// The ranks that mpirun, mpiexec or srun started, or nothing when this process was started alone. The MPI library is

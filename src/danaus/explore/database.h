@@ -34,8 +34,8 @@ struct Outcome {
 struct Row {
   Outcome outcome;
   Digest id;
-  std::vector<std::pair<std::string, std::string>> parameters;  ///< of the axes, in study order
-  bool feasible = false;                                        ///< has figures that keep all constraints
+  std::vector<std::pair<std::string, Value>> parameters;  ///< of the axes, in study order
+  bool feasible = false;                                  ///< has figures that keep all constraints
   bool operator==(const Row&) const = default;
 };
 
@@ -44,9 +44,10 @@ struct DatabaseHead {
   std::string version;     ///< of danaus
   std::string study_file;  ///< its name, for errors
   std::string study_text;
-  Digest plan;               ///< Plan::digest()
-  std::uint64_t points = 0;  ///< of the whole study
-  std::string shard;         ///< "" = all points, "2/4" = its second quarter, "merged"
+  Digest plan;                    ///< Plan::digest()
+  std::vector<std::string> axes;  ///< their keys, in study order
+  std::uint64_t points = 0;       ///< of the whole study
+  std::string shard;              ///< "" = all points, "2/4" = the second of four shards
   bool operator==(const DatabaseHead&) const = default;
 };
 
@@ -81,6 +82,9 @@ class Database {
   std::unique_ptr<Connection> connection_;
   DatabaseHead head_;
 };
+
+/// The name of an axis as a column of databases and exports: its key, "option.relative_error" where a metric has it.
+std::string column_of(std::string_view key);
 
 /// All rows of several databases of one study into a new one. Errors: explore.merge (different studies, or one point
 /// with two results), those of open.

@@ -36,13 +36,17 @@ struct ExploreOptions {
 };
 
 struct Exploration {
-  std::uint64_t total = 0;    ///< points of this shard
-  std::uint64_t before = 0;   ///< that the database had
+  std::uint64_t total = 0;   ///< points of this shard
+  std::uint64_t before = 0;  ///< that the database had
   std::uint64_t computed = 0;
-  std::uint64_t failed = 0;   ///< of those computed, with an error
+  std::uint64_t failed = 0;  ///< of those computed, with an error
   bool interrupted = false;
   bool leader = true;  ///< rank 0: the one that has the results
 };
+
+/// Before explore, on every rank: all have made the same plan, or none goes on. Errors: that of a rank that has none,
+/// explore.mpi.
+Result<void> agree(Communicator& ranks, const Result<Plan>& plan);
 
 /// Computes the points that the database lacks. Ranks other than 0 only compute; rank 0 writes. Errors: those of
 /// Database, and of a point that say nothing about the point (file.*, internal).

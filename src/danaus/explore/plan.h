@@ -52,7 +52,7 @@ class Plan {
   const std::vector<std::string>& notes() const { return notes_; }
 
   /// Key and value of every axis, in study order.
-  std::vector<std::pair<std::string, std::string>> parameters(std::uint64_t number) const;
+  std::vector<std::pair<std::string, Value>> parameters(std::uint64_t number) const;
   /// Errors of the point itself: a chip whose keys do not go together, blocks that do not fit the model.
   Result<Setup> setup(std::uint64_t number) const;
 
@@ -61,11 +61,6 @@ class Plan {
   const std::string& calibration_text() const { return calibration_text_; }
 
  private:
-  struct LoadedChip {
-    std::string name;
-    chip::Chip chip;
-  };
-
   Plan() = default;
   Result<void> load_models();
   Result<void> load_chips();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "danaus/core/error.h"
@@ -30,7 +31,7 @@ class Space {
   Sampling sampling_ = Sampling::grid;
   std::uint64_t seed_ = 1, size_ = 0;
   std::optional<std::uint64_t> product_;
-  std::vector<std::uint64_t> drawn_;                       ///< random: positions in the product
+  std::vector<std::uint64_t> drawn_;                      ///< random: positions in the product
   std::vector<std::vector<std::uint64_t>> permutations_;  ///< latin-hypercube: stratum of each point, per axis
 };
 

@@ -52,12 +52,12 @@ struct Axis {
 
 /// What accuracy points evaluate beside their cost.
 struct Accuracy {
-  bool ids = false;               ///< `file` is a JSON list of token ids, otherwise a text
-  std::string file;               ///< what is evaluated
-  std::uint32_t tokens = 0;       ///< at most so many tokens of it; 0 = all
-  std::uint32_t window = 0;       ///< 0 = the context
-  bool analog = true;             ///< on the analog machine, with the chip of the point; otherwise in float
-  std::string calibration;        ///< text that sets the converters' ranges; empty = none
+  bool ids = false;          ///< `file` is a JSON list of token ids, otherwise a text
+  std::string file;          ///< what is evaluated
+  std::uint32_t tokens = 0;  ///< at most so many tokens of it; 0 = all
+  std::uint32_t window = 0;  ///< 0 = the context
+  bool analog = true;        ///< on the analog machine, with the chip of the point; otherwise in float
+  std::string calibration;   ///< text that sets the converters' ranges; empty = none
   std::uint32_t calibration_tokens = 1024;
   Location where;
   bool operator==(const Accuracy&) const = default;

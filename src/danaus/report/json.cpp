@@ -243,6 +243,8 @@ std::string_view mode_name(const pipeline::RunResult& result) {
   return result.generation ? "generate" : compile::name_of(result.mode);
 }
 
+std::string provenance_json(const Provenance& provenance) { return to_json(provenance).dump(); }
+
 std::string run_json(const pipeline::RunResult& result, const Provenance& provenance) {
   Json json = {{"schema", "danaus.run/1"},
                {"provenance", to_json(provenance)},

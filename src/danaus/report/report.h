@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "danaus/core/error.h"
+#include "danaus/explore/explore.h"
 #include "danaus/model/model.h"
 #include "danaus/pipeline/evaluate.h"
 #include "danaus/pipeline/run.h"
@@ -33,6 +34,9 @@ struct Provenance {
 
 /// "decode", "prefill", "encode" or "generate".
 std::string_view mode_name(const pipeline::RunResult& result);
+/// As it stands in every document.
+std::string provenance_json(const Provenance& provenance);
+
 /// `run`: maps as columns, ratios to the first map. `breakdown` adds where time and energy go.
 std::string run_table(const pipeline::RunResult& result, bool breakdown);
 /// Schema danaus.run/1.
@@ -95,6 +99,15 @@ std::string listing_json(const Listing& listing);
 /// `show models MODEL`: what is in it, what is mapped, what stays digital, memory. Schema danaus.model/1.
 std::string model_table(const model::Model& model);
 std::string model_json(const model::Model& model);
+
+/// `explore`: how many points there are, and the front (of it at most 20 points) with its objectives.
+std::string study_table(const explore::Results& results);
+/// Every row in study order (`front_only`: of the front), without anything that varies from run to run: a head line,
+/// then one line a point. Texts with commas, quotes or line ends are quoted (RFC 4180).
+std::string study_csv(const explore::Results& results, bool front_only);
+/// The same as JSON, schema danaus.explore/1.
+std::string study_json(const explore::Results& results, bool front_only,
+                       const std::optional<Provenance>& provenance = std::nullopt);
 
 /// One line: {"error":{"id","message","where","notes","hint"}}.
 std::string error_json(const Error& error);

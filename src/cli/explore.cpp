@@ -1,0 +1,170 @@
+// danaus explore: a study to a database; and what can be done with databases: export, pareto, merge.
+
+#include "danaus/explore/explore.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/parquet.h"
+#include "danaus/core/parallel.h"
+
+namespace danaus::cli {
+namespace {
+
+Error wrong(std::string message, std::string hint) {
+  return Error("cli.arguments", Failure::usage, std::move(message)).with_hint(std::move(hint));
+}
+
+/// Options that have no meaning here are not silently ignored.
+Result<void> refuse(bool given, std::string_view option, std::string_view what) {
+  if (!given) return {};
+  return fail(wrong(fmt::format("{} does not go with danaus explore {}", option, what), "see danaus explore --help"));
+}
+
+Result<void> check_options(const Arguments& arguments, std::string_view verb) {
+  const bool is_export = verb == "export";
+  const bool is_study = verb == "STUDY";
+  DANAUS_CHECK(refuse(!is_export && !arguments.format.empty(), "--format", verb));
+  DANAUS_CHECK(refuse(!is_export && arguments.front, "--pareto", verb));
+  DANAUS_CHECK(refuse(!is_study && arguments.resume, "--resume", verb));
+  DANAUS_CHECK(refuse(!is_study && !arguments.shard.empty(), "--shard", verb));
+  DANAUS_CHECK(refuse(verb == "pareto" && !arguments.output.empty(), "-o", verb));
+  if (verb == "merge" && arguments.output.empty())
+    return fail(wrong("merge needs a database to write", "add -o study.db"));
+  if (verb == "merge" && arguments.study.size() < 2)
+    return fail(wrong("merge needs databases", "danaus explore merge A.db B.db -o C.db"));
+  if ((verb == "export" || verb == "pareto") && arguments.study.size() != 2)
+    return fail(wrong(fmt::format("{} needs one database", verb), fmt::format("danaus explore {} study.db", verb)));
+  if (is_study && arguments.study.size() != 1)
+    return fail(
+        wrong(fmt::format("'{}' is more than one study", fmt::format("{} {}", arguments.study[0], arguments.study[1])),
+              "danaus explore study.toml, or export, pareto or merge first"));
+  return {};
+}
+
+void tell_how_many_are_missing(const explore::Results& results, Console& console) {
+  if (results.rows.size() < results.head.points && results.head.shard.empty())
+    console.talk(fmt::format("note: {} of {} points are there; danaus explore {} --resume computes the rest",
+                             results.rows.size(), results.head.points, results.head.study_file));
+}
+
+Result<int> export_results(const Arguments& arguments, Console& console) {
+  DANAUS_TRY(results, explore::read_results(arguments.study[1]));
+  tell_how_many_are_missing(results, console);
+  const bool as_json = arguments.format == "json" || (arguments.format.empty() && arguments.json);
+  std::string text;
+  if (arguments.format == "parquet") {
+    DANAUS_TRY(bytes, parquet_of(report::study_json(results, arguments.front)));
+    text = std::move(bytes);
+  } else {
+    text = as_json ? report::study_json(results, arguments.front) : report::study_csv(results, arguments.front);
+  }
+  if (!arguments.output.empty()) {
+    DANAUS_CHECK(write_output(arguments.output, text));
+  } else {
+    DANAUS_CHECK(console.result(text));
+  }
+  return 0;
+}
+
+Result<int> show_results(const std::string& database, const Arguments& arguments, Console& console, bool front_only) {
+  DANAUS_TRY(results, explore::read_results(database));
+  if (front_only) tell_how_many_are_missing(results, console);
+  DANAUS_CHECK(console.result(arguments.json ? report::study_json(results, front_only, provenance(arguments))
+                                             : report::study_table(results)));
+  return 0;
+}
+
+Result<int> merge_databases(const Arguments& arguments, Console& console) {
+  const std::vector<std::string> inputs(arguments.study.begin() + 1, arguments.study.end());
+  DANAUS_TRY(rows, explore::merge(inputs, arguments.output));
+  console.talk(fmt::format("{} points in {}", rows, arguments.output));
+  return 0;
+}
+
+Result<explore::Plan> make_plan(const Arguments& arguments) {
+  DANAUS_TRY(study, explore::load_study(arguments.study[0], arguments.seed));
+  return explore::Plan::create(std::move(study), std::string(version()));
+}
+
+/// "front 5, best latency_ns 1728"
+std::string best_so_far(const explore::Plan& plan, const explore::Front& front) {
+  const explore::Objective& objective = plan.study().objectives.front();
+  std::optional<double> best;
+  for (const explore::Row& row : front.rows()) {
+    const double value = *row.outcome.values[objective.metric];
+    if (!best || (objective.direction == explore::Direction::least ? value < *best : value > *best)) best = value;
+  }
+  return fmt::format("front {}, best {} {:.4g}", front.size(), explore::metrics()[objective.metric].name,
+                     best.value_or(0));
+}
+
+Result<int> run_study(const Arguments& arguments, Console& console) {
+  explore::ExploreOptions options;
+  std::unique_ptr<explore::Communicator> ranks;
+  if (arguments.shard.empty()) {
+    DANAUS_TRY(connected, explore::connect_mpi());
+    ranks = std::move(connected);
+  } else {
+    DANAUS_TRY(shard, explore::parse_shard(arguments.shard));
+    options.shard = shard;
+  }
+  const bool leads = ranks == nullptr || ranks->rank() == 0;
+  if (ranks != nullptr && arguments.threads == 0) set_thread_count(1);
+  options.threads = thread_count();
+  options.communicator = ranks.get();
+  options.resume = arguments.resume;
+
+  /// Every rank says goodbye, with or without an error.
+  struct Goodbye {
+    explore::Communicator* ranks;
+    ~Goodbye() {
+      if (ranks != nullptr) ranks->finish();
+    }
+  };
+  const Goodbye goodbye{ranks.get()};
+  Result<explore::Plan> plan = make_plan(arguments);
+  const Result<void> agreed = ranks != nullptr ? explore::agree(*ranks, plan) : Result<void>{};
+  if (!leads && (!plan || !agreed))
+    return static_cast<int>((plan ? agreed.error() : plan.error()).failure);  // rank 0 says it
+  DANAUS_CHECK(agreed);
+  if (!plan) return fail(std::move(plan).error());
+  if (!leads) {
+    DANAUS_CHECK(explore::explore(*plan, options, no_progress()));
+    return 0;
+  }
+  for (const std::string& note : plan->notes()) console.talk("note: " + note);
+  options.database = arguments.output.empty() ? plan->study().name + ".db" : arguments.output;
+
+  std::optional<UninterruptedWriting> guard(std::in_place);
+  options.interrupted = [&] { return guard->interrupted(); };
+  options.stopping = [&](std::uint64_t done, std::uint64_t total) {
+    console.talk(fmt::format("\n{} of {} points are in {}; the same command with --resume goes on", done, total,
+                             options.database));
+    guard.reset();  // does not return
+  };
+  options.improved = [&](const explore::Front& front) { console.progress_note(best_so_far(*plan, front)); };
+  DANAUS_TRY(exploration, explore::explore(*plan, options, console.progress()));
+  console.talk(fmt::format("{} points in {}: {} computed, {} there before{}", exploration.total, options.database,
+                           exploration.computed, exploration.before,
+                           exploration.failed > 0 ? fmt::format(", {} with an error", exploration.failed) : ""));
+  guard.reset();
+  return show_results(options.database, arguments, console, false);
+}
+
+}  // namespace
+
+Result<int> explore_command(const Arguments& arguments, Console& console) {
+  const std::string& first = arguments.study[0];
+  const bool is_verb = first == "export" || first == "pareto" || first == "merge";
+  DANAUS_CHECK(check_options(arguments, is_verb ? first : "STUDY"));
+  if (first == "export") return export_results(arguments, console);
+  if (first == "pareto") return show_results(arguments.study[1], arguments, console, true);
+  if (first == "merge") return merge_databases(arguments, console);
+  return run_study(arguments, console);
+}
+
+}  // namespace danaus::cli

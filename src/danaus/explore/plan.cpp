@@ -1,0 +1,216 @@
+// From a study to its points. Models, chips, policies and texts are read once, before the first point; what a point is
+// made of afterwards is in memory, and its id is a digest of all of it.
+
+#include "danaus/explore/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "danaus/chip/keys.h"
+#include "danaus/core/files.h"
+#include "danaus/core/internal_error.h"
+#include "danaus/core/parallel.h"
+#include "danaus/explore/options.h"
+#include "danaus/factor/choose.h"
+
+namespace danaus::explore {
+namespace {
+
+constexpr std::size_t kLargestText = std::size_t{64} << 20;
+
+/// Every value that a key has in a study, with the place of the key.
+std::vector<std::pair<std::string, Location>> texts_of(const Study& study, std::string_view key) {
+  std::vector<std::pair<std::string, Location>> texts;
+  for (const Setting& setting : study.fixed)
+    if (setting.key == key) texts.emplace_back(to_string(setting.value), setting.where);
+  for (const Axis& axis : study.axes)
+    if (axis.key == key)
+      for (const Value& value : axis.values) texts.emplace_back(to_string(value), axis.where);
+  return texts;
+}
+
+/// An error of something that the study names is an error of the study, unless it has a place of its own.
+Error named_by(Error error, const Location& where) {
+  if (error.where.file.empty()) {
+    error.where = where;
+    if (error.failure == Failure::usage) error.failure = Failure::bad_input;
+  } else {
+    error.notes.push_back(fmt::format("named by {}:{}:{}", where.file, where.line, where.column));
+  }
+  return error;
+}
+
+bool uses(const Study& study, std::string_view metric) {
+  const std::size_t number = *find_metric(metric);
+  return std::any_of(study.objectives.begin(), study.objectives.end(),
+                     [&](const Objective& objective) { return objective.metric == number; }) ||
+         std::any_of(study.constraints.begin(), study.constraints.end(),
+                     [&](const Constraint& constraint) { return constraint.metric == number; });
+}
+
+}  // namespace
+
+Result<void> Plan::load_models() {
+  bool some_have_weights = false;
+  for (const auto& [name, where] : texts_of(study_, "model")) {
+    Result<model::Model> loaded = model::load(name);
+    if (!loaded) return fail(named_by(std::move(loaded).error(), where));
+    some_have_weights = some_have_weights || loaded->has_weights();
+    if (study_.accuracy && !loaded->has_weights())
+      notes_.push_back(fmt::format("model {} has no weights: its points are cost points", name));
+    models_[name] = std::make_shared<const model::Model>(std::move(*loaded));
+  }
+  if (study_.accuracy && !some_have_weights)
+    return fail(
+        Error("explore.accuracy", Failure::bad_input, "[accuracy] needs a model with weights; this study has none")
+            .at(study_.accuracy->where)
+            .with_hint("give a GGUF, safetensors or Hugging Face model, or leave [accuracy] out"));
+  return {};
+}
+
+Result<void> Plan::load_chips() {
+  std::vector<std::pair<std::string, Location>> names = texts_of(study_, "chip");
+  if (names.empty()) names.emplace_back(OptionValues().chip, Location{});
+  for (const auto& [name, where] : names) {
+    Result<chip::Chip> loaded = chip::load(name);
+    if (!loaded) return fail(named_by(std::move(loaded).error(), where));
+    chips_[name] = std::move(*loaded);
+  }
+  return {};
+}
+
+Result<void> Plan::load_files() {
+  for (const auto& [path, where] : texts_of(study_, "policy")) {
+    Result<std::string> text = read_text(path, kLargestText);
+    if (!text) return fail(named_by(std::move(text).error(), where));
+    DANAUS_CHECK(factor::parse_policy(*text, path, {}));
+    policies_[path] = danaus::digest_of(std::string_view(*text));
+  }
+  if (!study_.accuracy) return {};
+  const auto read = [&](const std::string& path, std::string& target) -> Result<void> {
+    if (path.empty()) return {};
+    Result<std::string> text = read_text(path, kLargestText);
+    if (!text) return fail(named_by(std::move(text).error(), study_.accuracy->where));
+    target = std::move(*text);
+    return {};
+  };
+  DANAUS_CHECK(read(study_.accuracy->file, accuracy_text_));
+  return read(study_.accuracy->calibration, calibration_text_);
+}
+
+std::vector<Setting> Plan::settings(std::uint64_t number) const {
+  std::vector<Setting> settings = study_.fixed;
+  const std::vector<Value> values = space_.values(number);
+  for (std::size_t axis = 0; axis < values.size(); ++axis)
+    settings.push_back({study_.axes[axis].key, values[axis], study_.axes[axis].where});
+  return settings;
+}
+
+std::vector<std::pair<std::string, Value>> Plan::parameters(std::uint64_t number) const {
+  std::vector<std::pair<std::string, Value>> parameters;
+  const std::vector<Value> values = space_.values(number);
+  for (std::size_t axis = 0; axis < values.size(); ++axis) parameters.emplace_back(study_.axes[axis].key, values[axis]);
+  return parameters;
+}
+
+Result<Setup> Plan::setup(std::uint64_t number) const {
+  OptionValues values;
+  values.run.maps = {"dense"};
+  values.run.seed = study_.seed;
+  values.relative_error = uses(study_, "relative_error");
+  std::vector<std::pair<std::string, Value>> chip_values;
+  for (const Setting& setting : settings(number)) {
+    if (const Option* option = find_option(setting.key)) {
+      option->set(values, setting.value);
+    } else {
+      chip_values.emplace_back(setting.key, setting.value);
+    }
+  }
+  Setup setup;
+  const auto model = models_.find(values.model);
+  const auto chip = chips_.find(values.chip);
+  ensure(model != models_.end() && chip != chips_.end(), "models and chips of a plan are loaded");
+  setup.model = model->second.get();
+  setup.model_path = values.model;
+  DANAUS_TRY(effective, chip::with_values(chip->second, chip_values));
+  setup.chip = std::move(effective);
+  setup.options = run_options(values, *setup.model);
+  setup.accuracy = study_.accuracy && setup.model->has_weights();
+  if (setup.options.emit.slots > setup.options.emit.tokens)
+    return fail(Error("explore.conflict", Failure::bad_input,
+                      fmt::format("slots = {} is more than the number of tokens, {}", setup.options.emit.slots,
+                                  setup.options.emit.tokens)));
+  return setup;
+}
+
+Digest Plan::id_of(const std::vector<Setting>& settings, const Setup* setup) const {
+  std::vector<std::string> lines;
+  std::string model;
+  for (const Setting& setting : settings) {
+    if (setting.key == "model") model = to_string(setting.value);
+    // A chip that holds together is its file; one that does not is what was asked for.
+    const bool in_chip = setting.key == "chip" || find_chip_key(setting.key) != nullptr;
+    if (setting.key == "model" || (in_chip && setup != nullptr)) continue;
+    lines.push_back(fmt::format("{} = {}\n", setting.key, to_string(setting.value)));
+    if (setting.key == "policy") lines.back() += danaus::to_string(policies_.at(to_string(setting.value)));
+  }
+  std::sort(lines.begin(), lines.end());
+  std::string text = fmt::format("danaus {}\nmodel {} {}\n", version_, models_.at(model)->name,
+                                 danaus::to_string(models_.at(model)->digest));
+  for (const std::string& line : lines) text += line;
+  text += fmt::format("seed {}\n", study_.seed);
+  if (setup == nullptr) return danaus::digest_of(std::string_view(text));
+  if (setup->accuracy)
+    text += fmt::format(
+        "accuracy {} {} {} {} {} {}\n", danaus::to_string(danaus::digest_of(std::string_view(accuracy_text_))),
+        danaus::to_string(danaus::digest_of(std::string_view(calibration_text_))), study_.accuracy->tokens,
+        study_.accuracy->window, study_.accuracy->analog, study_.accuracy->calibration_tokens);
+  return danaus::digest_of(std::string_view(text + chip::to_toml(setup->chip)));
+}
+
+Result<void> Plan::list_points() {
+  std::vector<Point> all(space_.size());
+  constexpr std::size_t kChunk = 64;
+  parallel_for(all.size(), kChunk, [&](std::size_t first, std::size_t last) {
+    for (std::size_t n = first; n < last; ++n) {
+      const Result<Setup> ready = setup(n);
+      all[n] = {n, id_of(settings(n), ready ? &*ready : nullptr), ready && ready->accuracy};
+    }
+  });
+  std::set<std::pair<std::uint64_t, std::uint64_t>> seen;
+  for (const Point& point : all)
+    if (seen.emplace(point.id.high, point.id.low).second) points_.push_back(point);
+  if (points_.size() < all.size())
+    notes_.push_back(fmt::format("{} points are the same as others", all.size() - points_.size()));
+  if (study_.sampling == Sampling::grid && space_.product() && *space_.product() > space_.size())
+    notes_.push_back(fmt::format("budget: the first {} points of {} in the grid; --resume goes on with a larger budget",
+                                 space_.size(), *space_.product()));
+  return {};
+}
+
+Result<Plan> Plan::create(Study study, std::string version) {
+  Plan plan;
+  plan.study_ = std::move(study);
+  plan.version_ = std::move(version);
+  DANAUS_TRY(space, Space::create(plan.study_));
+  plan.space_ = std::move(space);
+  DANAUS_CHECK(plan.load_chips());
+  DANAUS_CHECK(plan.load_files());
+  DANAUS_CHECK(plan.load_models());
+  std::string text = fmt::format("danaus {}\n{}", plan.version_, canonical_text(plan.study_));
+  for (const auto& [name, model] : plan.models_)
+    text += fmt::format("model {} {}\n", name, danaus::to_string(model->digest));
+  for (const auto& [name, chip] : plan.chips_)
+    text += fmt::format("chip {} {}\n", name, danaus::to_string(chip::digest_of(chip)));
+  for (const auto& [name, digest] : plan.policies_)
+    text += fmt::format("policy {} {}\n", name, danaus::to_string(digest));
+  for (const std::string* file : {&plan.accuracy_text_, &plan.calibration_text_})
+    text += fmt::format("text {}\n", danaus::to_string(danaus::digest_of(std::string_view(*file))));
+  plan.digest_ = danaus::digest_of(std::string_view(text));
+  DANAUS_CHECK(plan.list_points());
+  return plan;
+}
+
+}  // namespace danaus::explore
