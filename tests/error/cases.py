@@ -31,6 +31,10 @@ NOT_REACHABLE = {
     "emit.tokens": "the command line refuses 0 tokens",
     "analog.activation": "eval proves the program first",
     "analog.too-large": "takes a model larger than the memory of the machine",
+    "explore.internal": "a broken invariant, or too little memory",
+    "explore.merge": "tests/explore merges databases of different studies",
+    "explore.mpi": "tests/explore starts ranks",
+    "explore.parquet": "tests/explore takes Python away",
     "graph.order": "both forms of a program refuse it earlier",
     "graph.sources": "both forms of a program refuse it earlier",
     "graph.name": "both forms of a program refuse it earlier",
@@ -104,6 +108,11 @@ def f32(name, shape, values=None):
 def wide_bert():
     """A feed-forward layer of more columns than an operation may have operands, with an attention of few."""
     return 'name = "wide"\nfamily = "bert"\nlayers = 1\nhidden = 16\nffn = 70000\nheads = 1\nvocab = 64\ncontext = 8\nactivation = "gelu"\n'
+
+
+def study(text, sweep='map = ["linear"]', **more):
+    """A study of the tiny model."""
+    return {**tiny(), "s.toml": f'[study]\nmodel = "m.toml"\nchip = "unit"\n{text}\n\n[sweep]\n{sweep}\n', **more}
 
 
 SMALL = "--chip unit --set array.rows=16 --set array.cols=16 --set adc.per_array=4"
@@ -321,4 +330,49 @@ CASES = [
     Case("nn.no-embedding", 4, "eval m.safetensors --ids i.json", name="eval",
          files={"i.json": "[1, 2]", "m.safetensors": f32("w", [4, 4])}),
     Case("nn.no-decoder", 3, "generate m hello", name="generate", files=folder("bert")),
+
+    # Studies.
+    Case("explore.syntax", 3, "explore s.toml", files=study("kv = = 4")),
+    Case("explore.unknown-key", 3, "explore s.toml", files=study("", '"adc.per_aray" = [4, 8]')),
+    Case("explore.unknown-key", 3, "explore s.toml", name="section", files=study("", "[sweeep]")),
+    Case("explore.unknown-key", 3, "explore s.toml", name="study", files=study("objectiv = \"latency_ns\"")),
+    Case("explore.unknown-key", 3, "explore s.toml", name="misplaced", files=study("", "budget = 4")),
+    Case("explore.unknown-key", 3, "explore s.toml", name="range", files=study("", "kv = {from = 1, to = 4, stpe = 1}")),
+    Case("explore.missing-key", 3, "explore s.toml", files={"s.toml": "[study]\nkv = 4\n"}),
+    Case("explore.missing-key", 3, "explore s.toml", name="range", files=study("", "kv = {from = 4, step = 1}")),
+    Case("explore.missing-key", 3, "explore s.toml", name="budget", files=study('sampling = "random"')),
+    Case("explore.missing-key", 3, "explore s.toml", name="accuracy", files=study('objective = "perplexity"')),
+    Case("explore.type", 3, "explore s.toml", files=study("kv = true")),
+    Case("explore.type", 3, "explore s.toml", name="list", files=study("kv = [4, 8]")),
+    Case("explore.type", 3, "explore s.toml", name="single", files=study("", '"adc.per_array" = 4')),
+    Case("explore.value", 3, "explore s.toml", files=study("", '"adc.per_array" = [4, 0]')),
+    Case("explore.value", 3, "explore s.toml", name="word", files=study("", 'map = ["linaer"]')),
+    Case("explore.value", 3, "explore s.toml", name="constraint", files=study('constraint = "area_mm2 = 5"')),
+    Case("explore.unsupported", 4, "explore s.toml", files=study("", '"adc.rule" = ["fixed", "calibrated"]')),
+    Case("explore.conflict", 3, "explore s.toml", files=study("compression = 4", "blocks = [2, 4]")),
+    Case("explore.conflict", 3, "explore s.toml", name="twice", files=study("kv = 4", "kv = [4, 8]")),
+    Case("explore.conflict", 3, "explore s.toml", name="mode", files=study('mode = "encode"', "kv = [4, 8]")),
+    Case("explore.empty-range", 3, "explore s.toml", files=study("", "kv = []")),
+    Case("explore.empty-range", 3, "explore s.toml", name="bounds", files=study("", "kv = {from = 8, to = 4, step = 1}")),
+    Case("explore.duplicate", 3, "explore s.toml", files=study("", '"array.settle_ns" = [8, 4, 8.0]')),
+    Case("explore.unit", 3, "explore s.toml", files=study('constraint = ["area_mm2 <= 5", "latency < 10"]')),
+    Case("explore.unit", 3, "explore s.toml", name="other", files=study('objective = ["min latency_us"]')),
+    Case("explore.unit", 3, "explore s.toml", name="key", files=study("", '"array.settle" = [1, 2]')),
+    Case("explore.unit", 3, "explore s.toml", name="value", files=study("", '"array.settle_ns" = ["10ns"]')),
+    Case("explore.unit", 3, "explore s.toml", name="constraint", files=study('constraint = "latency_ns <= 10us"')),
+    Case("explore.unknown-metric", 3, "explore s.toml", files=study('constraint = "utilization >= 0.5"')),
+    Case("explore.contradiction", 3, "explore s.toml", files=study('constraint = ["area_mm2 < 1",\n  "area_mm2 > 2"]')),
+    Case("explore.contradiction", 3, "explore s.toml", name="impossible", files=study('constraint = "utilisation > 1"')),
+    Case("explore.budget", 3, "explore s.toml", files=study("budget = 0")),
+    Case("explore.too-many-points", 3, "explore s.toml",
+         files=study("", "kv = {from = 1, to = 2000, step = 1}\n\"array.settle_ns\" = {from = 0, to = 999, step = 1}")),
+    Case("explore.accuracy", 3, "explore s.toml", files=study("", 'map = ["linear"]\n[accuracy]\ntext = "t.txt"', **{"t.txt": "a"})),
+    Case("model.unknown", 3, "explore s.toml", name="study", files={"s.toml": '[study]\nmodel = ["bert-large", "bert-lrage"]\n'}),
+    Case("explore.shard", 2, "explore s.toml --shard 5/4", files=study("")),
+    Case("explore.exists", 2, "explore s.toml", files=study(""), needs_compile="explore s.toml -q"),
+    Case("explore.other-study", 3, "explore s.toml -o t.db --resume --seed 2", files=study(""), needs_compile="explore s.toml -o t.db -q"),
+    Case("explore.no-database", 6, "explore export s.db"),
+    Case("explore.database", 3, "explore export s.db", files={"s.db": "no database, but a file of some length" * 40}),
+    Case("explore.database", 6, "explore s.toml -o nowhere/s.db", name="folder", files=study("")),
+    Case("cli.arguments", 2, "explore export s.db --resume", name="explore"),
 ]

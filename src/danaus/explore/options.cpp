@@ -186,13 +186,15 @@ Error quoted_number(std::string_view key, const Value& value) {
 Result<Value> checked_option(const Option& option, const Value& value) {
   const auto wrong_type = [&](std::string_view wanted) {
     return fail(Error("explore.type", Failure::bad_input,
-                      fmt::format("{} must be {}, not {}", option.name, wanted, shown(value))));
+                      fmt::format("{} must be {}, not {}", option.name, wanted, shown(value)))
+                    .with_hint(fmt::format("{}: {}", option.name, option.help)));
   };
   const auto in_range = [&](double number) { return number >= option.least && number <= option.most; };
   const auto out_of_range = [&](std::string_view what) {
     return fail(Error("explore.value", Failure::bad_input,
                       fmt::format("{} must be a {} from {} to {}, not {}", option.name, what, option.least, option.most,
-                                  shown(value))));
+                                  shown(value)))
+                    .with_hint(fmt::format("{}: {}", option.name, option.help)));
   };
   switch (option.kind) {
     case Option::Kind::whole:
@@ -269,14 +271,15 @@ Result<Value> checked(std::string_view key, const Value& value) {
     return fail(quoted_number(key, value));
   if (const Option* option = find_option(key)) return checked_option(*option, value);
   chip::Chip scratch;
+  const std::string about = fmt::format("danaus explain {}", key);
   const chip::Assignment assignment = chip::assign(scratch, *find_chip_key(key), value);
   switch (assignment.problem) {
     case chip::Problem::none:
       return value;
     case chip::Problem::type:
-      return fail(Error("explore.type", Failure::bad_input, assignment.text));
+      return fail(Error("explore.type", Failure::bad_input, assignment.text).with_hint(about));
     case chip::Problem::range:
-      return fail(Error("explore.value", Failure::bad_input, assignment.text));
+      return fail(Error("explore.value", Failure::bad_input, assignment.text).with_hint(about));
     case chip::Problem::unsupported:
       break;
   }

@@ -326,8 +326,7 @@ Result<void> Reader::read_constraints(const Entry& entry) {
       return fail(Error("explore.unit", Failure::bad_input,
                         fmt::format("constraint {}: {} is no number", in_quotes(whole), in_quotes(number)))
                       .at(where)
-                      .with_hint(fmt::format("the unit is in the name: write {} {} and the number alone", name,
-                                             whole.substr(sign, or_equal ? 2 : 1))));
+                      .with_hint(fmt::format("the unit is in the name {}: write the number alone", name)));
     study_.constraints.push_back(constraint);
     constraints_at_.push_back(where);
   }
@@ -799,7 +798,9 @@ Result<Study> parse_study(std::string_view text, const std::string& file_name, s
                     .in_file(file_name));
   try {
     const toml::table root = toml::parse(text);
-    return Reader(text, file_name, seed).read(root);
+    Result<Study> study = Reader(text, file_name, seed).read(root);
+    if (!study && study.error().hint.empty()) study.error().hint = "docs/explore.md says what a study can hold";
+    return study;
   } catch (const toml::parse_error& error) {
     return fail(
         Error("explore.syntax", Failure::bad_input, std::string(error.description()))

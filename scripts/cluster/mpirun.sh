@@ -1,0 +1,8 @@
+#!/bin/bash
+# A study over MPI ranks on one machine, or on those of a host file: scripts/cluster/mpirun.sh study.toml RANKS [HOSTFILE]
+set -euo pipefail
+study=$1
+ranks=$2
+danaus=${DANAUS:-danaus}
+name=$(basename "$study" .toml)
+exec mpirun -n "$ranks" ${3:+--hostfile "$3"} "$danaus" explore "$study" -o "$name.db" --resume --progress plain

@@ -1,0 +1,12 @@
+#!/bin/bash
+# A study over MPI ranks in one Slurm job: sbatch --ntasks=64 scripts/cluster/ranks.sh study.toml
+# Rank 0 writes study.db. Submit it again after a failure or a time limit: it goes on where it was.
+#SBATCH --job-name=danaus-ranks
+#SBATCH --ntasks=4
+#SBATCH --cpus-per-task=1
+#SBATCH --requeue
+set -euo pipefail
+study=$1
+danaus=${DANAUS:-danaus}
+name=$(basename "$study" .toml)
+exec srun --mpi=pmix "$danaus" explore "$study" -o "$name.db" --resume --progress plain

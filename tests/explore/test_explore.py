@@ -1,0 +1,263 @@
+"""danaus explore as a user runs it: the same export however it was computed; resume, shards, ranks, merge, interrupt."""
+
+import csv
+import io
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from conftest import ROOT
+
+TINY = (ROOT / "tests/golden/tiny.toml").read_text()
+STUDY = """[study]
+name = "t"
+model = "m.toml"
+chip = "unit"
+objective = ["min latency_ns", "min area_mm2"]
+constraint = ["latency_ns <= 1500"]
+
+[sweep]
+map = ["linear", "sparse", "dense"]
+blocks = [2, 4]
+"array.rows" = [16, 32]
+"array.cols" = [16]
+"adc.per_array" = {from = 1, to = 32, factor = 2}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "m.toml").write_text(TINY)
+    (tmp_path / "s.toml").write_text(STUDY)
+    return tmp_path
+
+
+def export(danaus, folder, database="t.db", *options):
+    return danaus("explore", "export", database, *options, cwd=folder)[0]
+
+
+def rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def mpirun(ranks):
+    """The command and environment that start ranks here, however few cores there are and whoever we are."""
+    if shutil.which("mpirun") is None:
+        pytest.skip("no mpirun")
+    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return ["mpirun", "--oversubscribe", "-n", str(ranks)], environment
+
+
+def run_ranks(danaus, folder, ranks, *arguments, code=0):
+    command, environment = mpirun(ranks)
+    done = subprocess.run([*command, danaus.path, "explore", *arguments], cwd=folder, env=environment, capture_output=True,
+                          text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_points_are_the_product_and_figures_those_of_run(danaus, folder):
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    table = rows(export(danaus, folder))
+    keys = ["map", "blocks", "array.rows", "array.cols", "adc.per_array"]
+    product = itertools.product(["linear", "sparse", "dense"], ["2", "4"], ["16", "32"], ["16"], ["1", "2", "4", "8", "16", "32"])
+    assert [tuple(row[key] for key in keys) for row in table] == list(product)
+    for row in table[::7]:
+        if row["adc.per_array"] == "32":  # more converters than columns: such a chip cannot be
+            assert row["error"] == "chip.range" and row["latency_ns"] == "" and row["feasible"] == "false"
+            continue
+        settings = [word for key in keys[2:] for word in ("--set", f"{key}={row[key]}")]
+        result = danaus.json("run", "m.toml", "--chip", "unit", "--map", row["map"], "--blocks", row["blocks"], *settings, cwd=folder)["results"][0]
+        for metric in ("latency_ns", "linear_latency_ns", "energy_nj", "area_mm2", "utilisation", "throughput_tokens_per_s"):
+            assert float(row[metric]) == result[metric], metric
+        for metric in ("arrays", "parameters", "macs", "activations", "conversions", "adc_rounds"):
+            assert row[metric] == str(result[metric])
+        assert row["feasible"] == ("true" if result["latency_ns"] <= 1500 else "false")
+
+
+def test_the_front_is_of_feasible_points_that_none_beats(danaus, folder):
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    table = rows(export(danaus, folder))
+    assert {row["feasible"] for row in table} == {"true", "false"}
+    feasible = [row for row in table if row["feasible"] == "true"]
+    figures = {row["point"]: (float(row["latency_ns"]), float(row["area_mm2"])) for row in feasible}
+    front = {p for p, (l, a) in figures.items()
+             if not any(x <= l and y <= a and (x < l or y < a) for x, y in figures.values())}
+    assert {row["point"] for row in table if row["pareto"] == "true"} == front
+    assert {row["point"] for row in rows(export(danaus, folder, "t.db", "--pareto"))} == front
+    document = danaus.json("explore", "pareto", "t.db", cwd=folder)
+    assert {str(point["point"]) for point in document["points"]} == front
+
+
+def test_threads_shards_ranks_and_resume_give_the_same_bytes(danaus, folder):
+    danaus("explore", "s.toml", "-o", "one.db", "--threads", "1", "-q", cwd=folder)
+    exports = {form: export(danaus, folder, "one.db", "--format", form) for form in ("csv", "json")}
+    danaus("explore", "s.toml", "-o", "two.db", "--threads", "2", "-q", cwd=folder)
+    for number in (3, 1, 2):
+        danaus("explore", "s.toml", "-o", f"shard{number}.db", "--shard", f"{number}/3", "-q", cwd=folder)
+    danaus("explore", "merge", "shard2.db", "shard1.db", "-o", "part.db", "-q", cwd=folder)
+    assert len(rows(export(danaus, folder, "part.db"))) == 48
+    danaus("explore", "merge", "part.db", "shard3.db", "shard1.db", "-o", "merged.db", "-q", cwd=folder)
+    danaus("explore", "s.toml", "-o", "part.db", "--resume", "-q", cwd=folder)
+    for database in ("two.db", "merged.db", "part.db"):
+        for form, text in exports.items():
+            assert export(danaus, folder, database, "--format", form) == text, (database, form)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ranks_give_the_same_bytes(danaus, folder, ranks):
+    danaus("explore", "s.toml", "-o", "one.db", "-q", cwd=folder)
+    done = run_ranks(danaus, folder, ranks, "s.toml", "-o", "ranks.db", "-v")
+    assert done.stdout.count("on the front") == 1
+    assert export(danaus, folder, "ranks.db") == export(danaus, folder, "one.db")
+
+
+def test_an_error_is_said_once_by_rank_0(danaus, folder):
+    (folder / "s.toml").write_text(STUDY.replace("linear", "linaer"))
+    done = run_ranks(danaus, folder, 3, "s.toml", code=3)
+    assert done.stderr.count("error[explore.value]") == 1
+    (folder / "s.toml").write_text(STUDY)
+    (folder / "t.db").write_text("no database")
+    done = run_ranks(danaus, folder, 2, "s.toml", code=3)
+    assert done.stderr.count("error[explore.database]") == 1
+
+
+def test_a_rank_that_sees_another_study_is_found(danaus, folder):
+    command, environment = mpirun(2)
+    for rank in (0, 1):
+        (folder / f"{rank}.toml").write_text(STUDY + f"kv = [{rank + 1}]\n")
+    done = subprocess.run([*command, "sh", "-c", f'exec "{danaus.path}" explore $OMPI_COMM_WORLD_RANK.toml'], cwd=folder,
+                          env=environment, capture_output=True, text=True, timeout=300)
+    assert "error[explore.mpi]: rank 1 sees another study" in done.stderr
+    assert not (folder / "t.db").exists()
+
+
+def test_without_the_mpi_library_ranks_are_refused(danaus, folder):
+    environment = {**os.environ, "PMI_SIZE": "2", "PMI_RANK": "0", "LD_LIBRARY_PATH": ""}
+    if subprocess.run(["sh", "-c", "ldconfig -p | grep -qE 'libmpi.so.(40|12)'"]).returncode == 0:
+        pytest.skip("there is an MPI library")
+    done = subprocess.run([danaus.path, "explore", "s.toml"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 4 and "error[explore.mpi]" in done.stderr
+
+
+def test_a_larger_budget_goes_on(danaus, folder):
+    for budget in (10, 25):
+        (folder / "s.toml").write_text(STUDY.replace("[study]", f"[study]\nbudget = {budget}"))
+        danaus("explore", "s.toml", "--resume", "-q", cwd=folder)
+        assert len(rows(export(danaus, folder))) == budget
+    (folder / "s.toml").write_text(STUDY)
+    _, stderr = danaus("explore", "s.toml", "--resume", cwd=folder)
+    assert "72 points in t.db: 47 computed, 25 there before" in stderr
+    assert len(rows(export(danaus, folder))) == 72
+
+
+def test_the_database_can_be_queried(danaus, folder):
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    with sqlite3.connect(folder / "t.db") as connection:
+        assert connection.execute('SELECT count(*) FROM points WHERE map = \'dense\' AND "adc.per_array" > 4').fetchone() == (12,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("SELECT value FROM meta WHERE key = 'study'").fetchone() == (STUDY,)
+
+
+def test_ctrl_c_keeps_everything(danaus, folder):
+    (folder / "s.toml").write_text(STUDY.replace('"m.toml"', '"bert-base"').replace("[2, 4]", "{from = 2, to = 64, step = 1}"))
+    process = subprocess.Popen([danaus.path, "explore", "s.toml"], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        if (folder / "t.db").exists():
+            try:
+                with sqlite3.connect(folder / "t.db") as connection:
+                    if connection.execute("SELECT count(*) FROM points").fetchone()[0] > 2:
+                        break
+            except sqlite3.OperationalError:
+                continue
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and stdout == ""
+    assert "points are in t.db; the same command with --resume goes on" in stderr
+    done = rows(export(danaus, folder))
+    assert 2 < len(done) < 2268 and f"{len(done)} of 2268" in stderr
+    assert {row["error"] for row in done} <= {"", "chip.range"}
+
+
+def test_parquet_needs_pyarrow(danaus, folder):
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    python = folder / "bin/python3"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexec /usr/bin/env -i /usr/bin/python3 -S -I \"$@\"\n")
+    python.chmod(0o755)
+    done = subprocess.run([danaus.path, "explore", "export", "t.db", "--format", "parquet"], cwd=folder, capture_output=True,
+                          env={**os.environ, "PATH": str(python.parent)})
+    assert done.returncode == 4 and done.stdout == b"" and b"error[explore.parquet]" in done.stderr
+    assert b"pip install pyarrow" in done.stderr
+
+
+def test_parquet_has_the_rows_of_csv(danaus, folder):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    danaus("explore", "export", "t.db", "--format", "parquet", "-o", "t.parquet", cwd=folder)
+    table = parquet.read_table(folder / "t.parquet").to_pylist()
+    assert [(row["id"], row["latency_ns"]) for row in table] == [
+        (row["id"], float(row["latency_ns"]) if row["latency_ns"] else None) for row in rows(export(danaus, folder))]
+
+
+def test_accuracy_points_beside_cost_points(danaus, folder):
+    shutil.copytree(ROOT / "tests/data/nn/llama", folder / "llama")
+    (folder / "ids.json").write_text(json.dumps([n * n % 29 for n in range(20)]))
+    (folder / "s.toml").write_text("""[study]
+name = "t"
+model = ["m.toml", "llama"]
+chip = "unit"
+objective = ["min perplexity", "min latency_ns"]
+"adc.rule" = "fixed"
+[sweep]
+map = ["linear", "sparse"]
+"adc.bits" = [3, 8]
+[accuracy]
+ids = "ids.json"
+tokens = 16
+""")
+    _, stderr = danaus("explore", "s.toml", "--threads", "2", cwd=folder)
+    assert "model m.toml has no weights: its points are cost points" in stderr
+    table = rows(export(danaus, folder))
+    assert len(table) == 8 and {row["error"] for row in table} == {""}
+    (folder / "16.json").write_text(json.dumps([n * n % 29 for n in range(16)]))
+    for row in table:
+        assert (row["perplexity"] != "") == (row["model"] == "llama")
+        if row["model"] != "llama":
+            continue
+        blocks = ["--compression", "8"] if row["map"] == "sparse" else []
+        alone = danaus.json("eval", "llama", "--ids", "16.json", "--analog", "--map", row["map"], *blocks, "--chip", "unit",
+                            "--set", "adc.rule=fixed", "--set", f"adc.bits={row['adc.bits']}", cwd=folder)
+        assert float(row["perplexity"]) == alone["perplexity"]
+
+
+def test_encoders_have_a_similarity(danaus, folder):
+    shutil.copytree(ROOT / "tests/data/nn/bert", folder / "bert")
+    (folder / "ids.json").write_text(json.dumps([[n * n % 29 for n in range(9)], [3, 4, 5]]))
+    (folder / "s.toml").write_text("""[study]
+name = "t"
+model = "bert"
+chip = "unit"
+mode = "encode"
+tokens = 8
+objective = ["max similarity"]
+"adc.rule" = "fixed"
+[sweep]
+"adc.bits" = [2, 4, 12]
+map = ["linear"]
+[accuracy]
+ids = "ids.json"
+""")
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    similarity = [float(row["similarity"]) for row in rows(export(danaus, folder))]
+    assert similarity == sorted(similarity) and similarity[-1] > 0.99 > similarity[0]

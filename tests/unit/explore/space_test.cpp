@@ -1,0 +1,90 @@
+#include "danaus/explore/space.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "explore_test.h"
+
+using namespace danaus;
+using namespace danaus::explore;
+
+namespace {
+
+Space space_of(const std::string& sweep, const std::string& more = "") {
+  Result<Space> space = Space::create(good_study(sweep, more));
+  if (!space) FAIL(to_string(space.error()));
+  return std::move(*space);
+}
+
+std::vector<std::string> listed(const Space& space) {
+  std::vector<std::string> points;
+  for (std::uint64_t n = 0; n < space.size(); ++n) {
+    std::string text;
+    for (const Value& value : space.values(n)) text += to_string(value) + " ";
+    points.push_back(text);
+  }
+  return points;
+}
+
+}  // namespace
+
+TEST_CASE("a grid is the full product, the first key slowest") {
+  CHECK(listed(space_of("map = [\"linear\", \"dense\"]\nkv = [1, 2, 3]")) ==
+        std::vector<std::string>{"linear 1 ", "linear 2 ", "linear 3 ", "dense 1 ", "dense 2 ", "dense 3 "});
+  CHECK(listed(space_of("map = [\"linear\", \"dense\"]\nkv = [1, 2, 3]", "budget = 4")) ==
+        std::vector<std::string>{"linear 1 ", "linear 2 ", "linear 3 ", "dense 1 "});
+  CHECK(space_of("").size() == 1);
+}
+
+TEST_CASE("a product that is too large is an error, whatever its size") {
+  const std::string many = "{from = 1, to = 1000000, step = 1}";
+  const std::string sweep = "kv = " + many + "\nslots = {from = 1, to = 4096, step = 1}\nseed = " + many +
+                            "\nencoder_tokens = " + many + "\n\"noise.time_s\" = " + many;
+  CHECK(Space::create(good_study(sweep)).error().id == "explore.too-many-points");
+  CHECK(space_of(sweep, "sampling = \"random\"\nbudget = 5").size() == 5);
+  CHECK(Space::create(good_study("kv = [1]", "sampling = \"latin-hypercube\"\nbudget = 9000000000000")).error().id ==
+        "explore.too-many-points");
+}
+
+TEST_CASE("a random sample is of different points, and a larger one begins with the smaller") {
+  const std::string sweep = "kv = {from = 1, to = 20, step = 1}\nslots = {from = 1, to = 10, step = 1}";
+  const std::vector<std::string> few = listed(space_of(sweep, "sampling = \"random\"\nbudget = 50"));
+  CHECK(few.size() == 50);
+  CHECK(std::set<std::string>(few.begin(), few.end()).size() == 50);
+  std::vector<std::string> all = listed(space_of(sweep, "sampling = \"random\"\nbudget = 1000"));
+  CHECK(all.size() == 200);
+  CHECK(std::equal(few.begin(), few.end(), all.begin()));
+  CHECK(all != listed(space_of(sweep)));
+  std::vector<std::string> grid = listed(space_of(sweep));
+  std::sort(all.begin(), all.end());
+  std::sort(grid.begin(), grid.end());
+  CHECK(all == grid);
+  CHECK(few != listed(space_of(sweep, "sampling = \"random\"\nbudget = 50\nseed = 2")));
+}
+
+TEST_CASE("a Latin hypercube has one point in every part of every axis") {
+  constexpr std::uint64_t kPoints = 40;
+  const Space space = space_of(
+      "\"array.settle_ns\" = {from = 10, to = 50}\n\"adc.step_ns\" = {from = 1, to = 10000, log = true}\n"
+      "kv = {from = 1, to = 400, step = 1}\nslots = {from = 1, to = 8, step = 1}",
+      "sampling = \"latin-hypercube\"\nbudget = 40");
+  REQUIRE(space.size() == kPoints);
+  std::vector<std::multiset<int>> parts(4);
+  for (std::uint64_t n = 0; n < kPoints; ++n) {
+    const std::vector<Value> values = space.values(n);
+    const double settle = std::get<double>(values[0]), step = std::get<double>(values[1]);
+    CHECK(settle >= 10);
+    CHECK(settle < 50);
+    parts[0].insert(static_cast<int>(settle - 10));                                   // 40 parts of width 1
+    parts[1].insert(static_cast<int>(std::log10(step) * 10));                         // 40 parts of a tenth of a decade
+    parts[2].insert(static_cast<int>((std::get<std::int64_t>(values[2]) - 1) / 10));  // 40 parts of ten values
+    parts[3].insert(static_cast<int>(std::get<std::int64_t>(values[3]) - 1));         // 8 values, five points each
+  }
+  for (int part = 0; part < 40; ++part) {
+    CHECK(parts[0].count(part) == 1);
+    CHECK(parts[1].count(part) == 1);
+    CHECK(parts[2].count(part) == 1);
+  }
+  for (int value = 0; value < 8; ++value) CHECK(parts[3].count(value) == 5);
+}
