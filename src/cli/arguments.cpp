@@ -454,62 +454,59 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "paper", "paper, our reconstruction");
        add_json(app, arguments);
      }},
-    {
-        "show",
-        "List models, chips, mappings, keys of a chip file, formats or reference machines, or show one model or chip",
-        {"explore", "Compute the points of a study, and show those that nothing else beats",
-         "danaus explore study.toml\n"
-         "danaus explore study.toml -o study.db --resume\n"
-         "danaus explore export study.db --format csv > study.csv\n"
-         "danaus explore pareto study.db\n"
-         "danaus explore study.toml --shard 2/8 -o part2.db\n"
-         "danaus explore merge part1.db part2.db -o study.db\n"
-         "mpirun -n 16 danaus explore study.toml -o study.db --resume",
-         [](CLI::App& app, Arguments& arguments) {
-           app.add_option("STUDY", arguments.study,
-                          "A study file (docs/explore.md), or export DB, pareto DB, merge DB...")
-               ->required()
-               ->type_name("")
-               ->expected(1, 1 << 16);
-           add_output(app, arguments, "The database [NAME.db]; of export the file [stdout]", false);
-           app.add_flag("--resume", arguments.resume, "Go on with a database, or start it: compute what is missing");
-           app.add_option("--shard", arguments.shard, "Every N-th point from the i-th on, into a database of its own")
-               ->type_name("i/N");
-           add_choice<std::string>(app, "--format", arguments.format, "export: parquet needs Python with pyarrow [csv]",
-                                   {{"csv", "csv"}, {"json", "json"}, {"parquet", "parquet"}});
-           app.add_flag("--pareto", arguments.front, "export: only points on the front");
-           add_json(app, arguments);
-         }},
-        {"show", "List models, chips, mappings, keys of a chip file or supported formats, or show one model or chip",
-         "danaus show models\n"
-         "danaus show models gpt2-medium\n"
-         "danaus show chips pcm-14nm\n"
-         "danaus show chips pcm-14nm --sources",
-         [](CLI::App& app, Arguments& arguments) {
-           app.add_option("WHAT", arguments.topic,
-                          "models, chips, maps, keys, formats, references, models MODEL, or chips NAME")
-               ->required()
-               ->type_name("")
-               ->expected(1, 2);
-           app.add_flag("--sources", arguments.sources,
-                        "With chips NAME: every key with its value and where it comes from, measured to assumed");
-           add_json(app, arguments);
-         }},
-        {"explain", "Explain an error, a cost, a mapping or a key of the chip file",
-         "danaus explain gguf.truncated\n"
-         "danaus explain cost\n"
-         "danaus explain cost activation --chip hermes-14nm\n"
-         "danaus explain mapping dense\n"
-         "danaus explain adc.per_array",
-         [](CLI::App& app, Arguments& arguments) {
-           app.add_option("TOPIC", arguments.topic,
-                          "An error id, a chip key, cost [TOPIC] (without: lists them), or mapping NAME")
-               ->required()
-               ->type_name("")
-               ->expected(1, 2);
-           add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
-         }},
-    };
+    {"explore", "Compute the points of a study, and show those that nothing else beats",
+     "danaus explore study.toml\n"
+     "danaus explore study.toml -o study.db --resume\n"
+     "danaus explore export study.db --format csv > study.csv\n"
+     "danaus explore pareto study.db\n"
+     "danaus explore study.toml --shard 2/8 -o part2.db\n"
+     "danaus explore merge part1.db part2.db -o study.db\n"
+     "mpirun -n 16 danaus explore study.toml -o study.db --resume",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("STUDY", arguments.study, "A study file (docs/explore.md), or export DB, pareto DB, merge DB...")
+           ->required()
+           ->type_name("")
+           ->expected(1, 1 << 16);
+       add_output(app, arguments, "The database [NAME.db]; of export the file [stdout]", false);
+       app.add_flag("--resume", arguments.resume, "Go on with a database, or start it: compute what is missing");
+       app.add_option("--shard", arguments.shard, "Every N-th point from the i-th on, into a database of its own")
+           ->type_name("i/N");
+       add_choice<std::string>(app, "--format", arguments.format, "export: parquet needs Python with pyarrow [csv]",
+                               {{"csv", "csv"}, {"json", "json"}, {"parquet", "parquet"}});
+       app.add_flag("--pareto", arguments.front, "export: only points on the front");
+       add_json(app, arguments);
+     }},
+    {"show",
+     "List models, chips, mappings, keys of a chip file, formats or reference machines, or show one model or chip",
+     "danaus show models\n"
+     "danaus show models gpt2-medium\n"
+     "danaus show chips pcm-14nm\n"
+     "danaus show chips pcm-14nm --sources",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("WHAT", arguments.topic,
+                      "models, chips, maps, keys, formats, references, models MODEL, or chips NAME")
+           ->required()
+           ->type_name("")
+           ->expected(1, 2);
+       app.add_flag("--sources", arguments.sources,
+                    "With chips NAME: every key with its value and where it comes from, measured to assumed");
+       add_json(app, arguments);
+     }},
+    {"explain", "Explain an error, a cost, a mapping or a key of the chip file",
+     "danaus explain gguf.truncated\n"
+     "danaus explain cost\n"
+     "danaus explain cost activation --chip hermes-14nm\n"
+     "danaus explain mapping dense\n"
+     "danaus explain adc.per_array",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("TOPIC", arguments.topic,
+                      "An error id, a chip key, cost [TOPIC] (without: lists them), or mapping NAME")
+           ->required()
+           ->type_name("")
+           ->expected(1, 2);
+       add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+     }},
+};
 
 /// CLI11's help without its remarks on relations between options, and with single empty lines.
 class HelpFormatter : public CLI::Formatter {
