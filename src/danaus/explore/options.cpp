@@ -51,17 +51,18 @@ std::vector<Option> make_table() {
       {"map", "mapping [dense]", Kind::word, 0, 0, map_names(),
        [](Values& v, const Value& value) { v.run.maps = {text(value)}; }},
       {"mode",
-       "one token, a prompt, or an encoder pass [decode]",
+       "one token, a prompt, an encoder pass, or a text token by token [decode]",
        Kind::word,
        0,
        0,
-       {"decode", "prefill", "encode"},
+       {"decode", "prefill", "encode", "generate"},
        [](Values& v, const Value& value) {
+         v.generate = text(value) == "generate";
          for (const compile::Mode mode : {compile::Mode::decode, compile::Mode::prefill, compile::Mode::encode})
            if (compile::name_of(mode) == text(value)) v.run.emit.mode = mode;
        }},
       {"tokens",
-       "prefill, encode: tokens [the context, at most 512]",
+       "prefill, encode: tokens; generate: the total length [the context, at most 512]",
        Kind::whole,
        1,
        kMostTokens,
@@ -88,6 +89,34 @@ std::vector<Option> make_table() {
        4096,
        {},
        [](Values& v, const Value& value) { v.run.emit.slots = whole(value); }},
+      {"sequences",
+       "interleaved, all of the same length [1]",
+       Kind::whole,
+       1,
+       4096,
+       {},
+       [](Values& v, const Value& value) { v.run.sequences = whole(value); }},
+      {"prompt",
+       "generate: tokens that are given [1]",
+       Kind::whole,
+       1,
+       kMostTokens,
+       {},
+       [](Values& v, const Value& value) { v.generation.prompt = whole(value); }},
+      {"kv_cache",
+       "generate: false reads all tokens so far again for each [true]",
+       Kind::flag,
+       0,
+       0,
+       {},
+       [](Values& v, const Value& value) { v.generation.kv_cache = std::get<bool>(value); }},
+      {"replicate",
+       "arrays to spend on copies of the busiest ones [0]",
+       Kind::whole,
+       0,
+       1u << 24,
+       {},
+       [](Values& v, const Value& value) { v.run.copies = whole(value); }},
       {"share_inputs",
        "operators with the same input share activations [true]",
        Kind::flag,
@@ -289,7 +318,8 @@ Result<Value> checked(std::string_view key, const Value& value) {
 
 pipeline::RunOptions run_options(const OptionValues& values, const model::Model& model) {
   pipeline::RunOptions options = values.run;
-  const bool decode = options.emit.mode == compile::Mode::decode;
+  if (values.generate) options.generation = values.generation;
+  const bool decode = options.emit.mode == compile::Mode::decode && !values.generate;
   const std::uint32_t context = model.dimensions.context;
   options.emit.tokens = decode ? 1 : values.tokens.value_or(context == 0 ? 1 : std::min(context, kDefaultTokens));
   if (!decode) options.emit.kv = 0;

@@ -18,6 +18,8 @@ struct OptionValues {
   std::string model, chip = "pcm-14nm";
   pipeline::RunOptions run;
   std::optional<std::uint32_t> tokens;
+  bool generate = false;  ///< mode = "generate", which `run` says by its generation
+  pipeline::Generation generation;
   bool relative_error = false;
 };
 

@@ -138,6 +138,10 @@ Result<Setup> Plan::setup(std::uint64_t number) const {
   setup.chip = std::move(effective);
   setup.options = run_options(values, *setup.model);
   setup.accuracy = study_.accuracy && setup.model->has_weights();
+  if (setup.options.generation && setup.options.generation->prompt >= setup.options.emit.tokens)
+    return fail(Error("explore.conflict", Failure::bad_input,
+                      fmt::format("a prompt of {} tokens leaves nothing to generate: the total length is {}",
+                                  setup.options.generation->prompt, setup.options.emit.tokens)));
   if (setup.options.emit.slots > setup.options.emit.tokens)
     return fail(Error("explore.conflict", Failure::bad_input,
                       fmt::format("slots = {} is more than the number of tokens, {}", setup.options.emit.slots,

@@ -651,16 +651,24 @@ Result<void> Reader::check_together() const {
   }
   std::vector<Value> modes = values_of("mode");
   if (modes.empty()) modes = {Value(std::string("decode"))};
-  const bool decodes = std::find(modes.begin(), modes.end(), Value(std::string("decode"))) != modes.end();
-  if (given("kv") && !decodes)
-    return fail(Error("explore.conflict", Failure::bad_input, "'kv' is for mode = \"decode\", which no point has")
-                    .at(where("kv"))
-                    .with_hint("tokens sets the length of the text"));
-  if (given("tokens") && decodes && modes.size() == 1)
+  const auto some_mode = [&](std::initializer_list<std::string_view> wanted) {
+    return std::any_of(modes.begin(), modes.end(), [&](const Value& mode) {
+      return std::find(wanted.begin(), wanted.end(), std::get<std::string>(mode)) != wanted.end();
+    });
+  };
+  const auto for_no_point = [&](std::string_view key, std::string_view which, std::string_view hint) {
     return fail(Error("explore.conflict", Failure::bad_input,
-                      "'tokens' is for mode = \"prefill\" and \"encode\", which no point has")
-                    .at(where("tokens"))
-                    .with_hint("kv sets the length of the text so far; or add mode = \"prefill\""));
+                      fmt::format("'{}' is for mode = {}, which no point has", key, which))
+                    .at(where(key))
+                    .with_hint(std::string(hint)));
+  };
+  if (given("kv") && !some_mode({"decode"}))
+    return for_no_point("kv", "\"decode\"", "tokens sets the length of the text");
+  if (given("tokens") && !some_mode({"prefill", "encode", "generate"}))
+    return for_no_point("tokens", "\"prefill\", \"encode\" and \"generate\"",
+                        "kv sets the length of the text so far; or add mode = \"prefill\"");
+  for (const std::string_view key : {"prompt", "kv_cache"})
+    if (given(key) && !some_mode({"generate"})) return for_no_point(key, "\"generate\"", "add mode = \"generate\"");
   if (study_.sampling != Sampling::grid && !study_.budget)
     return fail(Error("explore.missing-key", Failure::bad_input, "a sample needs a budget: how many points to draw")
                     .at(where("sampling"))
