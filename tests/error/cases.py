@@ -245,6 +245,8 @@ CASES = [
     Case("pipeline.list-mode", 4, "run bert-base --chip ibm-3dcim --mode generate"),
     Case("pipeline.list-mode", 4, "run gpt2-medium --chip ibm-3dcim --mode encode", name="decoder"),
     Case("pipeline.list-model", 4, "run m.toml --chip ibm-3dcim", files=tiny()),
+    Case("pipeline.list-option", 4, "run bert-base --chip ibm-3dcim --reload"),
+    Case("pipeline.list-option", 4, "run bert-base --chip ibm-3dcim --replicate 8", name="replicate"),
     Case("pipeline.sequences", 4, "run m.toml --chip unit --sequences 2", files=tiny()),
     Case("pipeline.sequences", 4, "run m.toml --chip unit --mode generate", name="generate", files=tiny()),
 

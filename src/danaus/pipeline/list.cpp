@@ -128,6 +128,11 @@ Result<RunResult> run_list(const model::Model& model, const chip::Chip& chip, co
                 fmt::format("chip '{}' schedules dense operators by list: there is no map '{}'", chip.name, map))
               .with_hint("use --map linear, or set chip.scheduling=scoreboard"));
   }
+  if (options.reload || options.copies != 0)
+    return fail(
+        Error("pipeline.list-option", Failure::unsupported,
+              fmt::format("list scheduling knows no {}", options.reload ? "reload" : "copies of arrays"))
+            .with_hint(options.reload ? "leave --reload out; chip.tiers stacks weights" : "leave --replicate out"));
   DANAUS_TRY(transformer, transformer_of(model));
   RunResult run_result = describe_run(model, chip, options);
   DANAUS_TRY(work, work_of(transformer, run_result, options));

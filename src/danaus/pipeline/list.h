@@ -11,7 +11,7 @@ bool schedules_by_list(const chip::Chip& chip);
 Result<void> check_runs_programs(const chip::Chip& chip);
 
 /// What `run` does for such a chip. There is one map, linear. Errors: pipeline.list-map, pipeline.list-model (not the
-/// encoder of BERT or the decoder of GPT-2), pipeline.list-mode, list.*.
+/// encoder of BERT or the decoder of GPT-2), pipeline.list-mode, pipeline.list-option, list.*.
 Result<RunResult> run_list(const model::Model& model, const chip::Chip& chip, const RunOptions& options,
                            Progress& progress);
 

@@ -489,7 +489,7 @@ Result<void> check_chip(const chip::Chip& chip) {
 /// How many there will be; refuses what takes too long or too much memory.
 Result<std::uint64_t> count_operations(const Operations& operations, const Work& work) {
   constexpr std::uint64_t kMostOperations = 1ull << 32;
-  constexpr std::uint64_t kMostBytes = 1ull << 31;
+  constexpr std::uint64_t kMostBytes = 1ull << 29;  // what waits in queues takes a few times that
   std::uint64_t of_all_parts = 0, largest_part = 0;
   for (const Part& part : operations.parts) {
     const std::uint64_t size =

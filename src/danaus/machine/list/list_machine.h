@@ -78,7 +78,7 @@ struct Options {
   bool linear_only = false;  ///< digital and attention times zero, communication kept
 };
 
-/// Errors: list.capacity (more tiers are needed than the chip has), list.too-large (more than 2^32 operations, 2^31
+/// Errors: list.capacity (more tiers are needed than the chip has), list.too-large (more than 2^32 operations, 2^29
 /// bytes of state or 65,535 operands of one operation).
 Result<Schedule> schedule(const Transformer& transformer, const Work& work, const chip::Chip& chip,
                           const Options& options = {}, Progress& progress = no_progress());
