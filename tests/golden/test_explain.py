@@ -7,7 +7,7 @@ import pytest
 
 from conftest import ROOT
 
-CHIPS = ["unit", "pcm-14nm", "hermes-14nm", "isaac-32nm", "sram-22nm"]
+CHIPS = sorted(path.stem for path in (ROOT / "chips").glob("*.toml"))
 TOPICS = ["input", "adc", "activation", "message", "link", "digital", "attention", "buffer", "passive", "area", "program"]
 SCALE = {"mm2": 1e6, "uJ": 1e6, "us": 1e3}  # to um2, pJ, ns
 
@@ -49,6 +49,10 @@ def test_numbers_give_the_result(danaus, chip, topic):
         assert "ideal network" in page
         return
     assert found >= {"input": 0, "adc": 1, "digital": 20}.get(topic, 2)
+
+
+def test_the_page_lists_every_chip():
+    assert sorted(re.findall(r"^\| `([a-z0-9-]+)` \|", (ROOT / "docs/cost.md").read_text(), re.M)) == CHIPS
 
 
 def test_every_topic_is_listed(danaus):

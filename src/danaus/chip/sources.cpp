@@ -1,6 +1,6 @@
 // Reads the comments of a chip file, which the TOML parser drops. A line `key = value  # text` is classed by its text:
-// "assumed" or "fitted" anywhere in it, else the first source of the header's list that it names. A line without a
-// comment shares that of the line above.
+// "assumed" or "fitted" anywhere in it, else the first source of the header's list that it names, else the one named *.
+// A line without a comment shares that of the line above.
 
 #include "danaus/chip/sources.h"
 
@@ -64,7 +64,7 @@ void add_to_list(std::string_view comment, SourceList& list) {
   const std::string_view rest = trimmed(comment.substr(name_end));
   if (rest.empty()) return;
   SourceClass source = SourceClass::published;
-  for (const SourceClass known : {SourceClass::measured, SourceClass::regressed}) {
+  for (const SourceClass known : {SourceClass::measured, SourceClass::regressed, SourceClass::assumed}) {
     if (rest.starts_with(fmt::format("{}:", name_of(known)))) source = known;
   }
   list.emplace(comment.substr(0, name_end), source);
@@ -73,9 +73,11 @@ void add_to_list(std::string_view comment, SourceList& list) {
 SourceClass class_of(std::string_view comment, const SourceList& list) {
   if (has_word(comment, "assumed")) return SourceClass::assumed;
   if (has_word(comment, "fitted")) return SourceClass::fitted;
-  SourceClass source = SourceClass::unstated;
+  const auto all_others = list.find("*");
+  SourceClass source = all_others == list.end() ? SourceClass::unstated : all_others->second;
   std::size_t first = std::string_view::npos;
   for (const auto& [name, known] : list) {
+    if (name == "*") continue;
     const std::size_t at = find_word(comment, name);
     if (at < first) {
       first = at;
@@ -133,7 +135,7 @@ std::vector<KeySource> read(std::string_view toml, int bases) {
     }
     if (entry.key == "base" || entry.key == "name") continue;
     entry.comment = std::string(comment.empty() ? std::string_view(above.comment) : comment);
-    entry.source = comment.empty() ? above.source : class_of(comment, list);
+    entry.source = comment.empty() && !above.key.empty() ? above.source : class_of(comment, list);
     entry.counts = does_count(entry.key, entry.value);
     above = entry;
     put(all, std::move(entry));

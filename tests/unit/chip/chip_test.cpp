@@ -225,8 +225,7 @@ TEST_CASE("errors say what, where and what to do") {
     CHECK(good(kSmall, {{"noise.device", "sonos"}, {"noise.time_s", "86400"}}).noise.time_s == 86400);
   }
   SUBCASE("legal but not supported") {
-    for (const std::string text :
-         {"[adc]\nrule = \"calibrated\"\n", "[adc]\nwiring = \"blocked\"\n"}) {
+    for (const std::string text : {"[adc]\nrule = \"calibrated\"\n", "[adc]\nwiring = \"blocked\"\n"}) {
       CAPTURE(text);
       const Error error = bad(text);
       CHECK(error.id == "chip.unsupported");

@@ -59,6 +59,12 @@ TEST_CASE("a line is classed by assumed, fitted, or the first source that it nam
   CHECK(summary({}).empty());
 }
 
+TEST_CASE("a source named * stands for all lines without another") {
+  std::string text(kFile);
+  text.insert(text.find("#\nname"), "#   *         published: its simulator\n");
+  CHECK(summary(sources_of(text)) == "1 measured, 3 published, 1 regressed, 1 fitted, 2 assumed");
+}
+
 TEST_CASE("a base's keys keep their sources, the file's own and settings replace them") {
   const std::vector<KeySource> base = sources_of(preset_text("pcm-14nm"));
   const std::vector<KeySource> hermes = sources_of(preset_text("hermes-14nm"));

@@ -156,7 +156,8 @@ TEST_CASE("a model larger than the chip is an error that shows the arithmetic") 
   CHECK(
       error.notes[2] ==
       "--reload: 3 passes, at most 3 x 0.0008 ms = 0.0024 ms and 5.12e-05 mJ to write them, in decode for every token");
-  CHECK(error.notes[3] == "other maps: dense needs 5 arrays and does not fit; sparse needs 17 arrays and does not fit");
+  CHECK(error.notes[3].starts_with("other maps: dense needs 5 arrays and does not fit; "));
+  CHECK(error.notes[3].find("; sparse needs 17 arrays and does not fit") != std::string::npos);
 
   RunOptions linear = small_blocks();
   linear.maps = {"linear"};
