@@ -452,6 +452,7 @@ constexpr Subcommand kSubcommands[] = {
                       "Write figures (SVG, by gnuplot), their data, the JSON document and a Markdown page here")
            ->type_name("DIR");
        add_chip(app, arguments, "paper", "paper, our reconstruction");
+       app.get_option("--set")->description("Override a key of the chip file, such as array.settle_ns=10 (repeatable)");
        add_json(app, arguments);
      }},
     {"explore", "Compute the points of a study, and show those that nothing else beats",

@@ -26,10 +26,6 @@ std::string head(std::string_view name, int width, int height) {
       width, height, name, name);
 }
 
-std::string_view short_name(reproduce::Policy policy) {
-  return policy == reproduce::Policy::published ? "published" : "no dead";
-}
-
 Plot arrays_plot(const Results& results) {
   Plot plot{.name = "arrays",
             .script = {},
@@ -39,7 +35,7 @@ Plot arrays_plot(const Results& results) {
       const Setting setting{.policy = policy};
       const reproduce::Figure& sparse = results.at(model, Map::sparse, setting);
       const reproduce::Figure& dense = results.at(model, Map::dense_diagonal, setting);
-      plot.data += fmt::format("{}\\n{}\t{}\t{}\t{}\t{:.4f}\t{:.4f}\n", results.shapes[model].name, short_name(policy),
+      plot.data += fmt::format("{}\\n{}\t{}\t{}\t{}\t{:.4f}\t{:.4f}\n", results.shapes[model].name, name_of(policy),
                                results.at(model, Map::linear, setting).arrays, sparse.arrays, dense.arrays,
                                sparse.utilisation, dense.utilisation);
     }

@@ -672,6 +672,10 @@ std::string describe_words(const Axis& axis, const std::set<std::size_t>& words)
 
 }  // namespace
 
+std::size_t Outcome::held() const {
+  return static_cast<std::size_t>(
+      std::count_if(values.begin(), values.end(), [](const Value& value) { return value.holds; }));
+}
 const Value& Outcome::closest() const {
   const auto distance = [&](const Value& value) { return std::abs(std::log(value.ours / claim.published)); };
   return *std::min_element(values.begin(), values.end(),

@@ -63,6 +63,7 @@ struct Outcome {
   std::string explanation;  ///< where the figures come from and, for those that differ, why
 
   double ours() const { return values[reference].ours; }
+  std::size_t held() const;      ///< number of settings under which it holds
   const Value& closest() const;  ///< to the published figure, as a ratio
   double least() const;
   double most() const;
