@@ -1,6 +1,6 @@
-// One pass over the code: splits it into segments, checks every id against the program's tables, works out each
-// command's resource and cost (equal costs are stored once) and adds up the event counts, since a command of a loop
-// runs n times.
+// Two steps. The outline is one pass over the code: it splits the code into segments, checks every id against the
+// program's tables, finds each command's resource and puts commands whose costs and counts are the same function of the
+// chip together as one work. The plan goes over the works, few even in large programs, and puts in the chip's constants.
 
 #include "danaus/machine/plan.h"
 
@@ -30,12 +30,18 @@ constexpr std::uint32_t kMostElements = 1u << 24;
 
 std::uint64_t bytes_of(std::uint32_t bits) { return (bits + 7) / 8; }
 
-struct CostHash {
-  std::size_t operator()(const Cost& cost) const {
+Error too_long(const std::string& what) {
+  return Error("machine.too-long", Failure::unsupported, fmt::format("the program is too long to simulate: {}", what))
+      .with_hint(fmt::format("at most {} commands in {} iterations are executed; simulate fewer tokens", kMostCommands,
+                             kMostIterations));
+}
+
+/// What tells works apart: the fields of a command that its costs and counts depend on.
+using Key = std::array<std::uint64_t, 5>;
+struct KeyHash {
+  std::size_t operator()(const Key& key) const {
     std::uint64_t hash = 0;
-    for (const Picoseconds part : {cost.input, cost.settle, cost.adc, cost.network, cost.link, cost.digital,
-                                   cost.attention, static_cast<Picoseconds>(cost.rounds)})
-      hash = (hash ^ static_cast<std::uint64_t>(part)) * 0x9e3779b97f4a7c15u ^ (hash >> 29);
+    for (const std::uint64_t part : key) hash = (hash ^ part) * 0x9e3779b97f4a7c15u ^ (hash >> 29);
     return static_cast<std::size_t>(hash);
   }
 };
@@ -45,93 +51,38 @@ struct ConfigCounts {
   std::uint64_t activations = 0, rows = 0, cells = 0, columns = 0;
 };
 
-class Planner {
+class Outliner {
  public:
-  Planner(const Program& program, const Chip& chip, const SimulateOptions& options)
-      : program_(program), chip_(chip), linear_only_(options.linear_only), experts_(program.intent, options.routing) {}
+  explicit Outliner(const Program& program) : program_(program) {}
 
-  Result<Plan> run() {
-    DANAUS_CHECK(check_shape());
+  Result<Outline> run() {
     tiles_ = program_.chip.tiles();
     side_ = chip::mesh_side(program_.chip.is_dealt() ? program_.chip.tiles_per_chip() : tiles_);
-    incoming_.resize(program_.chip.is_dealt() ? program_.chip.chips : 0);
     DANAUS_CHECK(check_regions());
     DANAUS_CHECK(count_copies());
     add_fixed_resources();
-    config_counts_.resize(program_.intent.configs.size());
-    plan_.steps.resize(program_.code.size());
+    outline_.steps.resize(program_.code.size());
     DANAUS_CHECK(split());
-    for (const Segment& segment : plan_.segments) {
-      repeat_ = segment.loop.n;
+    for (const Segment& segment : outline_.segments) {
       for (std::uint32_t offset = 0; offset < segment.count; ++offset) {
         position_ = segment.first + offset;
         const program::Command command = program::decode_unchecked(program_.code[position_]);
-        if (const program::When* when = std::get_if<program::When>(&command)) {
-          DANAUS_CHECK(plan(*when));
-          repeat_ = times_taken(segment, *when);
-        } else if (std::holds_alternative<program::End>(command)) {
-          plan_.steps[position_] = {0, kNone};
-          repeat_ = segment.loop.n;
+        repeat_ = branch_ == kNone ? segment.loop.n : 1;
+        if (std::holds_alternative<program::End>(command)) {
+          branch_ = kNone;
         } else {
-          DANAUS_CHECK(std::visit([&](const auto& concrete) { return plan(concrete); }, command));
-          plan_.counts.commands += repeat_;
+          DANAUS_CHECK(std::visit([&](const auto& concrete) { return add(concrete); }, command));
         }
       }
     }
-    if (work_ > kMostWork) return fail(too_long(fmt::format("its commands read and write {} elements", work_)));
-    DANAUS_CHECK(add_energy());
-    for (const Picoseconds time : incoming_) plan_.busiest_incoming_link = std::max(plan_.busiest_incoming_link, time);
     collect_last_uses();
-    return std::move(plan_);
+    return std::move(outline_);
   }
 
  private:
   template <typename... Arguments>
   tl::unexpected<Error> invalid(fmt::format_string<Arguments...> text, Arguments&&... arguments) const {
     return fail(invalid_command(program_, position_, fmt::format(text, std::forward<Arguments>(arguments)...)));
-  }
-
-  static Error too_long(std::string what) {
-    return Error("machine.too-long", Failure::unsupported, fmt::format("the program is too long to simulate: {}", what))
-        .with_hint(fmt::format("at most {} commands in {} iterations are executed; simulate fewer tokens",
-                               kMostCommands, kMostIterations));
-  }
-
-  Result<void> check_shape() const {
-    const program::ChipShape& shape = program_.chip;
-    struct Pair {
-      std::string_view name;
-      std::uint64_t program, chip;
-    };
-    for (const Pair& pair : {Pair{"rows", shape.rows, chip_.array.rows}, Pair{"columns", shape.cols, chip_.array.cols},
-                             Pair{"converters per array", shape.adcs, chip_.adc.per_array},
-                             Pair{"arrays per tile", shape.arrays_per_tile, chip_.network.arrays_per_tile}}) {
-      if (pair.program != pair.chip) {
-        return fail(Error("machine.shape", Failure::bad_input,
-                          fmt::format("the program is for {} {}, the chip '{}' has {}", pair.program, pair.name,
-                                      chip_.name, pair.chip))
-                        .with_hint("simulate with the chip the program was compiled for, or compile it again"));
-      }
-    }
-    const std::uint32_t share = chip::arrays_per_chip(chip_, shape.arrays);
-    if (shape.is_dealt() && (shape.chips != chip_.system.chips || shape.arrays_per_chip != share)) {
-      return fail(Error("machine.shape", Failure::bad_input,
-                        fmt::format("the program is dealt to {} chips of {} arrays; '{}' is {} of {}", shape.chips,
-                                    shape.arrays_per_chip, chip_.name, chip_.system.chips, share))
-                      .with_hint("simulate with the chip the program was compiled for, or compile it again"));
-    }
-    if (!shape.is_dealt() && chip_.system.chips != 1) {
-      return fail(Error("machine.shape", Failure::bad_input,
-                        fmt::format("the program is for one chip, '{}' is {}", chip_.name, chip_.system.chips))
-                      .with_hint("compile it again with --chips"));
-    }
-    const std::uint32_t most = chip_.system.arrays != 0 && !shape.is_dealt() ? chip_.system.arrays : kMostArrays;
-    if (shape.arrays > most) {
-      return fail(
-          Error("machine.shape", Failure::bad_input,
-                fmt::format("the program uses {} arrays, the chip '{}' has {}", shape.arrays, chip_.name, most)));
-    }
-    return {};
   }
 
   Result<void> count_copies() {
@@ -175,11 +126,11 @@ class Planner {
     Segment loop;
     const auto close = [&](const Segment& segment) {
       if (segment.count == 0 && !segment.is_loop) return;
-      plan_.segments.push_back(segment);
-      plan_.largest_segment = std::max(plan_.largest_segment, segment.count);
-      plan_.commands += std::uint64_t{segment.count} * segment.loop.n;  // below 2^64: both factors are below 2^32 ...
-      plan_.iterations += segment.loop.n;
-      plan_.commands = std::min(plan_.commands, kMostCommands + 1);  // ... and the sum stays small
+      outline_.segments.push_back(segment);
+      outline_.largest_segment = std::max(outline_.largest_segment, segment.count);
+      outline_.commands += std::uint64_t{segment.count} * segment.loop.n;  // below 2^64: both factors are below 2^32 ...
+      outline_.iterations += segment.loop.n;
+      outline_.commands = std::min(outline_.commands, kMostCommands + 1);  // ... and the sum stays small
     };
     if (program_.code.size() >= kNone) return fail(too_long("it has 2^32 or more commands"));
     for (position_ = 0; position_ < program_.code.size(); ++position_) {
@@ -189,12 +140,13 @@ class Planner {
       if (const program::When* when = std::get_if<program::When>(&*command)) {
         if (in_branch) return invalid("branches do not nest");
         in_branch = true;
-        plan_.branches.push_back(
-            {.begin = position_, .end = position_, .gates = when->gates, .element = when->element});
+        outline_.branches.push_back(
+            {.begin = position_, .end = position_, .gates = when->gates, .element = when->element, .iterations = 1});
+        if (in_loop) outline_.branches.back().iterations = loop.loop.n;
         ++(in_loop ? loop : straight).count;
       } else if (in_branch && std::holds_alternative<program::End>(*command)) {
         in_branch = false;
-        plan_.branches.back().end = position_;
+        outline_.branches.back().end = position_;
         ++(in_loop ? loop : straight).count;
       } else if (const program::Repeat* repeat = std::get_if<program::Repeat>(&*command)) {
         if (in_loop || in_branch) return invalid("loops do not nest, and none begins in a branch");
@@ -218,9 +170,9 @@ class Planner {
       return fail(Error("machine.invalid", Failure::bad_input, "the program does not end with halt")
                       .with_hint("check it with `danaus verify`"));
     }
-    if (plan_.commands > kMostCommands || plan_.iterations > kMostIterations) {
-      return fail(too_long(plan_.commands > kMostCommands ? fmt::format("more than {} commands", kMostCommands)
-                                                          : fmt::format("{} iterations", plan_.iterations)));
+    if (outline_.commands > kMostCommands || outline_.iterations > kMostIterations) {
+      return fail(too_long(outline_.commands > kMostCommands ? fmt::format("more than {} commands", kMostCommands)
+                                                          : fmt::format("{} iterations", outline_.iterations)));
     }
     return {};
   }
@@ -231,41 +183,49 @@ class Planner {
   }
 
   void add_fixed_resources() {
-    plan_.resources.push_back({Resource::Kind::free, kUnlimited});  // resource 0: what needs nothing
-    // A unit beside each KV region, or a chip's units for the regions on its tiles.
-    const std::uint32_t units = chip_.attention.units;
-    const auto regions = static_cast<std::uint32_t>(program_.kv.size());
-    const std::uint32_t pools = units == 0 ? regions : regions == 0 ? 0 : program_.chip.chips;
-    const auto first = static_cast<std::uint32_t>(plan_.resources.size());
-    plan_.resources.resize(first + pools, {Resource::Kind::attention, units == 0 ? 1 : units});
-    for (std::uint32_t region = 0; region < regions; ++region)
-      plan_.region_resource.push_back(first + (units == 0 ? region : program_.chip.chip_of(program_.kv[region].tile)));
-    fixed_resources_ = static_cast<std::uint32_t>(plan_.resources.size());
+    outline_.resources.push_back({});
+    for (const program::KvRegion& region : program_.kv) {
+      outline_.region_resource.push_back(static_cast<std::uint32_t>(outline_.resources.size()));
+      outline_.resources.push_back({Resource::Kind::attention, program_.chip.chip_of(region.tile)});
+    }
+    fixed_resources_ = static_cast<std::uint32_t>(outline_.resources.size());
   }
 
   // The resource of an array, of a tile's vector units or of its outgoing port.
-  std::uint32_t resource(Resource::Kind kind, std::uint32_t number, std::uint32_t capacity) {
+  std::uint32_t resource(Resource::Kind kind, std::uint32_t number, std::uint32_t chip, std::uint32_t units = 1) {
     const std::uint32_t named = named_.index_of(std::uint64_t{static_cast<std::uint8_t>(kind)} << 32 | number);
-    if (fixed_resources_ + named == plan_.resources.size()) plan_.resources.push_back({kind, capacity});
+    if (fixed_resources_ + named == outline_.resources.size()) outline_.resources.push_back({kind, chip, units});
     return fixed_resources_ + named;
   }
 
-  std::uint32_t cost_number(const Cost& cost) {
-    if (plan_.costs.empty() || !(plan_.costs[last_cost_] == cost)) {
-      const auto [found, is_new] = cost_numbers_.try_emplace(cost, static_cast<std::uint32_t>(plan_.costs.size()));
-      if (is_new) plan_.costs.push_back(cost);
-      last_cost_ = found->second;
+  // The number of the command's work: a new one, or that of a command that costs and counts the same. `fields` are
+  // those of the work that differ between commands of its kind.
+  template <typename Fill>
+  std::uint32_t work_of(const Work& work, const Key& fields, Fill fill) {
+    Key key = fields;
+    key[0] |= std::uint64_t{static_cast<std::uint8_t>(work.kind)} << 60;
+    key[4] |= std::uint64_t{branch_} << 32;
+    std::uint32_t& number = last_works_[static_cast<std::size_t>(work.kind)];
+    if (number == kNone || last_keys_[static_cast<std::size_t>(work.kind)] != key) {
+      const auto [found, is_new] = works_.try_emplace(key, static_cast<std::uint32_t>(outline_.works.size()));
+      number = found->second;
+      last_keys_[static_cast<std::size_t>(work.kind)] = key;
+      if (is_new) add_work(work, fill);
     }
-    return last_cost_;
+    outline_.works[number].times += repeat_;
+    return number;
   }
 
-  void set_step(std::uint32_t resource_number, const Cost& cost) {
-    plan_.steps[position_] = {resource_number, cost_number(cost)};
+  template <typename Fill>
+  std::uint32_t add_work(Work work, Fill fill) {
+    fill(work);
+    work.branch = branch_;
+    outline_.works.push_back(work);
+    return static_cast<std::uint32_t>(outline_.works.size() - 1);
   }
-
-  std::uint32_t add_later_step(std::uint32_t resource_number, const Cost& cost, std::uint32_t then) {
-    plan_.later_steps.push_back({resource_number, cost_number(cost), then});
-    return static_cast<std::uint32_t>(plan_.later_steps.size() - 1);
+  std::uint32_t new_costs(std::uint32_t count) {
+    outline_.costs += count;
+    return outline_.costs - count;
   }
 
   // Passes use the same arrays and tiles one after the other.
@@ -299,12 +259,10 @@ class Planner {
       }
     }
     for (std::uint32_t tile = 0; tile < last_use_.size(); ++tile) {
-      if (last_use_[tile] != kNone) plan_.last_uses.emplace_back(last_use_[tile], tile);
+      if (last_use_[tile] != kNone) outline_.last_uses.emplace_back(last_use_[tile], tile);
     }
-    std::sort(plan_.last_uses.begin(), plan_.last_uses.end());
+    std::sort(outline_.last_uses.begin(), outline_.last_uses.end());
   }
-
-  void add_work(std::uint64_t elements) { work_ += static_cast<double>(elements) * static_cast<double>(repeat_); }
 
   Result<void> check_window(const program::Window& window, std::uint32_t edge, std::string_view what) {
     if (window.length == 0 || window.count == 0 || window.first >= edge || window.cells() > edge)
@@ -312,7 +270,7 @@ class Planner {
     return {};
   }
 
-  Result<void> plan(const program::Mvm& mvm) {
+  Result<void> add(const program::Mvm& mvm) {
     const Graph& intent = program_.intent;
     if (index(mvm.array) >= program_.chip.arrays) return invalid("there is no array {}", index(mvm.array));
     if (index(mvm.config) >= intent.configs.size() || intent.configs[index(mvm.config)].kind != Config::Kind::mvm)
@@ -320,56 +278,29 @@ class Planner {
     const Config& config = intent.configs[index(mvm.config)];
     if (config.dac_bits == 0 || config.adc_bits == 0 || config.dac_bits > kMostBits || config.adc_bits > kMostBits)
       return invalid("configuration {} has no or too many converter bits", index(mvm.config));
-    DANAUS_CHECK(check_window(mvm.rows, chip_.array.rows, "row"));
-    DANAUS_CHECK(check_window(mvm.columns, chip_.array.cols, "column"));
-    const std::uint64_t rows = mvm.rows.cells();
-    const std::uint64_t columns = mvm.columns.cells();
-    const std::uint32_t rounds = rounds_of(mvm.columns, chip_.array.cols, chip_.adc.per_array);
-    const chip::ActivationTime time = chip::activation_parts(chip_, config.dac_bits, config.adc_bits, rounds);
-    const std::uint64_t repeats = chip_.input.kind == chip::InputKind::bit_serial ? config.dac_bits : 1;
-    const std::uint64_t conversions = repeats * chip_.array.slices;
-    Cost cost;
-    cost.input = time.input;
-    cost.settle = time.settle;
-    cost.adc = time.adc;
-    cost.rounds = conversions * rounds;
-    set_activation(physical_array(mvm.array), 1 + copies_of(mvm.array), cost);
-    use(index(program_.tile_of(mvm.array)));
-
-    const std::uint64_t windows = chip::input_windows(chip_, rounds);
-    const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? windows * chip_.array.cols : columns);
-    Counts& counts = plan_.counts;
-    counts.activations += repeat_;
-    counts.conversions += repeat_ * columns * conversions;
-    counts.adc_rounds += repeat_ * cost.rounds;
-    counts.driven_rows += repeat_ * rows * windows;
-    counts.active_cells += repeat_ * cells;
-    counts.buffer_bytes +=
-        repeat_ * (rows * bytes_of(config.dac_bits) + (mvm.add ? 2 : 1) * columns * bytes_of(config.adc_bits));
-    ConfigCounts& configured = config_counts_[index(mvm.config)];
-    configured.activations += repeat_;
-    configured.rows += repeat_ * rows * windows;
-    configured.cells += repeat_ * cells;
-    configured.columns += repeat_ * columns;
-    add_work(rows + columns);
+    DANAUS_CHECK(check_window(mvm.rows, program_.chip.rows, "row"));
+    DANAUS_CHECK(check_window(mvm.columns, program_.chip.cols, "column"));
+    Work work{.kind = Work::Kind::mvm};
+    work.config = mvm.config;
+    work.add = mvm.add;
+    work.rows = mvm.rows.cells();
+    work.columns = mvm.columns;
+    const Key key = {std::uint64_t{index(work.config)} << 1 | (work.add ? 1 : 0), work.rows,
+                     std::uint64_t{mvm.columns.first} << 32 | mvm.columns.stride,
+                     std::uint64_t{mvm.columns.length} << 32 | mvm.columns.count, 0};
+    const std::uint32_t number = work_of(work, key, [&](Work& fresh) {
+      fresh.cost = new_costs(1);
+      fresh.elements = std::uint64_t{fresh.rows} + fresh.columns.cells();
+    });
+    const TileId tile = program_.tile_of(mvm.array);
+    outline_.steps[position_] = {
+        resource(Resource::Kind::array, physical_array(mvm.array), program_.chip.chip_of(tile), 1 + copies_of(mvm.array)),
+        outline_.works[number].cost};
+    use(index(tile));
     return {};
   }
 
-  // With double buffering the converters of an array are a resource of their own: it takes the next input while they
-  // work on the columns that are held.
-  void set_activation(std::uint32_t array, std::uint32_t capacity, const Cost& cost) {
-    const std::uint32_t cells = resource(Resource::Kind::array, array, capacity);
-    if (!chip_.adc.double_buffer) return set_step(cells, cost);
-    Cost driving;
-    driving.input = cost.input;
-    driving.settle = cost.settle;
-    Cost converting = cost;
-    converting.input = converting.settle = 0;
-    const std::uint32_t converters = resource(Resource::Kind::converters, array, capacity);
-    plan_.steps[position_] = {cells, cost_number(driving), add_later_step(converters, converting, kNone)};
-  }
-
-  Result<void> plan(const program::Move& move) {
+  Result<void> add(const program::Move& move) {
     const std::uint32_t from = index(move.from);
     if (from >= tiles_) return invalid("there is no tile {}", from);
     const Graph& intent = program_.intent;
@@ -395,41 +326,56 @@ class Planner {
     }
     use(from);
 
-    Journey journey;
+    legs_.clear();
     if (move.deal) {
-      for (const TileId member : members) send(journey, move.from, std::span(&member, 1), move.length, bits);
+      for (std::uint32_t message = 0; message < members.size(); ++message)
+        send(message, move.from, members.subspan(message, 1));
     } else {
-      send(journey, move.from, members, elements, bits);
+      send(0, move.from, members);
     }
-    std::uint32_t then = kNone;
-    if (journey.crosses) {
-      journey.beyond.link = chip::to_picoseconds(chip_.system.link_latency_ns);
-      then = add_later_step(0, journey.beyond, kNone);
-      then = add_later_step(resource(Resource::Kind::link, program_.chip.chip_of(move.from), 1), journey.link, then);
-    }
-    const bool waits = journey.mesh.network != 0 && chip_.network.topology == chip::Topology::mesh;
-    set_step(!waits ? 0 : resource(Resource::Kind::port, physical_tile(move.from), 1), journey.mesh);
-    plan_.steps[position_].then = then;
+    Work work{.kind = Work::Kind::move};
+    work.bits = bits;
+    work.message = move.deal ? move.length : elements;
     const std::uint64_t written = move.deal ? elements : elements * members.size();
-    plan_.counts.buffer_bytes += repeat_ * (elements + written) * bytes_of(bits);
-    add_work(elements + written);
+    const bool crosses = std::any_of(legs_.begin(), legs_.end(), [](const Leg& leg) { return leg.crosses; });
+    const auto fill = [&](Work& fresh) {
+      fresh.cost = new_costs(crosses ? 3 : 1);
+      fresh.elements = elements + written;
+      fresh.first_leg = static_cast<std::uint32_t>(outline_.legs.size());
+      fresh.legs = static_cast<std::uint32_t>(legs_.size());
+      outline_.legs.insert(outline_.legs.end(), legs_.begin(), legs_.end());
+    };
+    std::uint32_t number = 0;
+    if (legs_.size() == 1) {  // one message within a chip
+      const Leg& leg = legs_.front();
+      number = work_of(work, {bits, work.message, written, leg.farthest, leg.links}, fill);
+    } else {
+      number = add_work(work, fill);
+      outline_.works[number].times = repeat_;
+    }
+    const std::uint32_t cost = outline_.works[number].cost;
+    const std::uint32_t chip = program_.chip.chip_of(move.from);
+    Step& step = outline_.steps[position_];
+    const bool is_remote =
+        std::any_of(legs_.begin(), legs_.end(), [](const Leg& leg) { return leg.is_own_chip && leg.farthest > 0; });
+    step = {is_remote ? resource(Resource::Kind::port, physical_tile(move.from), chip) : 0, cost};
+    if (crosses) {
+      step.then = add_later_step({0, cost + 2, kNone});
+      step.then = add_later_step({resource(Resource::Kind::link, chip, chip), cost + 1, step.then});
+    }
     return {};
   }
 
-  // What the messages of one move take on the mesh of their chip, on its link, and on the meshes beyond.
-  struct Journey {
-    Cost mesh, link, beyond;
-    bool crosses = false;
-    Picoseconds departure = 0;  // of the next message: they leave one after the other, the last to arrive ends the move
-  };
+  std::uint32_t add_later_step(const Step& step) {
+    outline_.later_steps.push_back(step);
+    return static_cast<std::uint32_t>(outline_.later_steps.size() - 1);
+  }
 
   // One message, to one tile or as a multicast: a tree on the mesh of its chip, the link once per other chip, and a
   // tree on the mesh of each. The link is at the first tile of a chip.
-  void send(Journey& journey, TileId from, std::span<const TileId> members, std::uint64_t elements,
-            std::uint32_t bits_per_element) {
+  void send(std::uint32_t message, TileId from, std::span<const TileId> members) {
     constexpr std::uint32_t kGate = 0;
     const std::uint32_t own_chip = program_.chip.chip_of(from);
-    const std::uint64_t bits = elements * bits_per_element + chip_.network.header_bits;
     std::vector<std::pair<std::uint32_t, std::uint32_t>> places;  // (chip, place on its mesh)
     places.reserve(members.size() + 1);
     for (const TileId member : members) places.emplace_back(program_.chip.chip_of(member), mesh_place(member));
@@ -440,52 +386,19 @@ class Planner {
       places.emplace_back(own_chip, kGate);
       std::sort(places.begin(), places.end());
     }
-    bool is_message = crosses;
-    std::uint64_t links = 0;
     std::vector<std::uint32_t> stops;
     for (std::size_t first = 0, last = 0; first < places.size(); first = last) {
-      const std::uint32_t chip_number = places[first].first;
-      const std::uint32_t source = chip_number == own_chip ? mesh_place(from) : kGate;
-      std::uint32_t farthest = 0;
+      Leg leg{.message = message, .chip = places[first].first, .crosses = crosses};
+      leg.is_own_chip = leg.chip == own_chip;
+      const std::uint32_t source = leg.is_own_chip ? mesh_place(from) : kGate;
       stops.clear();
-      for (; last < places.size() && places[last].first == chip_number; ++last) {
+      for (; last < places.size() && places[last].first == leg.chip; ++last) {
         stops.push_back(places[last].second);
-        farthest = std::max(farthest, chip::mesh_hops_on(side_, source, stops.back()));
+        leg.farthest = std::max(leg.farthest, chip::mesh_hops_on(side_, source, stops.back()));
       }
-      links += stops.size() == 1 ? farthest : tree_links(source, stops);
-      is_message = is_message || farthest > 0;
-      const Picoseconds time = chip::message_time(chip_, elements, bits_per_element, farthest);
-      if (chip_number == own_chip) {
-        extend(journey.mesh.network, journey.departure + time);
-        if (farthest > 0)
-          journey.departure = std::min(chip::kLongestTime,
-                                       journey.departure + chip::message_port_time(chip_, elements, bits_per_element));
-      } else {
-        const Picoseconds crossing = chip::link_time(chip_, bits);
-        journey.crosses = true;
-        journey.link.link = std::min(chip::kLongestTime, journey.link.link + crossing);
-        extend(journey.beyond.network, time);
-        incoming_[chip_number] = add_times(incoming_[chip_number], crossing);
-        plan_.counts.link_messages += repeat_;
-        plan_.counts.link_bits += repeat_ * bits;
-      }
+      leg.links = stops.size() == 1 ? leg.farthest : tree_links(source, stops);
+      legs_.push_back(leg);
     }
-    if (!is_message) return;
-    plan_.counts.messages += repeat_;
-    plan_.counts.message_bits += repeat_ * bits;
-    if (chip_.network.topology == chip::Topology::mesh) plan_.counts.bit_hops += repeat_ * bits * links;
-    if (chip_.network.topology == chip::Topology::flat) plan_.counts.bit_hops += repeat_ * bits;
-  }
-
-  static void extend(Picoseconds& latest, Picoseconds time) {
-    latest = std::min(chip::kLongestTime, std::max(latest, time));
-  }
-
-  // The sum so far and one more time per iteration.
-  Picoseconds add_times(Picoseconds sum, Picoseconds time) const {
-    const auto times = static_cast<Picoseconds>(repeat_);  // 0 in a branch that is never taken
-    if (times == 0) return sum;
-    return time > (chip::kLongestTime - sum) / times ? chip::kLongestTime : sum + times * time;
   }
 
   // Links of the multicast tree: along the row of the source first, then up and down the columns of the members.
@@ -510,46 +423,38 @@ class Planner {
     return links;
   }
 
-  Result<void> plan(const program::Vec& vec) {
+  Result<void> add(const program::Vec& vec) {
     if (index(vec.tile) >= tiles_) return invalid("there is no tile {}", index(vec.tile));
-    const chip::Chip::Digital& digital = chip_.digital;
-    const std::array<double, kVecOps> ns = {digital.add_ns,  digital.mul_ns,   digital.silu_ns,    digital.gelu_ns,
-                                            digital.relu_ns, digital.rope_ns,  digital.moments_ns, digital.stat_ns,
-                                            digital.norm_ns, digital.route_ns, digital.mul_ns,     digital.gelu_ns};
-    const std::size_t op = static_cast<std::size_t>(vec.op);
-    Cost cost;
-    if (!linear_only_) {
-      const Picoseconds once = chip::to_picoseconds(ns[op]);
-      const std::uint32_t times = digital.lanes == 0 ? 1 : (vec.length + digital.lanes - 1) / digital.lanes;
-      cost.digital = once > chip::kLongestTime / times ? chip::kLongestTime : once * times;
-    }
-    const std::uint32_t units = digital.units == 0 ? kUnlimited : digital.units;
-    const std::uint32_t pool = digital.hub ? program_.chip.chip_of(vec.tile) : physical_tile(vec.tile);
-    set_step(resource(Resource::Kind::digital, pool, units), cost);
+    Work work{.kind = Work::Kind::vec};
+    work.op = vec.op;
+    work.length = vec.length;
+    const std::uint32_t number =
+        work_of(work, {static_cast<std::uint64_t>(vec.op), vec.length, 0, 0, 0}, [&](Work& fresh) {
+          fresh.cost = new_costs(1);
+          fresh.elements = program::result_length(vec.op, vec.length);
+          for (std::uint32_t source = 0; source < program::source_count(vec.op); ++source)
+            fresh.elements += program::source_length(vec.op, source, vec.length);
+        });
+    outline_.steps[position_] = {
+        resource(Resource::Kind::digital, physical_tile(vec.tile), program_.chip.chip_of(vec.tile)),
+        outline_.works[number].cost};
     use(index(vec.tile));
-    std::uint64_t elements = program::result_length(vec.op, vec.length);
-    for (std::uint32_t source = 0; source < program::source_count(vec.op); ++source)
-      elements += program::source_length(vec.op, source, vec.length);
-    plan_.counts.vector_ops += repeat_;
-    plan_.counts.vector_elements += repeat_ * vec.length;
-    plan_.counts.op_elements[op] += repeat_ * (digital.energy_per_operation ? 1 : vec.length);
-    plan_.counts.buffer_bytes += repeat_ * elements;
-    add_work(elements);
     return {};
   }
 
-  Result<void> plan(const program::Attend& attend) {
+  Result<void> add(const program::Attend& attend) {
     if (index(attend.region) >= program_.kv.size()) return invalid("there is no KV region {}", index(attend.region));
-    plan_.steps[position_] = {kNone, kNone};
+    outline_.steps[position_] = {kNone, kNone};
     const program::KvRegion& region = program_.kv[index(attend.region)];
     use(index(region.tile));
     if (attend.region_base != 0) any_region_at_ = position_;
-    add_work(2 * (std::uint64_t{region.size} * (attend.append ? 1 : region.queries)));
+    const std::uint64_t elements = 2 * (std::uint64_t{region.size} * (attend.append ? 1 : region.queries));
+    work_of(Work{.kind = Work::Kind::attend}, {0, elements, 0, 0, 0}, [&](Work& fresh) { fresh.elements = elements; });
     return {};
   }
 
   // The gate is read where it lies; what follows in the branch waits for it.
-  Result<void> plan(const program::When& when) {
+  Result<void> add(const program::When& when) {
     const Graph& intent = program_.intent;
     if (index(when.tile) >= tiles_) return invalid("there is no tile {}", index(when.tile));
     if (index(when.gates) >= intent.nodes.size() || intent.at(when.gates).kind != NodeKind::route)
@@ -558,24 +463,227 @@ class Planner {
     const std::uint32_t k = intent.configs[index(route.configs[0])].k;
     if (when.element >= route.size || k == 0 || k > route.size)
       return invalid("node {} has no gate {}", index(when.gates), when.element);
-    set_step(0, {});
+    const std::uint32_t number = work_of(Work{}, {0, route.size, 0, 0, 0}, [&](Work& fresh) {
+      fresh.cost = new_costs(1);
+      fresh.elements = 1 + std::uint64_t{route.size};
+    });
+    outline_.steps[position_] = {0, outline_.works[number].cost};
     use(index(when.tile));
-    plan_.counts.buffer_bytes += repeat_;
-    add_work(1 + route.size);
+    branch_ = next_branch_++;
     return {};
   }
 
-  std::uint64_t times_taken(const Segment& segment, const program::When& when) {
-    std::uint64_t times = 0;
-    for (std::uint32_t token = 0; token < segment.loop.n; ++token)
-      times += experts_.is_chosen(when.gates, token, when.element) ? 1 : 0;
-    return times;
+  // Never called: split() and run() deal with these.
+  Result<void> add(const program::Repeat&) { return invalid("misplaced rep"); }
+  Result<void> add(const program::End&) { return invalid("misplaced end"); }
+  Result<void> add(const program::Halt&) { return invalid("misplaced halt"); }
+
+  const Program& program_;
+  Outline outline_;
+  std::uint32_t tiles_ = 0;
+  std::uint32_t side_ = 1;  // of a chip's mesh
+  std::uint32_t position_ = 0;
+  std::uint32_t branch_ = kNone, next_branch_ = 0;
+  std::uint64_t repeat_ = 1;  // iterations that execute the command; 1 in a branch
+  std::uint32_t fixed_resources_ = 0;
+  IndexMap named_;
+  std::unordered_map<Key, std::uint32_t, KeyHash> works_;
+  static constexpr std::size_t kKinds = 5;
+  std::array<Key, kKinds> last_keys_{};
+  std::array<std::uint32_t, kKinds> last_works_{kNone, kNone, kNone, kNone, kNone};
+  std::vector<Leg> legs_;                // of the current move
+  std::vector<std::uint32_t> last_use_;  // by tile: a position
+  std::uint32_t any_region_at_ = kNone;  // last attend whose region a register moves
+  std::vector<std::uint32_t> copies_;    // by array; empty without any
+};
+
+class Planner {
+ public:
+  Planner(const Program& program, const Outline& outline, const Chip& chip, bool linear_only, const Routing& routing)
+      : program_(program),
+        outline_(outline),
+        chip_(chip),
+        linear_only_(linear_only),
+        experts_(program.intent, routing),
+        incoming_(program.chip.is_dealt() ? program.chip.chips : 0),
+        config_counts_(program.intent.configs.size()) {}
+
+  Result<Plan> run() {
+    share_resources();
+    count_taken();
+    plan_.costs.resize(outline_.costs);
+    double elements = 0;
+    for (const Work& work : outline_.works) {
+      const std::uint64_t times = work.branch == kNone ? work.times : work.times * taken_[work.branch];
+      elements += static_cast<double>(work.elements) * static_cast<double>(times);
+      if (work.kind != Work::Kind::when) plan_.counts.commands += times;
+      switch (work.kind) {
+        case Work::Kind::mvm:
+          add_mvm(work, times);
+          break;
+        case Work::Kind::move:
+          add_move(work, times);
+          break;
+        case Work::Kind::vec:
+          add_vec(work, times);
+          break;
+        case Work::Kind::when:
+          plan_.counts.buffer_bytes += times;
+          break;
+        case Work::Kind::attend:
+          break;  // when its operands are known
+      }
+    }
+    if (elements > kMostWork) return fail(too_long(fmt::format("its commands read and write {} elements", elements)));
+    DANAUS_CHECK(add_energy());
+    for (const Picoseconds time : incoming_) plan_.busiest_incoming_link = std::max(plan_.busiest_incoming_link, time);
+    return std::move(plan_);
   }
 
-  // Never called: split() and run() deal with these.
-  Result<void> plan(const program::Repeat&) { return invalid("misplaced rep"); }
-  Result<void> plan(const program::End&) { return invalid("misplaced end"); }
-  Result<void> plan(const program::Halt&) { return invalid("misplaced halt"); }
+ private:
+  // Vector units of a hub and attention units of a chip stand for those of its tiles and regions. Where messages take no
+  // time they need no port.
+  void share_resources() {
+    const bool has_network =
+        chip_.network.topology != chip::Topology::ideal &&
+        (chip::to_picoseconds(chip_.network.hop_ns) > 0 || chip::to_picoseconds(chip_.network.clock_ns) > 0);
+    const auto units = [](std::uint32_t number) { return number == 0 ? kUnlimited : number; };
+    std::vector<std::uint32_t> hubs(program_.chip.chips, kNone), attention(program_.chip.chips, kNone);
+    plan_.shared.resize(outline_.resources.size());
+    plan_.capacity.resize(outline_.resources.size());
+    for (std::uint32_t number = 0; number < outline_.resources.size(); ++number) {
+      const Resource& resource = outline_.resources[number];
+      std::uint32_t& stands_for_it = plan_.shared[number];
+      stands_for_it = number;
+      plan_.capacity[number] = resource.kind == Resource::Kind::free ? kUnlimited : resource.units;
+      std::vector<std::uint32_t>* pool = nullptr;
+      if (resource.kind == Resource::Kind::digital) {
+        plan_.capacity[number] = units(chip_.digital.units);
+        if (chip_.digital.hub) pool = &hubs;
+      } else if (resource.kind == Resource::Kind::attention && chip_.attention.units != 0) {
+        plan_.capacity[number] = chip_.attention.units;
+        pool = &attention;
+      } else if (resource.kind == Resource::Kind::port && !has_network) {
+        stands_for_it = 0;
+      }
+      if (pool == nullptr) continue;
+      std::uint32_t& first = (*pool)[resource.chip];
+      if (first == kNone) first = number;
+      stands_for_it = first;
+    }
+  }
+
+  // How often each branch is taken.
+  void count_taken() {
+    for (const Branch& branch : outline_.branches) {
+      std::uint64_t times = 0;
+      for (std::uint32_t token = 0; token < branch.iterations; ++token)
+        times += experts_.is_chosen(branch.gates, token, branch.element) ? 1 : 0;
+      taken_.push_back(times);
+    }
+  }
+
+  void add_mvm(const Work& work, std::uint64_t times) {
+    const Config& config = program_.intent.configs[index(work.config)];
+    const std::uint64_t rows = work.rows, columns = work.columns.cells();
+    const std::uint32_t rounds = rounds_of(work.columns, chip_.array.cols, chip_.adc.per_array);
+    const chip::ActivationTime time = chip::activation_parts(chip_, config.dac_bits, config.adc_bits, rounds);
+    const std::uint64_t repeats = chip_.input.kind == chip::InputKind::bit_serial ? config.dac_bits : 1;
+    const std::uint64_t conversions = repeats * chip_.array.slices;
+    Cost& cost = plan_.costs[work.cost];
+    cost.input = time.input;
+    cost.settle = time.settle;
+    cost.adc = time.adc;
+    cost.rounds = conversions * rounds;
+
+    const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? chip_.array.cols : columns);
+    Counts& counts = plan_.counts;
+    counts.activations += times;
+    counts.conversions += times * columns * conversions;
+    counts.adc_rounds += times * cost.rounds;
+    counts.driven_rows += times * rows;
+    counts.active_cells += times * cells;
+    counts.buffer_bytes +=
+        times * (rows * bytes_of(config.dac_bits) + (work.add ? 2 : 1) * columns * bytes_of(config.adc_bits));
+    ConfigCounts& configured = config_counts_[index(work.config)];
+    configured.activations += times;
+    configured.rows += times * rows;
+    configured.cells += times * cells;
+    configured.columns += times * columns;
+  }
+
+  // What the messages of a move take on the mesh of their chip, on its link, and on the meshes beyond. They leave one
+  // after the other, and the last to arrive ends the move.
+  void add_move(const Work& work, std::uint64_t times) {
+    const std::uint64_t bits = work.message * work.bits + chip_.network.header_bits;
+    Cost mesh, link, beyond;
+    bool crosses = false;
+    Picoseconds departure = 0;
+    const std::span<const Leg> legs(outline_.legs.data() + work.first_leg, work.legs);
+    for (std::size_t first = 0, last = 0; first < legs.size(); first = last) {
+      bool is_message = legs[first].crosses;
+      std::uint64_t links = 0;
+      for (; last < legs.size() && legs[last].message == legs[first].message; ++last) {
+        const Leg& leg = legs[last];
+        links += leg.links;
+        is_message = is_message || leg.farthest > 0;
+        const Picoseconds time = chip::message_time(chip_, work.message, work.bits, leg.farthest);
+        if (leg.is_own_chip) {
+          extend(mesh.network, departure + time);
+          if (leg.farthest > 0)
+            departure =
+                std::min(chip::kLongestTime, departure + chip::message_port_time(chip_, work.message, work.bits));
+        } else {
+          const Picoseconds crossing = chip::link_time(chip_, bits);
+          crosses = true;
+          extend(link.link, link.link + crossing);
+          extend(beyond.network, time);
+          incoming_[leg.chip] = add_times(incoming_[leg.chip], crossing, times);
+          plan_.counts.link_messages += times;
+          plan_.counts.link_bits += times * bits;
+        }
+      }
+      if (!is_message) continue;
+      plan_.counts.messages += times;
+      plan_.counts.message_bits += times * bits;
+      if (chip_.network.topology == chip::Topology::mesh) plan_.counts.bit_hops += times * bits * links;
+    }
+    plan_.costs[work.cost] = mesh;
+    if (crosses) {
+      beyond.link = chip::to_picoseconds(chip_.system.link_latency_ns);
+      plan_.costs[work.cost + 1] = link;
+      plan_.costs[work.cost + 2] = beyond;
+    }
+    plan_.counts.buffer_bytes += times * work.elements * bytes_of(work.bits);
+  }
+
+  static void extend(Picoseconds& latest, Picoseconds time) {
+    latest = std::min(chip::kLongestTime, std::max(latest, time));
+  }
+
+  // The sum so far and this many more times; 0 in a branch that is never taken.
+  static Picoseconds add_times(Picoseconds sum, Picoseconds time, std::uint64_t count) {
+    const auto times = static_cast<Picoseconds>(count);
+    if (times == 0) return sum;
+    return time > (chip::kLongestTime - sum) / times ? chip::kLongestTime : sum + times * time;
+  }
+
+  void add_vec(const Work& work, std::uint64_t times) {
+    const chip::Chip::Digital& digital = chip_.digital;
+    const std::array<double, kVecOps> ns = {digital.add_ns,  digital.mul_ns,   digital.silu_ns,    digital.gelu_ns,
+                                            digital.relu_ns, digital.rope_ns,  digital.moments_ns, digital.stat_ns,
+                                            digital.norm_ns, digital.route_ns, digital.mul_ns,     digital.gelu_ns};
+    const std::size_t op = static_cast<std::size_t>(work.op);
+    if (!linear_only_) {
+      const Picoseconds once = chip::to_picoseconds(ns[op]);
+      const std::uint32_t steps = digital.lanes == 0 ? 1 : (work.length + digital.lanes - 1) / digital.lanes;
+      plan_.costs[work.cost].digital = once > chip::kLongestTime / steps ? chip::kLongestTime : once * steps;
+    }
+    plan_.counts.vector_ops += times;
+    plan_.counts.vector_elements += times * work.length;
+    plan_.counts.op_elements[op] += times * work.length;
+    plan_.counts.buffer_bytes += times * work.elements;
+  }
 
   Result<void> add_energy() {
     for (std::size_t number = 0; number < config_counts_.size(); ++number) {
@@ -587,36 +695,77 @@ class Planner {
       plan_.energy.cells += static_cast<double>(counts.cells) * energy.cell_pj +
                             static_cast<double>(counts.activations) * energy.activation_pj;
       plan_.energy.adc += static_cast<double>(counts.columns) * energy.column_pj;
-      plan_.adc_high += static_cast<double>(counts.columns) * energy.column_high_pj;
     }
     return {};
   }
 
   const Program& program_;
+  const Outline& outline_;
   const Chip& chip_;
   const bool linear_only_;
   Experts experts_;
-  std::uint32_t tiles_ = 0;
-  std::uint32_t side_ = 1;             // of a chip's mesh
-  std::vector<Picoseconds> incoming_;  // by chip: serialisation on the link from the switch
   Plan plan_;
-  std::uint32_t position_ = 0;
-  std::uint64_t repeat_ = 1;
-  double work_ = 0;
-  std::uint32_t fixed_resources_ = 0;
-  std::uint32_t last_cost_ = 0;
-  std::vector<std::uint32_t> last_use_;  // by tile: a position
-  std::uint32_t any_region_at_ = kNone;  // last attend whose region a register moves
-  std::vector<std::uint32_t> copies_;    // by array; empty without any
-  IndexMap named_;
-  std::unordered_map<Cost, std::uint32_t, CostHash> cost_numbers_;
+  std::vector<std::uint64_t> taken_;   // by branch: iterations
+  std::vector<Picoseconds> incoming_;  // by chip: serialisation on the link from the switch
   std::vector<ConfigCounts> config_counts_;
 };
 
 }  // namespace
 
-Result<Plan> make_plan(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options) {
-  return Planner(program, chip, options).run();
+Result<void> check_shape(const program::ChipShape& shape, const chip::Chip& chip) {
+  struct Pair {
+    std::string_view name;
+    std::uint64_t program, chip;
+  };
+  for (const Pair& pair : {Pair{"rows", shape.rows, chip.array.rows}, Pair{"columns", shape.cols, chip.array.cols},
+                           Pair{"converters per array", shape.adcs, chip.adc.per_array},
+                           Pair{"arrays per tile", shape.arrays_per_tile, chip.network.arrays_per_tile}}) {
+    if (pair.program != pair.chip) {
+      return fail(Error("machine.shape", Failure::bad_input,
+                        fmt::format("the program is for {} {}, the chip '{}' has {}", pair.program, pair.name,
+                                    chip.name, pair.chip))
+                      .with_hint("simulate with the chip the program was compiled for, or compile it again"));
+    }
+  }
+  const std::uint32_t share = chip::arrays_per_chip(chip, shape.arrays);
+  if (shape.is_dealt() && (shape.chips != chip.system.chips || shape.arrays_per_chip != share)) {
+    return fail(Error("machine.shape", Failure::bad_input,
+                      fmt::format("the program is dealt to {} chips of {} arrays; '{}' is {} of {}", shape.chips,
+                                  shape.arrays_per_chip, chip.name, chip.system.chips, share))
+                    .with_hint("simulate with the chip the program was compiled for, or compile it again"));
+  }
+  if (!shape.is_dealt() && chip.system.chips != 1) {
+    return fail(Error("machine.shape", Failure::bad_input,
+                      fmt::format("the program is for one chip, '{}' is {}", chip.name, chip.system.chips))
+                    .with_hint("compile it again with --chips"));
+  }
+  const std::uint32_t most = chip.system.arrays != 0 && !shape.is_dealt() ? chip.system.arrays : kMostArrays;
+  if (shape.arrays > most) {
+    return fail(
+        Error("machine.shape", Failure::bad_input,
+              fmt::format("the program uses {} arrays, the chip '{}' has {}", shape.arrays, chip.name, most)));
+  }
+  return {};
+}
+
+std::uint64_t most_open(const Outline& outline) {
+  constexpr std::uint64_t kWindowCommands = 1u << 22;
+  return std::max(kWindowCommands, 2 * std::uint64_t{outline.largest_segment});
+}
+
+const Segment* measured_segment(const Outline& outline) {
+  const Segment* measured = nullptr;
+  for (const Segment& segment : outline.segments) {
+    if (segment.is_loop || measured == nullptr || !measured->is_loop) measured = &segment;
+  }
+  return measured;
+}
+
+Result<Outline> make_outline(const Program& program) { return Outliner(program).run(); }
+
+Result<Plan> make_plan(const Program& program, const Outline& outline, const Chip& chip, bool linear_only,
+                       const Routing& routing) {
+  return Planner(program, outline, chip, linear_only, routing).run();
 }
 
 Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool append, std::uint64_t entries,
@@ -648,6 +797,11 @@ std::uint32_t rounds_of(const program::Window& columns, std::uint32_t cols, std:
     }
   }
   return most;
+}
+
+Error takes_too_long() {
+  return Error("machine.too-long", Failure::unsupported, "the program takes more than 28 hours on the chip")
+      .with_hint("check the times in the chip file");
 }
 
 Error invalid_command(const program::Program& program, std::uint32_t position, const std::string& problem) {

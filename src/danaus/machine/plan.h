@@ -41,18 +41,20 @@ struct Cost {
   bool operator==(const Cost&) const = default;
 };
 
+/// One array, one tile's vector units, ... : what the program can occupy. Number 0 is what needs nothing.
 struct Resource {
-  enum class Kind : std::uint8_t { array, converters, digital, port, link, attention, free };
+  enum class Kind : std::uint8_t { free, array, digital, port, link, attention };
   Kind kind = Kind::free;
-  std::uint32_t capacity = 0;  ///< commands at a time
+  std::uint32_t chip = 0;
+  std::uint32_t units = 1;  ///< an array and its copies
 };
 
 /// kNone where the operands' registers decide (attend). A message to another chip is a step on its own mesh, then one
 /// on the link, then one on the mesh beyond: each waits for its resource and starts when the one before it has ended.
 struct Step {
-  std::uint32_t resource = 0;
-  std::uint32_t cost = kNone;
-  std::uint32_t then = kNone;  ///< the next step of the same command, in Plan::later_steps
+  std::uint32_t resource = 0;  ///< in Outline::resources
+  std::uint32_t cost = kNone;  ///< in Plan::costs
+  std::uint32_t then = kNone;  ///< the next step of the same command, in Outline::later_steps
 };
 
 /// A branch by the position of its `when`.
@@ -61,14 +63,48 @@ struct Branch {
   std::uint32_t end = 0;  ///< of its `end`
   NodeId gates{};
   std::uint32_t element = 0;
+  std::uint32_t iterations = 0;  ///< of the segment that it is in
 };
 
-struct Plan {
+/// A message, or its part on the mesh of one chip.
+struct Leg {
+  std::uint32_t message = 0;  ///< of the move: they leave one after the other
+  std::uint32_t chip = 0;
+  bool is_own_chip = false;    ///< of the tile that it comes from
+  bool crosses = false;        ///< the message goes to other chips, too
+  std::uint32_t farthest = 0;  ///< hops
+  std::uint64_t links = 0;     ///< of the tree
+};
+
+/// Commands that cost and count the same on any chip: what a command's costs and counts depend on.
+struct Work {
+  enum class Kind : std::uint8_t { mvm, move, vec, attend, when };
+  Kind kind = Kind::when;
+  std::uint32_t branch = kNone;  ///< in Outline::branches; kNone = always executed
+  std::uint64_t times = 0;       ///< executed in all; in a branch: commands
+  std::uint64_t elements = 0;    ///< read and written by one of them
+  std::uint32_t cost = kNone;    ///< in Plan::costs; of a move to other chips the first of three
+
+  ConfigId config{};          // mvm
+  bool add = false;           // mvm
+  std::uint32_t rows = 0;     // mvm: driven
+  program::Window columns{};  // mvm
+  program::VecOp op{};        // vec
+  std::uint32_t length = 0;   // vec
+  std::uint32_t bits = 0;     // move: of an element
+  std::uint64_t message = 0;  // move: elements of a message
+  std::uint32_t first_leg = 0, legs = 0;
+};
+
+/// What a program is on any chip of its shape.
+struct Outline {
   std::vector<Segment> segments;
   std::vector<Step> steps;  ///< by position in the code
-  std::vector<Branch> branches;
   std::vector<Step> later_steps;
-  std::vector<Cost> costs;
+  std::vector<Branch> branches;
+  std::vector<Work> works;
+  std::vector<Leg> legs;
+  std::uint32_t costs = 0;
   std::vector<Resource> resources;
   std::vector<std::uint32_t> region_resource;  ///< resource of each KV region's attention unit
   /// (position, tile): no command after this position uses the tile's buffer. Sorted by position.
@@ -76,15 +112,34 @@ struct Plan {
   std::uint64_t commands = 0;    ///< of all iterations, those that branches skip included
   std::uint64_t iterations = 0;  ///< of all segments
   std::uint32_t largest_segment = 0;
-  Counts counts;        ///< without attention and the bytes that attend moves
-  Energy energy;        ///< rows, cells and adc only
-  double adc_high = 0;  ///< pJ, Timing::adc_high
+};
+
+/// The sequencer's window: iterations, and commands of all iterations that are open.
+inline constexpr std::size_t kWindowIterations = 64;
+std::uint64_t most_open(const Outline& outline);
+/// The segment whose iterations are the tokens: the last loop; without one, the last segment.
+const Segment* measured_segment(const Outline& outline);
+
+/// What an outline takes on one chip.
+struct Plan {
+  std::vector<Cost> costs;
+  std::vector<std::uint32_t> shared;    ///< by resource: the one that stands for it (vector units of a hub ...)
+  std::vector<std::uint32_t> capacity;  ///< by resource: commands at a time
+  Counts counts;                        ///< without attention and the bytes that attend moves
+  Energy energy;                        ///< rows, cells and adc only
   Picoseconds busiest_incoming_link = 0;
 };
 
+/// Error machine.shape when program and chip differ.
+Result<void> check_shape(const program::ChipShape& shape, const chip::Chip& chip);
+
 /// Operations on one resource are checked here once, operands' addresses when they are used (registers move them).
-/// Errors: machine.shape, machine.invalid, machine.too-long, chip.adc-bits, chip.adc-rate.
-Result<Plan> make_plan(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options);
+/// The shape of the program must be that of a chip. Errors: machine.invalid, machine.too-long.
+Result<Outline> make_outline(const program::Program& program);
+
+/// Errors: machine.too-long, chip.adc-bits, chip.adc-rate.
+Result<Plan> make_plan(const program::Program& program, const Outline& outline, const chip::Chip& chip,
+                       bool linear_only, const Routing& routing);
 
 /// Time of reading all entries so far, or of appending one.
 Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool append, std::uint64_t entries,
@@ -92,6 +147,9 @@ Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool a
 
 /// Most read columns that share a converter; a window that wraps or overlaps itself counts cell by cell.
 std::uint32_t rounds_of(const program::Window& columns, std::uint32_t cols, std::uint32_t adcs);
+
+/// machine.too-long: beyond what integer picoseconds hold.
+Error takes_too_long();
 
 /// machine.invalid at a command of the code.
 Error invalid_command(const program::Program& program, std::uint32_t position, const std::string& problem);

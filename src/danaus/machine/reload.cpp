@@ -50,9 +50,9 @@ std::vector<PassCost> cost_of_passes(const program::Program& program, const chip
 /// How often each pass is programmed.
 class Walk {
  public:
-  Walk(const program::Program& program, const Plan& plan, const Routing& routing)
-      : program_(program), plan_(plan), experts_(program.intent, routing), writes_(program.chip.passes()) {
-    for (const Segment& segment : plan.segments) {
+  Walk(const program::Program& program, const Outline& outline, const Routing& routing)
+      : program_(program), outline_(outline), experts_(program.intent, routing), writes_(program.chip.passes()) {
+    for (const Segment& segment : outline.segments) {
       const std::vector<Visit> visits = visits_of(segment);
       const std::uint32_t rounds = segment.loop.serial ? segment.loop.n : 1;
       for (std::uint32_t round = 0; round < rounds; ++round) {
@@ -86,9 +86,9 @@ class Walk {
   }
 
   const Branch* branch_at(std::uint32_t position) const {
-    const auto after = std::upper_bound(plan_.branches.begin(), plan_.branches.end(), position,
+    const auto after = std::upper_bound(outline_.branches.begin(), outline_.branches.end(), position,
                                         [](std::uint32_t value, const Branch& branch) { return value < branch.begin; });
-    if (after == plan_.branches.begin()) return nullptr;
+    if (after == outline_.branches.begin()) return nullptr;
     const Branch& before = *(after - 1);
     return position < before.end ? &before : nullptr;
   }
@@ -110,7 +110,7 @@ class Walk {
   }
 
   const program::Program& program_;
-  const Plan& plan_;
+  const Outline& outline_;
   Experts experts_;
   std::vector<std::uint64_t> writes_;
   std::optional<std::uint32_t> first_, resident_;
@@ -118,12 +118,12 @@ class Walk {
 
 }  // namespace
 
-Reload reload_of(const program::Program& program, const chip::Chip& chip, const Plan& plan, const Routing& routing) {
+Reload reload_of(const program::Program& program, const chip::Chip& chip, const Outline& outline, const Routing& routing) {
   Reload reload;
   reload.passes = program.chip.passes();
   if (reload.passes == 1) return reload;
   const std::vector<PassCost> costs = cost_of_passes(program, chip);
-  const Walk walk(program, plan, routing);
+  const Walk walk(program, outline, routing);
   double time_us = 0;
   for (std::size_t pass = 0; pass < costs.size(); ++pass) {
     const auto times = static_cast<double>(walk.writes()[pass]);

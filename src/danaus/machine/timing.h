@@ -64,6 +64,7 @@ struct Energy {  // pJ
          passive = 0;
   double active() const { return rows + cells + adc + network + link + digital + attention + buffer + reload; }
   double total() const { return active() + passive; }
+  bool operator==(const Energy&) const = default;
 };
 
 /// Writing weights while the program runs: nothing unless its arrays are more than the chips have (README.md).
@@ -87,6 +88,7 @@ struct Timing {
   Picoseconds busiest_array = 0, busiest_digital = 0;  ///< busy time of the busiest resource
   Picoseconds busiest_link = 0;  ///< the most time of serialisation on a chip's link, over both directions
   Reload reload;
+  bool operator==(const Timing&) const = default;
 };
 
 /// Errors: machine.shape (program and chip differ in array edge, ADCs, tile or chips), machine.invalid (a command that

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "danaus/chip/chip.h"
 #include "danaus/core/files.h"
+#include "danaus/machine/dependence_graph.h"
 #include "danaus/machine/timing.h"
 #include "danaus/program/program.h"
 
@@ -63,11 +65,24 @@ inline program::Program code(const std::string& commands, std::uint32_t arrays =
       (arrays >= 18 ? "group 0 t1 t3 t8\ngroup 1 t0+2 t4\n" : "group 0 t0+2\n") + "code\n" + commands + "halt\n");
 }
 
+/// A replay of the program's dependences gives the same, where there is one.
+inline bool check_replay(const program::Program& program, const chip::Chip& chip, bool linear_only,
+                         const Timing& timing) {
+  const Result<std::optional<DependenceGraph>> graph = DependenceGraph::make(program);
+  if (!graph) FAIL(to_string(graph.error()));
+  if (!*graph) return false;
+  const Result<Timing> replayed = (*graph)->time(program, chip, linear_only);
+  if (!replayed) FAIL(to_string(replayed.error()));
+  CHECK(*replayed == timing);
+  return true;
+}
+
 inline Timing simulate_good(const program::Program& program, const chip::Chip& chip,
                             const SimulateOptions& options = {}) {
   const Result<Timing> timing = simulate(program, chip, options);
   if (!timing) FAIL(to_string(timing.error()));
   CHECK(timing->critical_path.total() == timing->total);
+  if (!options.trace) check_replay(program, chip, options.linear_only, *timing);
   return *timing;
 }
 

@@ -328,7 +328,14 @@ std::string random_code(std::mt19937& random, std::uint32_t most_iterations) {
 
 }  // namespace
 
-TEST_CASE("random programs against a reference scheduler") {
+static Timing simulate_half(const program::Program& program, const chip::Chip& chip, bool linear_only) {
+  const Result<Timing> timing = simulate(program, chip, {.linear_only = linear_only, .routing = {}, .trace = {}});
+  if (!timing) FAIL(to_string(timing.error()));
+  return *timing;
+}
+
+TEST_CASE("random programs against a reference scheduler, and replays of their dependences") {
+  int replays = 0;
   struct Kind {
     int programs;
     std::uint32_t most_iterations;
@@ -363,6 +370,7 @@ TEST_CASE("random programs against a reference scheduler") {
       }
       CAPTURE(dealt.chips);
       CAPTURE(dealt.each);
+      replays += check_replay(program, chip, round % 2 == 0, simulate_half(program, chip, round % 2 == 0)) ? 1 : 0;
       const Reference reference(program, chip);
       const std::vector<Event> events = events_of(program, chip);
       REQUIRE(events.size() == reference.executed.size());
@@ -378,6 +386,7 @@ TEST_CASE("random programs against a reference scheduler") {
       }
     }
   }
+  CHECK(replays > 500);
 }
 
 TEST_CASE("a page that falls into many runs keeps its histories") {
