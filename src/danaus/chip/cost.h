@@ -100,6 +100,7 @@ struct Area {
   double total_mm2() const {
     return arrays_mm2 + adcs_mm2 + digital_mm2 + attention_mm2 + buffers_mm2 + network_mm2 + links_mm2;
   }
+  bool operator==(const Area&) const = default;
 };
 /// What a chip has to have beside its arrays.
 struct Equipment {

@@ -70,6 +70,7 @@ struct EmitOptions {
   bool share_inputs = true;  ///< operators with the same input may share one activation
   std::string model_name;
   Digest model_digest;
+  bool operator==(const EmitOptions&) const = default;
 };
 
 /// graph (structures set) + placement -> program with home tiles, buffers, moves and activations found by the isolation

@@ -27,6 +27,7 @@ struct Policy {
   bool pad_square = false;  ///< --pad square: sets the blocks itself
   bool trim = false;
   std::string file;  ///< per-layer policy file, see the README; what a rule does not say is as given here
+  bool operator==(const Policy&) const = default;
 };
 
 /// One structure per linear operator, in the order of model.linear. Shapes only; weights are not read.

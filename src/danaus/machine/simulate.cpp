@@ -261,7 +261,9 @@ class Machine : private Scheduler<Machine, Path> {
 
 Result<Timing> simulate(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options,
                         Progress& progress) {
-  DANAUS_CHECK(check_shape(program.chip, chip));
+  program::ChipShape shape = program.chip;
+  if (options.any_converters) shape.adcs = chip.adc.per_array;
+  DANAUS_CHECK(check_shape(shape, chip));
   DANAUS_TRY(outline, make_outline(program));
   DANAUS_TRY(plan, make_plan(program, outline, chip, options.linear_only, options.routing));
   return Machine(program, chip, options, progress, outline, plan).run();

@@ -35,6 +35,7 @@ struct Routing {
 struct SimulateOptions {
   bool linear_only = false;  ///< digital and attention times zero, network kept: linear_latency_ns
   Routing routing = {};
+  bool any_converters = false;  ///< the chip may have more or fewer converters per array than the program says
   std::function<void(const Event&)> trace;  ///< called at each completion, in the order of (end, sequential order)
 };
 

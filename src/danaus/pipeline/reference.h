@@ -34,6 +34,7 @@ struct Work {
   double linear_macs = 0;     ///< of all tokens
   double attention_macs = 0;  ///< of all tokens
   std::uint64_t tokens = 1;
+  bool operator==(const Work&) const = default;
 };
 /// Of the operators that a program with this intent executes, `tokens` at a time. Experts: k of n per token; of their
 /// weights at most tokens * k are read. `self_entries`, `other_entries`: length of the attention to itself and to an
@@ -46,6 +47,7 @@ struct Estimate {
   double memory_ns = 0, compute_ns = 0;
   double energy_nj = 0, tokens_per_s = 0;
   double latency_ns() const { return memory_ns > compute_ns ? memory_ns : compute_ns; }
+  bool operator==(const Estimate&) const = default;
 };
 Estimate estimate(const Reference& reference, const Work& work);
 

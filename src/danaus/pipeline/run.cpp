@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <utility>
 
 #include "danaus/core/internal_error.h"
@@ -16,7 +15,7 @@
 #include "danaus/machine/array_work.h"
 #include "danaus/pipeline/capacity.h"
 #include "danaus/pipeline/list.h"
-#include "danaus/program/image.h"
+#include "danaus/pipeline/map_result.h"
 
 namespace danaus::pipeline {
 namespace {
@@ -75,14 +74,6 @@ class Step {
 
 bool is_dense(const Structure& structure) { return structure.kind == Structure::Kind::dense; }
 
-std::vector<Structure> structures_of(const Graph& graph) {
-  std::vector<Structure> structures;
-  for (const Node& node : graph.nodes) {
-    if (node.kind == NodeKind::linear) structures.push_back(node.structure);
-  }
-  return structures;
-}
-
 Result<std::vector<Structure>> structures_for(const model::Model& model, const chip::Chip& chip, bool dense_operator,
                                               const factor::Policy& policy) {
   if (!dense_operator) return factor::choose_structures(model, policy, std::min(chip.array.rows, chip.array.cols));
@@ -91,16 +82,6 @@ Result<std::vector<Structure>> structures_for(const model::Model& model, const c
   for (const model::LinearOperator& linear : model.linear)
     structures.push_back(Structure::dense(linear.out, linear.in));
   return structures;
-}
-
-std::uint32_t largest_adc_bits(const Graph& graph) {
-  std::uint32_t bits = 0;
-  for (const Node& node : graph.nodes) {
-    if (node.kind != NodeKind::linear) continue;
-    for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage)
-      bits = std::max<std::uint32_t>(bits, graph.configs[index(node.configs[stage])].adc_bits);
-  }
-  return bits;
 }
 
 /// KV length of a decoded token: as asked for, else the context, else (a bag of matrices has none) the token alone.
@@ -124,68 +105,6 @@ std::string parameters_of(const Config& config) {
                      config.pairs == Config::Pairs::half ? "half" : "adjacent");
 }
 
-double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
-
-/// Multiply-accumulates per token of what the program executes; of n experts k.
-std::uint64_t executed_macs(const Graph& graph) {
-  std::uint64_t macs = 0;
-  std::map<NodeId, std::uint64_t> of_experts;  // all of a router's
-  for (const Node& node : graph.nodes) {
-    if (node.kind != NodeKind::linear || node.idle) continue;
-    (node.guard ? of_experts[node.guard->gates] : macs) += node.structure.parameters();
-  }
-  for (const auto& [router, all] : of_experts) {
-    const Node& gates = graph.at(router);
-    macs += all * graph.configs[index(gates.configs[0])].k / gates.size;
-  }
-  return macs;
-}
-
-/// Simulates other choices of experts than the first draw, several at a time.
-Result<std::optional<RoutingCost>> routing_cost(const program::Program& program, const chip::Chip& chip,
-                                                const RunOptions& options, const machine::Timing& first,
-                                                Progress& progress) {
-  const std::vector<Node>& nodes = program.intent.nodes;
-  const auto router = std::find_if(nodes.begin(), nodes.end(),
-                                   [](const Node& node) { return node.kind == NodeKind::route && !node.idle; });
-  if (router == nodes.end()) return std::nullopt;
-  std::vector<machine::Routing> routings;
-  for (std::uint32_t draw = 1; draw < options.routings; ++draw)
-    routings.push_back({.seed = options.seed + draw, .first = {}});
-  const std::size_t draws = routings.size();
-  const std::uint32_t k = program.intent.configs[index(router->configs[0])].k;
-  // Neighbours from everywhere, but not more choices than one cares to wait for.
-  constexpr std::uint32_t kMostChoices = 32;
-  const std::uint32_t distance = std::max(k, (router->size + kMostChoices - 1) / kMostChoices);
-  for (std::uint32_t expert = 0; expert < router->size; expert += distance)
-    routings.push_back({.seed = 0, .first = expert});
-  std::vector<Result<machine::Timing>> timings(routings.size(), machine::Timing{});
-  {
-    Step step(progress, "time other experts");
-    parallel_for(routings.size(), 1, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t n = begin; n < end; ++n)
-        timings[n] = machine::simulate(program, chip, {.routing = routings[n], .trace = {}});
-    });
-  }
-  RoutingCost cost;
-  cost.draws = static_cast<std::uint32_t>(draws + 1);
-  const auto add = [&](const machine::Timing& timing, bool is_draw) {
-    const double latency_ns = nanoseconds(timing.total), energy_nj = timing.energy.total() / 1000;
-    if (is_draw) {
-      cost.expected_latency_ns += latency_ns / cost.draws;
-      cost.expected_energy_nj += energy_nj / cost.draws;
-    }
-    cost.worst_seen_latency_ns = std::max(cost.worst_seen_latency_ns, latency_ns);
-    cost.worst_seen_energy_nj = std::max(cost.worst_seen_energy_nj, energy_nj);
-  };
-  add(first, true);
-  for (std::size_t n = 0; n < timings.size(); ++n) {
-    if (!timings[n]) return fail(timings[n].error());
-    add(*timings[n], n < draws);
-  }
-  return cost;
-}
-
 /// Copies of the arrays that a program of this placement keeps busiest.
 Result<compile::Placement> with_copies(const Graph& graph, compile::Placement placement, const model::Model& model,
                                        const chip::Chip& chip, const RunOptions& options) {
@@ -201,44 +120,6 @@ Result<compile::Placement> with_copies(const Graph& graph, compile::Placement pl
     copies = std::min<std::uint64_t>(copies, chip::system_arrays(chip) - placement.arrays);
   return compile::replicate(std::move(placement), machine::array_work(program, chip),
                             static_cast<std::uint32_t>(copies), per_tile);
-}
-
-/// Weights that are written once: those of copies as well.
-std::uint64_t programmed_weights(const program::Program& program, std::uint64_t parameters) {
-  const program::Images images(program);
-  for (const program::Copy& copy : program.copies) {
-    for (const program::Patch& patch : images.of(copy.of)) parameters += std::uint64_t{patch.rows} * patch.columns;
-  }
-  return parameters;
-}
-
-// What the chips have to do with the program: shares, reload and programming.
-void add_system(MapResult& result, const program::Program& program, const chip::Chip& chip, std::uint64_t tokens) {
-  const program::ChipShape& shape = program.chip;
-  result.arrays = shape.arrays;
-  result.tiles = shape.tiles();
-  if (shape.is_dealt()) {
-    // Passes may end with arrays that hold nothing, and all of them share the same tiles.
-    result.arrays = static_cast<std::uint32_t>(program.copies.size());
-    for (std::size_t p = 0; p < program.patches.size(); ++p)
-      result.arrays += p == 0 || program.patches[p].array != program.patches[p - 1].array ? 1 : 0;
-    const std::uint64_t all_tiles = std::uint64_t{shape.chips} * shape.tiles_per_chip();
-    result.tiles = static_cast<std::uint32_t>(std::min<std::uint64_t>(shape.tiles(), all_tiles));
-    result.arrays_per_chip = shape.arrays_per_chip;
-    result.chips_used = std::min(shape.chips, (shape.arrays + shape.arrays_per_chip - 1) / shape.arrays_per_chip);
-  }
-  const machine::Reload& reload = result.timing.reload;
-  const std::uint32_t on_one_chip = shape.is_dealt() ? std::min(shape.arrays, shape.arrays_per_chip) : shape.arrays;
-  result.programming_time_us = reload.passes * chip::programming_time_us(chip, on_one_chip);
-  result.programming_energy_uj = chip::programming_energy_uj(chip, programmed_weights(program, result.parameters));
-  const double energy_pj = result.timing.energy.total() / static_cast<double>(tokens);
-  constexpr double kPjPerUj = 1e6;
-  if (reload.passes == 1 && energy_pj > 0)
-    result.break_even_tokens = result.programming_energy_uj * kPjPerUj / energy_pj;
-  const double cycles =
-      static_cast<double>(reload.writes) * chip.programming.iterations;  // of a cell: all passes use it
-  if (reload.passes > 1 && chip.programming.endurance > 0 && cycles > 0)
-    result.tokens_until_worn_out = chip.programming.endurance * static_cast<double>(tokens) / cycles;
 }
 
 /// Programs of one sequence, without generation.
@@ -275,42 +156,10 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   if (!proof) return fail(proof.error());
   if (!full) return fail(full.error());
   if (!linear) return fail(linear.error());
-  MapResult result;
-  result.map = map;
-  result.proof_tokens = proof->proof_tokens;
-  const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
-  result.copies = static_cast<std::uint32_t>(program.copies.size());
-  result.buffer_bytes = static_cast<std::uint32_t>(program.chip.passes() * ((proof->buffer_used * bits + 7) / 8));
-  const std::uint64_t tokens = std::max(1u, options.emit.tokens);
-  result.activations = full->counts.activations / tokens;
-  result.conversions = full->counts.conversions / tokens;
-  result.adc_rounds = linear->critical_rounds / tokens;
-  // Decode is one token; prefill and encode are from the first to the last command.
-  result.linear_latency_ns = nanoseconds(linear->total);
-  result.latency_ns = nanoseconds(full->total);
-  if (full->total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
-  DANAUS_TRY(routing, routing_cost(program, chip, options, *full, map_progress));
+  DANAUS_TRY(result, map_result(facts_of(program, *proof, work_of(program.intent, model, options)), chip, map, options, std::move(*full), *linear));
+  DANAUS_TRY(routing, routing_cost(program, chip, options, result.timing, map_progress));
   result.routing = routing;
-  result.timing = std::move(*full);
-  const std::vector<Structure> structures = structures_of(program.intent);
-  for (const Structure& structure : structures) result.parameters += structure.parameters();
-  result.macs = executed_macs(program.intent);
-  result.structure = common(structures, family_of);
-  result.blocks = common(structures, blocks_of);
-  add_system(result, program, chip, tokens);
-  const std::uint64_t cells = std::uint64_t{program.chip.rows} * program.chip.cols;
-  result.array_bound = static_cast<std::uint32_t>((result.parameters + cells - 1) / cells);
-  result.utilisation =
-      static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
-  result.commands = program.code.size();
   result.program_digest = program::digest_of(program);
-  const std::uint64_t entries = options.emit.mode == compile::Mode::decode ? kv_length(model, options) : tokens;
-  result.work = work_of(program.intent, tokens, entries, encoder_tokens(model, options));
-  DANAUS_TRY(area, chip::system_area(chip, program.chip.arrays,
-                                     {.buffer_bytes = result.buffer_bytes,
-                                      .largest_adc_bits = largest_adc_bits(program.intent),
-                                      .kv_regions = static_cast<std::uint32_t>(program.kv.size())}));
-  result.area = area;
   return result;
 }
 
@@ -362,6 +211,12 @@ std::string common(std::span<const Structure> structures, std::string (*describe
   const bool differ = std::any_of(structures.begin(), structures.end(),
                                   [&](const Structure& structure) { return describe(structure) != text; });
   return differ ? "mixed" : text;
+}
+
+Work work_of(const Graph& intent, const model::Model& model, const RunOptions& options) {
+  const std::uint64_t tokens = std::max(1u, options.emit.tokens);
+  const std::uint64_t entries = options.emit.mode == compile::Mode::decode ? kv_length(model, options) : tokens;
+  return work_of(intent, tokens, entries, encoder_tokens(model, options));
 }
 
 Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip, const std::string& map,

@@ -24,6 +24,7 @@ namespace danaus::pipeline {
 struct Generation {
   std::uint32_t prompt = 1;
   bool kv_cache = true;  ///< without it every step reads all tokens so far again
+  bool operator==(const Generation&) const = default;
 };
 
 struct RunOptions {
@@ -47,6 +48,7 @@ struct RoutingCost {
   /// The largest of the draws and of choices in which all tokens and routers take the same k neighbours: no bound,
   /// since not all choices of all routers are tried.
   double worst_seen_latency_ns = 0, worst_seen_energy_nj = 0;
+  bool operator==(const RoutingCost&) const = default;
 };
 
 /// One row of the table.
@@ -83,6 +85,7 @@ struct MapResult {
   // List scheduling only; there is no program then, so no proof.
   std::optional<std::uint64_t> flops;              ///< floating point operations of everything
   std::optional<std::uint64_t> peak_buffer_bytes;  ///< live operands of the chip, high water
+  bool operator==(const MapResult&) const = default;
 };
 
 struct RunResult {
@@ -100,10 +103,14 @@ struct RunResult {
   std::optional<Generation> generation;  ///< `tokens` is the total length then
   std::vector<MapResult> results;
   std::vector<Estimate> references;  ///< not while generating, and none without results
+  bool operator==(const RunResult&) const = default;
 };
 
 /// The head of a result: model, chip and mode.
 RunResult describe_run(const model::Model& model, const chip::Chip& chip, const RunOptions& options);
+
+/// What a run of a program with this intent asks of any machine.
+Work work_of(const Graph& intent, const model::Model& model, const RunOptions& options);
 
 /// The operator graph with the structures that `map` asks for (the dense operator or the policy's blocks).
 /// Errors: place.unknown-map and those of choose_structures.

@@ -1,0 +1,203 @@
+// A cache of programs with their dependence graphs, by what the compiler sees of a point.
+//
+// A slot of the cache is made under its own lock: whoever comes second waits there. Making one runs nothing in parallel,
+// so a thread that waits can never be one that the maker needs.
+
+#include "danaus/pipeline/cost_evaluator.h"
+
+#include <algorithm>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "danaus/machine/dependence_graph.h"
+#include "danaus/pipeline/map_result.h"
+
+namespace danaus::pipeline {
+namespace {
+
+/// What the compiler sees of a point.
+struct Key {
+  Digest model;
+  std::string model_name, map;
+  factor::Policy policy;
+  compile::EmitOptions emit;
+  std::uint64_t seed = 0;
+  std::uint32_t copies = 0;
+  bool reload = false;
+  chip::Chip chip;  ///< reduced
+  bool operator==(const Key&) const = default;
+};
+
+struct Compiled {
+  program::Program program;
+  ProgramFacts facts;
+  Digest digest;
+  std::optional<machine::DependenceGraph> graph;
+};
+
+std::size_t bytes_of(const Compiled& compiled) {
+  const program::Program& program = compiled.program;
+  std::size_t bytes = program.code.size() * sizeof(program::Record) + program.patches.size() * sizeof(program::Patch) +
+                      program.constants.size() * sizeof(program::Constant) +
+                      program.kv.size() * sizeof(program::KvRegion) + program.intent.nodes.size() * sizeof(Node);
+  for (const program::Group& group : program.groups) bytes += sizeof(group) + group.members.size() * sizeof(TileId);
+  return bytes + (compiled.graph ? compiled.graph->bytes() : 0);
+}
+
+Result<Compiled> compile(const model::Model& model, const Key& key, const RunOptions& options) {
+  Compiled compiled;
+  DANAUS_TRY(program, compile_model(model, key.chip, key.map, options, no_progress()));
+  DANAUS_TRY(proof, prove(program, key.map, options.seed));
+  compiled.facts = facts_of(program, proof, work_of(program.intent, model, options));
+  compiled.digest = program::digest_of(program);
+  DANAUS_TRY(graph, machine::DependenceGraph::make(program));
+  compiled.graph = std::move(graph);
+  compiled.program = std::move(program);
+  return compiled;
+}
+
+Result<machine::Timing> time(const Compiled& compiled, const chip::Chip& chip, const RunOptions& options,
+                             bool linear_only) {
+  if (compiled.graph) return compiled.graph->time(compiled.program, chip, linear_only);
+  const machine::Routing routing{.seed = options.seed, .first = {}};
+  return machine::simulate(compiled.program, chip,
+                           {.linear_only = linear_only, .routing = routing, .any_converters = true, .trace = {}});
+}
+
+}  // namespace
+
+/// Slots in the order of their last use, the latest first.
+class CostEvaluator::Cache {
+ public:
+  explicit Cache(std::size_t most_bytes) : most_bytes_(most_bytes) {}
+
+  /// Nothing if it cannot be compiled.
+  std::shared_ptr<const Compiled> get(const model::Model& model, Key key, const RunOptions& options) {
+    const std::shared_ptr<Slot> slot = slot_of(std::move(key));
+    const std::lock_guard making(slot->mutex);
+    if (!slot->is_made) {
+      Result<Compiled> compiled = compile(model, slot->key, options);
+      slot->is_made = true;
+      if (compiled) slot->compiled = std::make_shared<const Compiled>(std::move(*compiled));
+      account(slot);
+    }
+    return slot->compiled;
+  }
+
+  std::uint64_t made() const {
+    const std::lock_guard lock(mutex_);
+    return made_;
+  }
+
+ private:
+  struct Slot {
+    Key key;
+    std::mutex mutex;
+    bool is_made = false;
+    std::shared_ptr<const Compiled> compiled;
+    std::size_t bytes = 0;  ///< under the lock of the cache
+  };
+
+  std::shared_ptr<Slot> slot_of(Key key) {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(slots_.begin(), slots_.end(),
+                                    [&](const std::shared_ptr<Slot>& slot) { return slot->key == key; });
+    if (found != slots_.end()) {
+      slots_.splice(slots_.begin(), slots_, found);
+    } else {
+      slots_.push_front(std::make_shared<Slot>());
+      slots_.front()->key = std::move(key);
+    }
+    return slots_.front();
+  }
+
+  // Its size is known now: others go that were not used for long. Who still holds one keeps it.
+  void account(const std::shared_ptr<Slot>& slot) {
+    const std::lock_guard lock(mutex_);
+    ++made_;
+    slot->bytes = sizeof(Slot) + (slot->compiled ? bytes_of(*slot->compiled) : 0);
+    bytes_ += slot->bytes;
+    for (auto last = slots_.end(); bytes_ > most_bytes_ && last != slots_.begin();) {
+      --last;
+      if (*last == slot || (*last)->bytes == 0) continue;  // this one, or one that is being made
+      bytes_ -= (*last)->bytes;
+      last = slots_.erase(last);
+    }
+  }
+
+  const std::size_t most_bytes_;
+  mutable std::mutex mutex_;
+  std::list<std::shared_ptr<Slot>> slots_;
+  std::size_t bytes_ = 0;
+  std::uint64_t made_ = 0;
+};
+
+CostEvaluator::CostEvaluator(std::size_t most_bytes) : cache_(std::make_unique<Cache>(most_bytes)) {}
+CostEvaluator::~CostEvaluator() = default;
+
+std::uint64_t CostEvaluator::programs_made() const { return cache_->made(); }
+
+Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip::Chip& chip,
+                                          const RunOptions& options) {
+  RunOptions cost_only = options;
+  cost_only.project_weights = false;
+  // Other machines share nothing between points.
+  const bool has_program = chip.system.scheduling == chip::Scheduling::scoreboard && chip.system.tiers == 1;
+  if (!has_program || options.sequences != 1 || options.generation) return run(model, chip, cost_only, no_progress());
+  RunResult result = describe_run(model, chip, options);
+  for (const std::string& map : options.maps) DANAUS_CHECK(compile::find_strategy(map));
+  for (const std::string& map : options.maps) {
+    Key key{.model = model.digest,
+            .model_name = model.name,
+            .map = map,
+            .policy = options.policy,
+            .emit = options.emit,
+            .seed = options.seed,
+            .copies = options.copies,
+            .reload = options.reload,
+            .chip = options.copies == 0 ? reduced_chip(chip) : chip};  // what is copied depends on times
+    const std::shared_ptr<const Compiled> compiled = cache_->get(model, std::move(key), options);
+    if (compiled == nullptr) return run(model, chip, cost_only, no_progress());  // the error, with this chip's figures
+    DANAUS_TRY(full, time(*compiled, chip, options, false));
+    DANAUS_TRY(linear, time(*compiled, chip, options, true));
+    DANAUS_TRY(row, map_result(compiled->facts, chip, map, options, std::move(full), linear));
+    DANAUS_TRY(routing, routing_cost(compiled->program, chip, options, row.timing, no_progress()));
+    row.routing = routing;
+    row.program_digest = compiled->digest;
+    result.results.push_back(std::move(row));
+  }
+  if (!result.results.empty()) {
+    for (const Reference& reference : options.references)
+      result.references.push_back(estimate(reference, result.results.front().work));
+  }
+  return result;
+}
+
+chip::Chip reduced_chip(const chip::Chip& chip) {
+  chip::Chip reduced;
+  reduced.name = "reduced";
+  reduced.array.rows = chip.array.rows;
+  reduced.array.cols = chip.array.cols;
+  reduced.adc.per_array = chip.adc.per_array;
+  reduced.input.bits = chip.input.bits;
+  reduced.adc.rule = chip.adc.rule;
+  if (chip.adc.rule == chip::AdcRule::fixed) {
+    reduced.adc.bits = chip.adc.bits;
+    reduced.adc.second_bits = chip.adc.second_bits;
+  }
+  if (chip.adc.rule == chip::AdcRule::lossless) {
+    reduced.array.slices = chip.array.slices;
+    reduced.input.kind = chip.input.kind;
+  }
+  reduced.noise.adc_range = chip.noise.adc_range;
+  reduced.network.arrays_per_tile = chip.network.arrays_per_tile;
+  reduced.buffer.bytes_per_tile = chip.buffer.bytes_per_tile;
+  reduced.system.arrays = chip.system.arrays;
+  reduced.system.chips = chip.system.chips;
+  return reduced;
+}
+
+}  // namespace danaus::pipeline

@@ -1,0 +1,149 @@
+// The cost evaluator against the whole line, every field: random models, maps and modes on chips that differ in keys
+// that the compiler reads and in keys that it does not.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "danaus/pipeline/cost_evaluator.h"
+#include "random_program.h"
+
+namespace danaus {
+namespace {
+
+/// Keys that no program depends on.
+void change_costs(test::Dice& dice, chip::Chip& chip) {
+  const auto some = [&](std::vector<double> values) { return dice.pick(values); };
+  chip.array.settle_ns = some({0, 1, 10, 12.3456});
+  chip.array.slices = dice.roll(1, 3);
+  chip.array.cell_energy_pj = some({0, 0.013});
+  chip.array.idle_columns_draw = dice.coin();
+  chip.array.activation_energy_pj = some({0, 5});
+  chip.input.kind = dice.pick(std::vector{chip::InputKind::pwm, chip::InputKind::bit_serial, chip::InputKind::fixed});
+  chip.input.clock_ns = some({0, 1});
+  chip.input.bit_ns = some({0.5, 2});
+  chip.input.time_ns = some({0, 3});
+  chip.input.row_energy_pj = some({0, 0.4});
+  chip.adc.per_array = dice.roll(1, chip.array.cols);
+  chip.adc.kind = dice.pick(std::vector{chip::AdcKind::sar, chip::AdcKind::ramp, chip::AdcKind::fixed});
+  chip.adc.step_ns = some({1, 0.25});
+  chip.adc.lsb_ns = some({0.3, 1});
+  chip.adc.time_ns = some({1, 2});
+  chip.adc.sample_hold = dice.coin();
+  chip.adc.energy_pj = some({-1, 0.5});
+  chip.adc.calibration = some({1, 120});
+  chip.digital.units = dice.roll(0, 3);
+  chip.digital.hub = dice.coin();
+  chip.digital.lanes = dice.pick(std::vector<std::uint32_t>{0, 3, 16});
+  for (double* time : {&chip.digital.add_ns, &chip.digital.gelu_ns, &chip.digital.moments_ns, &chip.digital.norm_ns,
+                       &chip.digital.rope_ns, &chip.digital.silu_ns})
+    *time = some({0, 1, 10});
+  chip.digital.add_pj = some({0, 0.02});
+  chip.digital.passive_mw = some({0, 1});
+  chip.attention.units = dice.roll(0, 2);
+  chip.attention.macs_per_ns = some({0, 4});
+  chip.attention.softmax_ns = some({0, 10});
+  chip.attention.append_ns = some({0, 1});
+  chip.attention.energy_pj_per_mac = some({0, 0.1});
+  chip.network.topology = dice.roll(0, 2) == 0 ? chip::Topology::ideal : chip::Topology::mesh;
+  chip.network.hop_ns = some({0, 2});
+  chip.network.clock_ns = some({0, 1});
+  chip.network.link_bits = dice.pick(std::vector<std::uint32_t>{8, 64});
+  chip.network.energy_pj_per_bit_hop = some({0, 0.01});
+  chip.system.passive_mw_per_array = some({0, 0.01});
+  chip.system.link_gbps = some({0, 100});
+  chip.system.link_latency_ns = some({0, 20});
+  chip.programming.iterations = dice.roll(0, 2);
+  chip.programming.pulse_ns = some({10, 200});
+  chip.programming.energy_pj = 20;
+}
+
+pipeline::RunOptions options_of(const test::Case& random, test::Dice& dice) {
+  pipeline::RunOptions options;
+  options.maps = {"linear", "sparse", "dense"};
+  options.policy.blocks = dice.pick(std::vector<std::string>{"2", "3x2", "2x4:2"});
+  options.emit = random.emit;
+  options.emit.tokens = std::max(1u, options.emit.tokens);
+  options.seed = dice.roll(1, 2);
+  options.routings = 2;
+  options.reload = dice.coin();
+  options.copies = dice.roll(0, 3) == 0 ? dice.roll(1, 4) : 0;
+  options.project_weights = false;
+  return options;
+}
+
+void check_same(Result<pipeline::RunResult> evaluated, Result<pipeline::RunResult> expected) {
+  REQUIRE(evaluated.has_value() == expected.has_value());
+  if (!expected) {
+    CHECK(to_string(evaluated.error()) == to_string(expected.error()));
+    return;
+  }
+  REQUIRE(evaluated->results.size() == expected->results.size());
+  for (std::size_t n = 0; n < expected->results.size(); ++n) {
+    CHECK(evaluated->results[n].program_digest != Digest{});
+    evaluated->results[n].program_digest = expected->results[n].program_digest;  // that of the reduced chip
+    CHECK(evaluated->results[n].timing == expected->results[n].timing);
+  }
+  CHECK(*evaluated == *expected);
+}
+
+TEST_CASE("evaluate gives what run gives") {
+  pipeline::CostEvaluator evaluator;
+  int good = 0, points = 0;
+  for (std::uint64_t number = 0; number < 150; ++number) {
+    CAPTURE(number);
+    test::Case random = test::random_case(number);
+    test::Dice dice(1000 + number);
+    const pipeline::RunOptions options = options_of(random, dice);
+    for (int point = 0; point < 4; ++point) {
+      CAPTURE(point);
+      change_costs(dice, random.chip);
+      if (dice.roll(0, 2) == 0) {  // what the compiler reads as well
+        random.chip.input.bits = dice.roll(2, 9);
+        random.chip.adc.rule =
+            dice.pick(std::vector{chip::AdcRule::rows, chip::AdcRule::fixed, chip::AdcRule::lossless});
+        random.chip.adc.bits = dice.roll(4, 8);
+        random.chip.adc.second_bits = dice.coin() ? 0 : dice.roll(4, 6);
+        random.chip.buffer.bytes_per_tile = dice.roll(0, 3) == 0 ? dice.roll(1, 2000) : 0;
+      }
+      const Result<pipeline::RunResult> expected = pipeline::run(random.model, random.chip, options, no_progress());
+      check_same(evaluator.evaluate(random.model, random.chip, options), expected);
+      good += expected ? 1 : 0;
+      ++points;
+    }
+  }
+  MESSAGE(good << " of " << points << " points have a cost, " << evaluator.programs_made() << " programs");
+  CHECK(good > points / 2);
+  CHECK(evaluator.programs_made() < static_cast<std::uint64_t>(3 * points));
+}
+
+TEST_CASE("points that differ in times and converters share a program, under any limit and from any thread") {
+  const test::Case random = test::random_case(3);
+  test::Dice dice(7);
+  pipeline::RunOptions options = options_of(random, dice);
+  options.copies = 0;
+  std::vector<chip::Chip> chips(8, random.chip);
+  for (chip::Chip& chip : chips) {
+    change_costs(dice, chip);
+    chip.array.slices = 1;
+  }
+  std::vector<Result<pipeline::RunResult>> expected;
+  for (const chip::Chip& chip : chips) expected.push_back(pipeline::run(random.model, chip, options, no_progress()));
+  for (const std::size_t limit : {std::size_t{1} << 30, std::size_t{0}}) {
+    pipeline::CostEvaluator evaluator(limit);
+    std::vector<Result<pipeline::RunResult>> results(chips.size() * 4, pipeline::RunResult{});
+    std::vector<std::thread> threads;
+    for (std::size_t thread = 0; thread < 4; ++thread) {
+      threads.emplace_back([&, thread] {
+        for (std::size_t n = 0; n < chips.size(); ++n)
+          results[thread * chips.size() + n] = evaluator.evaluate(random.model, chips[n], options);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (std::size_t n = 0; n < results.size(); ++n) check_same(results[n], expected[n % chips.size()]);
+    if (limit > 0) CHECK(evaluator.programs_made() == 3);
+  }
+}
+
+}  // namespace
+}  // namespace danaus
