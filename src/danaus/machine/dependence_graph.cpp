@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "danaus/core/internal_error.h"
 #include "danaus/machine/reload.h"
@@ -117,16 +118,15 @@ class Replay : private Scheduler<Replay, std::uint32_t> {
     return {};
   }
 
-  /// Everything but the reload and energies.
+  /// Everything but counts, reload and energies.
   Timing timing() const {
     Timing result;
     result.total = total_;
     result.token_end = token_end_;
-    result.counts = plan_.counts;
-    add_attention(graph_.attention_counts_, result.counts);
     for (std::uint32_t step = last_path_; step != 0; step = path_[step].before)
       add_to_path(plan_.costs[path_[step].cost], result.critical_path, result.critical_rounds);
-    add_busiest(graph_.outline_, plan_, [&](std::uint32_t resource) { return busy(resource); }, result);
+    add_busiest(
+        graph_.outline_, plan_, [&](std::uint32_t resource) { return busy(resource); }, result);
     return result;
   }
 
@@ -213,9 +213,32 @@ Result<Timing> DependenceGraph::time(const program::Program& program, const chip
     plan.costs.push_back(
         attend_cost(chip, program.kv[attention.region], attention.append, attention.entries, linear_only));
   }
+  DANAUS_TRY(scheduled, schedule(plan));
+  Timing timing = scheduled->timing;
+  timing.counts = plan.counts;
+  add_attention(attention_counts_, timing.counts);
+  return finished(shape, chip, plan, reload_of(program, chip, outline_, {}), std::move(timing));
+}
+
+Result<std::shared_ptr<const DependenceGraph::Schedule>> DependenceGraph::schedule(const Plan& plan) const {
+  std::list<std::shared_ptr<const Schedule>>& recent = recent_->schedules;
+  {
+    const std::lock_guard lock(recent_->mutex);
+    const auto found = std::find_if(recent.begin(), recent.end(), [&](const std::shared_ptr<const Schedule>& schedule) {
+      return schedule->sharing == plan.sharing && schedule->costs == plan.costs;
+    });
+    if (found != recent.end()) {
+      recent.splice(recent.begin(), recent, found);
+      return recent.front();
+    }
+  }
   Replay replay(*this, plan);
   DANAUS_CHECK(replay.run());
-  return finished(shape, chip, plan, reload_of(program, chip, outline_, {}), replay.timing());
+  const auto fresh = std::make_shared<const Schedule>(Schedule{plan.costs, plan.sharing, replay.timing()});
+  const std::lock_guard lock(recent_->mutex);
+  recent.push_front(fresh);
+  if (recent.size() > kMostRecent) recent.pop_back();
+  return fresh;
 }
 
 std::size_t DependenceGraph::bytes() const {

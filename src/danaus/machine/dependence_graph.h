@@ -2,6 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -24,7 +27,8 @@ class DependenceGraph {
   static Result<std::optional<DependenceGraph>> make(const program::Program& program);
 
   /// The same timing as `simulate(program, chip, {.linear_only = linear_only})`, bit for bit; `program` is the one that
-  /// the graph was made of, the number of converters per array apart, which is the chip's. Thread-safe.
+  /// the graph was made of, the number of converters per array apart, which is the chip's. Chips on which everything
+  /// takes the same time share one schedule, as long as it is among the last few. Thread-safe.
   Result<Timing> time(const program::Program& program, const chip::Chip& chip, bool linear_only) const;
 
   std::size_t bytes() const;
@@ -45,6 +49,20 @@ class DependenceGraph {
 
   Result<void> build(const program::Program& program);
 
+  /// Schedules of late, by what they follow from.
+  struct Schedule {
+    std::vector<Cost> costs;
+    Sharing sharing;
+    Timing timing;  ///< without counts, reload and energies
+  };
+  struct Recent {
+    std::mutex mutex;
+    std::list<std::shared_ptr<const Schedule>> schedules;  ///< the last used first
+  };
+  static constexpr std::size_t kMostRecent = 16;
+  Result<std::shared_ptr<const Schedule>> schedule(const Plan& plan) const;
+
+  std::unique_ptr<Recent> recent_ = std::make_unique<Recent>();
   Outline outline_;
   std::vector<Node> nodes_;                     ///< in sequential order
   std::vector<std::uint32_t> first_successor_;  ///< by node, one more at the end

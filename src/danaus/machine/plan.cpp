@@ -1,6 +1,7 @@
 // Two steps. The outline is one pass over the code: it splits the code into segments, checks every id against the
 // program's tables, finds each command's resource and puts commands whose costs and counts are the same function of the
-// chip together as one work. The plan goes over the works, few even in large programs, and puts in the chip's constants.
+// chip together as one work. The plan goes over the works, few even in large programs, and puts in the chip's
+// constants.
 
 #include "danaus/machine/plan.h"
 
@@ -128,7 +129,8 @@ class Outliner {
       if (segment.count == 0 && !segment.is_loop) return;
       outline_.segments.push_back(segment);
       outline_.largest_segment = std::max(outline_.largest_segment, segment.count);
-      outline_.commands += std::uint64_t{segment.count} * segment.loop.n;  // below 2^64: both factors are below 2^32 ...
+      outline_.commands +=
+          std::uint64_t{segment.count} * segment.loop.n;  // below 2^64: both factors are below 2^32 ...
       outline_.iterations += segment.loop.n;
       outline_.commands = std::min(outline_.commands, kMostCommands + 1);  // ... and the sum stays small
     };
@@ -172,7 +174,7 @@ class Outliner {
     }
     if (outline_.commands > kMostCommands || outline_.iterations > kMostIterations) {
       return fail(too_long(outline_.commands > kMostCommands ? fmt::format("more than {} commands", kMostCommands)
-                                                          : fmt::format("{} iterations", outline_.iterations)));
+                                                             : fmt::format("{} iterations", outline_.iterations)));
     }
     return {};
   }
@@ -293,9 +295,9 @@ class Outliner {
       fresh.elements = std::uint64_t{fresh.rows} + fresh.columns.cells();
     });
     const TileId tile = program_.tile_of(mvm.array);
-    outline_.steps[position_] = {
-        resource(Resource::Kind::array, physical_array(mvm.array), program_.chip.chip_of(tile), 1 + copies_of(mvm.array)),
-        outline_.works[number].cost};
+    outline_.steps[position_] = {resource(Resource::Kind::array, physical_array(mvm.array), program_.chip.chip_of(tile),
+                                          1 + copies_of(mvm.array)),
+                                 outline_.works[number].cost};
     use(index(tile));
     return {};
   }
@@ -541,13 +543,16 @@ class Planner {
   }
 
  private:
-  // Vector units of a hub and attention units of a chip stand for those of its tiles and regions. Where messages take no
-  // time they need no port.
+  // Vector units of a hub and attention units of a chip stand for those of its tiles and regions. Where messages take
+  // no time they need no port.
   void share_resources() {
-    const bool has_network =
-        chip_.network.topology != chip::Topology::ideal &&
-        (chip::to_picoseconds(chip_.network.hop_ns) > 0 || chip::to_picoseconds(chip_.network.clock_ns) > 0);
-    const auto units = [](std::uint32_t number) { return number == 0 ? kUnlimited : number; };
+    plan_.sharing = {.has_network = chip_.network.topology != chip::Topology::ideal &&
+                                    (chip::to_picoseconds(chip_.network.hop_ns) > 0 ||
+                                     chip::to_picoseconds(chip_.network.clock_ns) > 0),
+                     .hub = chip_.digital.hub,
+                     .vector_units = chip_.digital.units,
+                     .attention_units = chip_.attention.units};
+    const Sharing& sharing = plan_.sharing;
     std::vector<std::uint32_t> hubs(program_.chip.chips, kNone), attention(program_.chip.chips, kNone);
     plan_.shared.resize(outline_.resources.size());
     plan_.capacity.resize(outline_.resources.size());
@@ -558,12 +563,12 @@ class Planner {
       plan_.capacity[number] = resource.kind == Resource::Kind::free ? kUnlimited : resource.units;
       std::vector<std::uint32_t>* pool = nullptr;
       if (resource.kind == Resource::Kind::digital) {
-        plan_.capacity[number] = units(chip_.digital.units);
-        if (chip_.digital.hub) pool = &hubs;
-      } else if (resource.kind == Resource::Kind::attention && chip_.attention.units != 0) {
-        plan_.capacity[number] = chip_.attention.units;
+        plan_.capacity[number] = sharing.vector_units == 0 ? kUnlimited : sharing.vector_units;
+        if (sharing.hub) pool = &hubs;
+      } else if (resource.kind == Resource::Kind::attention && sharing.attention_units != 0) {
+        plan_.capacity[number] = sharing.attention_units;
         pool = &attention;
-      } else if (resource.kind == Resource::Kind::port && !has_network) {
+      } else if (resource.kind == Resource::Kind::port && !sharing.has_network) {
         stands_for_it = 0;
       }
       if (pool == nullptr) continue;
@@ -741,9 +746,8 @@ Result<void> check_shape(const program::ChipShape& shape, const chip::Chip& chip
   }
   const std::uint32_t most = chip.system.arrays != 0 && !shape.is_dealt() ? chip.system.arrays : kMostArrays;
   if (shape.arrays > most) {
-    return fail(
-        Error("machine.shape", Failure::bad_input,
-              fmt::format("the program uses {} arrays, the chip '{}' has {}", shape.arrays, chip.name, most)));
+    return fail(Error("machine.shape", Failure::bad_input,
+                      fmt::format("the program uses {} arrays, the chip '{}' has {}", shape.arrays, chip.name, most)));
   }
   return {};
 }

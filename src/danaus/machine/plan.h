@@ -120,9 +120,18 @@ std::uint64_t most_open(const Outline& outline);
 /// The segment whose iterations are the tokens: the last loop; without one, the last segment.
 const Segment* measured_segment(const Outline& outline);
 
-/// What an outline takes on one chip.
+/// Which resources a chip has once for many, and how many units.
+struct Sharing {
+  bool has_network = false;  ///< messages take time: they need a port
+  bool hub = false;
+  std::uint32_t vector_units = 0, attention_units = 0;  ///< 0 = unlimited; one per region
+  bool operator==(const Sharing&) const = default;
+};
+
+/// What an outline takes on one chip. Its schedule follows from costs and sharing.
 struct Plan {
   std::vector<Cost> costs;
+  Sharing sharing;
   std::vector<std::uint32_t> shared;    ///< by resource: the one that stands for it (vector units of a hub ...)
   std::vector<std::uint32_t> capacity;  ///< by resource: commands at a time
   Counts counts;                        ///< without attention and the bytes that attend moves

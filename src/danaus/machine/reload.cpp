@@ -118,7 +118,8 @@ class Walk {
 
 }  // namespace
 
-Reload reload_of(const program::Program& program, const chip::Chip& chip, const Outline& outline, const Routing& routing) {
+Reload reload_of(const program::Program& program, const chip::Chip& chip, const Outline& outline,
+                 const Routing& routing) {
   Reload reload;
   reload.passes = program.chip.passes();
   if (reload.passes == 1) return reload;

@@ -8,6 +8,7 @@
 namespace danaus::machine {
 
 /// What it takes to program the passes of a program whose arrays are more than the chips have; nothing for one pass.
-Reload reload_of(const program::Program& program, const chip::Chip& chip, const Outline& outline, const Routing& routing);
+Reload reload_of(const program::Program& program, const chip::Chip& chip, const Outline& outline,
+                 const Routing& routing);
 
 }  // namespace danaus::machine

@@ -1,4 +1,5 @@
-// Opens commands in the sequential order of the program: evaluates their addresses and asks the hazards who comes before.
+// Opens commands in the sequential order of the program: evaluates their addresses and asks the hazards who comes
+// before.
 
 #include "danaus/machine/sequencer.h"
 
@@ -94,7 +95,7 @@ void Sequencer::touch(std::uint32_t tile, std::uint64_t first, std::uint32_t cou
 
 // All elements of an operand, in runs of neighbours as long as the strides allow.
 Result<void> Sequencer::touch(TileId tile_id, const program::Place& place, std::uint32_t length, std::uint32_t count,
-                   Access access) {
+                              Access access) {
   const std::uint32_t tile = index(tile_id);
   const std::int64_t first = static_cast<std::int64_t>(place.offset + registers_[place.base]);
   const std::int64_t along_run = std::int64_t{place.element_stride} * (length - 1);
@@ -103,8 +104,8 @@ Result<void> Sequencer::touch(TileId tile_id, const program::Place& place, std::
   const std::int64_t highest = first + std::max<std::int64_t>(0, along_run) + std::max<std::int64_t>(0, along_runs);
   if (lowest < 0 || highest >= std::int64_t{program_.chip.buffer}) {
     return fail(invalid_command(program_, position_,
-                                fmt::format("it addresses elements {} to {} of a buffer of {} in iteration {}",
-                                            lowest, highest, program_.chip.buffer, iteration_)));
+                                fmt::format("it addresses elements {} to {} of a buffer of {} in iteration {}", lowest,
+                                            highest, program_.chip.buffer, iteration_)));
   }
   const bool neighbours = length == 1 || place.element_stride == 1;
   if (neighbours && (count == 1 || place.run_stride == std::int64_t{length})) {
@@ -170,8 +171,8 @@ Result<void> Sequencer::operands(const program::Attend& attend, std::uint32_t or
   DANAUS_CHECK(touch(region.tile, attend.b, vector, attend.append ? Access::read : Access::write));
   if (attend.append) {
     if (++state.entries > region.capacity) {
-      return fail(invalid_command(program_, position_,
-                                  fmt::format("KV region {} holds {} entries", number, region.capacity)));
+      return fail(
+          invalid_command(program_, position_, fmt::format("KV region {} holds {} entries", number, region.capacity)));
     }
     state.appends.push_back(ordinal);
     counts_.kv_bytes += 2 * std::uint64_t{region.size};
@@ -187,6 +188,8 @@ Result<void> Sequencer::operands(const program::Attend& attend, std::uint32_t or
   return check_state();
 }
 
-Result<void> Sequencer::operands(const program::When& when, std::uint32_t) { return touch(when.tile, when.gate, 1, Access::read); }
+Result<void> Sequencer::operands(const program::When& when, std::uint32_t) {
+  return touch(when.tile, when.gate, 1, Access::read);
+}
 
 }  // namespace danaus::machine

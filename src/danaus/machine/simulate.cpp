@@ -1,8 +1,9 @@
 // A scoreboard over a window of the program. Iterations are opened in sequential order; opening one finds the
-// predecessors of each of its commands. A command whose predecessors have completed is ready, and the scheduler runs it.
+// predecessors of each of its commands. A command whose predecessors have completed is ready, and the scheduler runs
+// it.
 //
-// The critical path needs no history: a command inherits the breakdown of whatever released it last (the predecessor, or
-// the command that freed its resource at that instant) and adds its own time, so every breakdown sums to its time.
+// The critical path needs no history: a command inherits the breakdown of whatever released it last (the predecessor,
+// or the command that freed its resource at that instant) and adds its own time, so every breakdown sums to its time.
 
 #include <algorithm>
 #include <deque>
@@ -77,7 +78,8 @@ class Machine : private Scheduler<Machine, Path> {
   // Instances: no more than the window and the program need.
   std::size_t window_size() const {
     const std::uint64_t whole_window = kWindowIterations * std::uint64_t{std::max(1u, outline_.largest_segment)};
-    return static_cast<std::size_t>(std::min({most_open_, whole_window, std::max<std::uint64_t>(1, outline_.commands)}));
+    return static_cast<std::size_t>(
+        std::min({most_open_, whole_window, std::max<std::uint64_t>(1, outline_.commands)}));
   }
 
   // ---- for the scheduler ----
@@ -230,7 +232,8 @@ class Machine : private Scheduler<Machine, Path> {
     add_attention(sequencer_.counts(), result.counts);
     result.critical_path = last_path_.time;
     result.critical_rounds = last_path_.rounds;
-    add_busiest(outline_, plan_, [&](std::uint32_t resource) { return busy(resource); }, result);
+    add_busiest(
+        outline_, plan_, [&](std::uint32_t resource) { return busy(resource); }, result);
     return result;
   }
 

@@ -57,8 +57,8 @@ void add_attention(const Counts& attention, Counts& counts) {
   counts.buffer_bytes += attention.buffer_bytes;
 }
 
-Result<Timing> finished(const program::ChipShape& shape, const chip::Chip& chip, const Plan& plan,
-                        const Reload& reload, Timing timing) {
+Result<Timing> finished(const program::ChipShape& shape, const chip::Chip& chip, const Plan& plan, const Reload& reload,
+                        Timing timing) {
   if (reload.time >= chip::kLongestTime - timing.total) return fail(takes_too_long());
   timing.reload = reload;
   timing.total += reload.time;

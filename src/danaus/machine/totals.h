@@ -17,8 +17,8 @@ void add_attention(const Counts& attention, Counts& counts);
 
 /// Adds the reload and the energies to a timing that has the total, the counts and the critical path of the schedule:
 /// nothing overlaps with the reload. Error machine.too-long.
-Result<Timing> finished(const program::ChipShape& shape, const chip::Chip& chip, const Plan& plan,
-                        const Reload& reload, Timing timing);
+Result<Timing> finished(const program::ChipShape& shape, const chip::Chip& chip, const Plan& plan, const Reload& reload,
+                        Timing timing);
 
 /// The busy times of a finished schedule. `busy(resource)`.
 template <typename Busy>

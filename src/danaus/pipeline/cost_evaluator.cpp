@@ -1,7 +1,7 @@
 // A cache of programs with their dependence graphs, by what the compiler sees of a point.
 //
-// A slot of the cache is made under its own lock: whoever comes second waits there. Making one runs nothing in parallel,
-// so a thread that waits can never be one that the maker needs.
+// A slot of the cache is made under its own lock: whoever comes second waits there. Making one runs nothing in
+// parallel, so a thread that waits can never be one that the maker needs.
 
 #include "danaus/pipeline/cost_evaluator.h"
 
@@ -103,8 +103,8 @@ class CostEvaluator::Cache {
 
   std::shared_ptr<Slot> slot_of(Key key) {
     const std::lock_guard lock(mutex_);
-    const auto found = std::find_if(slots_.begin(), slots_.end(),
-                                    [&](const std::shared_ptr<Slot>& slot) { return slot->key == key; });
+    const auto found =
+        std::find_if(slots_.begin(), slots_.end(), [&](const std::shared_ptr<Slot>& slot) { return slot->key == key; });
     if (found != slots_.end()) {
       slots_.splice(slots_.begin(), slots_, found);
     } else {
