@@ -22,7 +22,7 @@ danaus_embed(danaus_chip chips chips toml)
 danaus_embed(danaus_pipeline references data/reference toml)
 
 # A strategy is a folder src/danaus/compile/place/<name>/ with <name>.h: `Result<Placement> place_<name>(graph, options)`,
-# `inline constexpr std::string_view <name>_help` and `inline constexpr bool <name>_dense_operator`.
+# `inline constexpr std::string_view <name>_help` and `inline constexpr bool <name>_dense_operator, <name>_uses_converters`.
 file(GLOB strategy_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true "${PROJECT_SOURCE_DIR}/src/danaus/compile/place/*")
 list(SORT strategy_folders)
 set(includes "")
@@ -33,7 +33,7 @@ foreach(folder IN LISTS strategy_folders)
     string(REPLACE "-" "_" symbol "${name}")
     if(EXISTS "${folder}/${symbol}.h")
       string(APPEND includes "#include \"danaus/compile/place/${name}/${symbol}.h\"\n")
-      string(APPEND rows "      {\"${name}\", ${symbol}_help, ${symbol}_dense_operator, place_${symbol}},\n")
+      string(APPEND rows "      {\"${name}\", ${symbol}_help, ${symbol}_dense_operator, ${symbol}_uses_converters, place_${symbol}},\n")
     endif()
   endif()
 endforeach()

@@ -29,9 +29,9 @@ bool opens_at_once(const Outline& outline) {
 
 }  // namespace
 
-Result<std::optional<DependenceGraph>> DependenceGraph::make(const program::Program& program) {
+Result<std::optional<DependenceGraph>> DependenceGraph::make(const program::Program& program, const chip::Chip& chip) {
   DependenceGraph graph;
-  DANAUS_TRY(outline, make_outline(program));
+  DANAUS_TRY(outline, make_outline(program, chip));
   graph.outline_ = std::move(outline);
   if (!opens_at_once(graph.outline_)) return std::nullopt;
   DANAUS_CHECK(graph.build(program));
@@ -217,7 +217,7 @@ Result<Timing> DependenceGraph::time(const program::Program& program, const chip
   Timing timing = scheduled->timing;
   timing.counts = plan.counts;
   add_attention(attention_counts_, timing.counts);
-  return finished(shape, chip, plan, reload_of(program, chip, outline_, {}), std::move(timing));
+  return finished(program, chip, plan, reload_of(program, chip, outline_, {}), std::move(timing));
 }
 
 Result<std::shared_ptr<const DependenceGraph::Schedule>> DependenceGraph::schedule(const Plan& plan) const {

@@ -24,7 +24,8 @@ class DependenceGraph {
   /// Nothing if not all commands are open from the start, or if there are more than a graph should keep: programs with
   /// branches, with a serial loop of several iterations, or with more than 64 iterations, a million commands or sixteen
   /// million dependences. `simulate` does those. Errors: machine.invalid, machine.too-long, machine.too-large.
-  static Result<std::optional<DependenceGraph>> make(const program::Program& program);
+  /// Of the chip only the steps of an activation count (adc.double_buffer).
+  static Result<std::optional<DependenceGraph>> make(const program::Program& program, const chip::Chip& chip);
 
   /// The same timing as `simulate(program, chip, {.linear_only = linear_only})`, bit for bit; `program` is the one that
   /// the graph was made of, the number of converters per array apart, which is the chip's. Chips on which everything

@@ -12,6 +12,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "danaus/core/internal_error.h"
 #include "danaus/machine/experts.h"
 #include "danaus/machine/index_map.h"
 
@@ -54,7 +55,9 @@ struct ConfigCounts {
 
 class Outliner {
  public:
-  explicit Outliner(const Program& program) : program_(program) {}
+  Outliner(const Program& program, const Chip& chip) : program_(program) {
+    outline_.double_buffer = chip.adc.double_buffer;
+  }
 
   Result<Outline> run() {
     tiles_ = program_.chip.tiles();
@@ -291,13 +294,18 @@ class Outliner {
                      std::uint64_t{mvm.columns.first} << 32 | mvm.columns.stride,
                      std::uint64_t{mvm.columns.length} << 32 | mvm.columns.count, 0};
     const std::uint32_t number = work_of(work, key, [&](Work& fresh) {
-      fresh.cost = new_costs(1);
+      fresh.cost = new_costs(outline_.double_buffer ? 2 : 1);
       fresh.elements = std::uint64_t{fresh.rows} + fresh.columns.cells();
     });
     const TileId tile = program_.tile_of(mvm.array);
-    outline_.steps[position_] = {resource(Resource::Kind::array, physical_array(mvm.array), program_.chip.chip_of(tile),
-                                          1 + copies_of(mvm.array)),
-                                 outline_.works[number].cost};
+    const std::uint32_t array = physical_array(mvm.array), chip = program_.chip.chip_of(tile);
+    const std::uint32_t units = 1 + copies_of(mvm.array), cost = outline_.works[number].cost;
+    Step& step = outline_.steps[position_];
+    step = {resource(Resource::Kind::array, array, chip, units), cost};
+    // With double buffering the converters of an array are a resource of their own: it takes the next input while they
+    // work on the columns that are held.
+    if (outline_.double_buffer)
+      step.then = add_later_step({resource(Resource::Kind::converters, array, chip, units), cost + 1, kNone});
     use(index(tile));
     return {};
   }
@@ -546,7 +554,7 @@ class Planner {
   // Vector units of a hub and attention units of a chip stand for those of its tiles and regions. Where messages take
   // no time they need no port.
   void share_resources() {
-    plan_.sharing = {.has_network = chip_.network.topology != chip::Topology::ideal &&
+    plan_.sharing = {.has_network = chip_.network.topology == chip::Topology::mesh &&
                                     (chip::to_picoseconds(chip_.network.hop_ns) > 0 ||
                                      chip::to_picoseconds(chip_.network.clock_ns) > 0),
                      .hub = chip_.digital.hub,
@@ -595,24 +603,26 @@ class Planner {
     const chip::ActivationTime time = chip::activation_parts(chip_, config.dac_bits, config.adc_bits, rounds);
     const std::uint64_t repeats = chip_.input.kind == chip::InputKind::bit_serial ? config.dac_bits : 1;
     const std::uint64_t conversions = repeats * chip_.array.slices;
-    Cost& cost = plan_.costs[work.cost];
-    cost.input = time.input;
-    cost.settle = time.settle;
-    cost.adc = time.adc;
-    cost.rounds = conversions * rounds;
+    Cost& driving = plan_.costs[work.cost];
+    driving.input = time.input;
+    driving.settle = time.settle;
+    Cost& converting = plan_.costs[outline_.double_buffer ? work.cost + 1 : work.cost];
+    converting.adc = time.adc;
+    converting.rounds = conversions * rounds;
 
-    const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? chip_.array.cols : columns);
+    const std::uint64_t windows = chip::input_windows(chip_, rounds);
+    const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? windows * chip_.array.cols : columns);
     Counts& counts = plan_.counts;
     counts.activations += times;
     counts.conversions += times * columns * conversions;
-    counts.adc_rounds += times * cost.rounds;
-    counts.driven_rows += times * rows;
+    counts.adc_rounds += times * converting.rounds;
+    counts.driven_rows += times * rows * windows;
     counts.active_cells += times * cells;
     counts.buffer_bytes +=
         times * (rows * bytes_of(config.dac_bits) + (work.add ? 2 : 1) * columns * bytes_of(config.adc_bits));
     ConfigCounts& configured = config_counts_[index(work.config)];
     configured.activations += times;
-    configured.rows += times * rows;
+    configured.rows += times * rows * windows;
     configured.cells += times * cells;
     configured.columns += times * columns;
   }
@@ -652,6 +662,7 @@ class Planner {
       plan_.counts.messages += times;
       plan_.counts.message_bits += times * bits;
       if (chip_.network.topology == chip::Topology::mesh) plan_.counts.bit_hops += times * bits * links;
+      if (chip_.network.topology == chip::Topology::flat) plan_.counts.bit_hops += times * bits;
     }
     plan_.costs[work.cost] = mesh;
     if (crosses) {
@@ -686,7 +697,7 @@ class Planner {
     }
     plan_.counts.vector_ops += times;
     plan_.counts.vector_elements += times * work.length;
-    plan_.counts.op_elements[op] += times * work.length;
+    plan_.counts.op_elements[op] += times * (digital.energy_per_operation ? 1 : work.length);
     plan_.counts.buffer_bytes += times * work.elements;
   }
 
@@ -700,6 +711,7 @@ class Planner {
       plan_.energy.cells += static_cast<double>(counts.cells) * energy.cell_pj +
                             static_cast<double>(counts.activations) * energy.activation_pj;
       plan_.energy.adc += static_cast<double>(counts.columns) * energy.column_pj;
+      plan_.adc_high += static_cast<double>(counts.columns) * energy.column_high_pj;
     }
     return {};
   }
@@ -765,10 +777,11 @@ const Segment* measured_segment(const Outline& outline) {
   return measured;
 }
 
-Result<Outline> make_outline(const Program& program) { return Outliner(program).run(); }
+Result<Outline> make_outline(const Program& program, const Chip& chip) { return Outliner(program, chip).run(); }
 
 Result<Plan> make_plan(const Program& program, const Outline& outline, const Chip& chip, bool linear_only,
                        const Routing& routing) {
+  ensure(chip.adc.double_buffer == outline.double_buffer, "the outline has the steps of the chip");
   return Planner(program, outline, chip, linear_only, routing).run();
 }
 

@@ -43,7 +43,7 @@ struct Cost {
 
 /// One array, one tile's vector units, ... : what the program can occupy. Number 0 is what needs nothing.
 struct Resource {
-  enum class Kind : std::uint8_t { free, array, digital, port, link, attention };
+  enum class Kind : std::uint8_t { free, array, converters, digital, port, link, attention };
   Kind kind = Kind::free;
   std::uint32_t chip = 0;
   std::uint32_t units = 1;  ///< an array and its copies
@@ -96,8 +96,9 @@ struct Work {
   std::uint32_t first_leg = 0, legs = 0;
 };
 
-/// What a program is on any chip of its shape.
+/// What a program is on any chip of its shape that takes the same steps.
 struct Outline {
+  bool double_buffer = false;  ///< an activation is two steps: its array, then the array's converters
   std::vector<Segment> segments;
   std::vector<Step> steps;  ///< by position in the code
   std::vector<Step> later_steps;
@@ -136,6 +137,7 @@ struct Plan {
   std::vector<std::uint32_t> capacity;  ///< by resource: commands at a time
   Counts counts;                        ///< without attention and the bytes that attend moves
   Energy energy;                        ///< rows, cells and adc only
+  double adc_high = 0;                  ///< pJ, Timing::adc_high
   Picoseconds busiest_incoming_link = 0;
 };
 
@@ -143,8 +145,9 @@ struct Plan {
 Result<void> check_shape(const program::ChipShape& shape, const chip::Chip& chip);
 
 /// Operations on one resource are checked here once, operands' addresses when they are used (registers move them).
-/// The shape of the program must be that of a chip. Errors: machine.invalid, machine.too-long.
-Result<Outline> make_outline(const program::Program& program);
+/// The shape of the program must be that of a chip. Of the chip only the steps of an activation count
+/// (adc.double_buffer). Errors: machine.invalid, machine.too-long.
+Result<Outline> make_outline(const program::Program& program, const chip::Chip& chip);
 
 /// Errors: machine.too-long, chip.adc-bits, chip.adc-rate.
 Result<Plan> make_plan(const program::Program& program, const Outline& outline, const chip::Chip& chip,

@@ -71,7 +71,7 @@ class Machine : private Scheduler<Machine, Path> {
     progress_.end();
     if (!executed) return fail(std::move(executed).error());
     ensure(open_.empty() && sequencer_.is_at_end(), "every command of a program completes");
-    return finished(program_.chip, chip_, plan_, reload_of(program_, chip_, outline_, options_.routing), timing());
+    return finished(program_, chip_, plan_, reload_of(program_, chip_, outline_, options_.routing), timing());
   }
 
  private:
@@ -267,7 +267,7 @@ Result<Timing> simulate(const program::Program& program, const chip::Chip& chip,
   program::ChipShape shape = program.chip;
   if (options.any_converters) shape.adcs = chip.adc.per_array;
   DANAUS_CHECK(check_shape(shape, chip));
-  DANAUS_TRY(outline, make_outline(program));
+  DANAUS_TRY(outline, make_outline(program, chip));
   DANAUS_TRY(plan, make_plan(program, outline, chip, options.linear_only, options.routing));
   return Machine(program, chip, options, progress, outline, plan).run();
 }

@@ -13,7 +13,7 @@ namespace {
 
 // Passive power counts the whole time, the reload included.
 Energy energy_of(const program::ChipShape& shape, const chip::Chip& chip, const Plan& plan, const Counts& counts,
-                 Picoseconds total) {
+                 Picoseconds total, std::uint32_t regions) {
   const auto number = [](std::uint64_t count) { return static_cast<double>(count); };
   const chip::Chip::Digital& digital = chip.digital;
   const std::array<double, kVecOps> element_pj = {
@@ -26,13 +26,12 @@ Energy energy_of(const program::ChipShape& shape, const chip::Chip& chip, const 
   result.attention = number(counts.attention_macs) * chip.attention.energy_pj_per_mac +
                      number(counts.kv_bytes) * chip.attention.kv_energy_pj_per_byte;
   result.buffer = number(counts.buffer_bytes) * chip.buffer.energy_pj_per_byte;
-  double arrays = chip.system.arrays != 0 ? chip.system.arrays : shape.arrays;
-  double pools = digital.hub ? 1 : shape.tiles();
-  if (shape.is_dealt()) {  // all chips, idle ones too
-    arrays = double{1} * shape.chips * shape.arrays_per_chip;
-    pools = double{1} * shape.chips * (digital.hub ? 1 : shape.tiles_per_chip());
-  }
-  const double passive_mw = arrays * chip.system.passive_mw_per_array + pools * digital.units * digital.passive_mw;
+  const double arrays = shape.is_dealt()          ? shape.arrays_per_chip
+                        : chip.system.arrays != 0 ? chip.system.arrays
+                                                  : shape.arrays;
+  const double tiles = shape.is_dealt() ? shape.tiles_per_chip() : shape.tiles();
+  const double chips = shape.is_dealt() ? shape.chips : 1;  // all of them, idle ones too
+  const double passive_mw = chip::passive_mw(chip, arrays, tiles, chips, regions);
   constexpr double kPjPerMwPs = 1e-3;
   result.passive = passive_mw * static_cast<double>(total) * kPjPerMwPs;
   return result;
@@ -57,14 +56,16 @@ void add_attention(const Counts& attention, Counts& counts) {
   counts.buffer_bytes += attention.buffer_bytes;
 }
 
-Result<Timing> finished(const program::ChipShape& shape, const chip::Chip& chip, const Plan& plan, const Reload& reload,
+Result<Timing> finished(const program::Program& program, const chip::Chip& chip, const Plan& plan, const Reload& reload,
                         Timing timing) {
+  const auto regions = static_cast<std::uint32_t>(program.kv.size());
   if (reload.time >= chip::kLongestTime - timing.total) return fail(takes_too_long());
   timing.reload = reload;
   timing.total += reload.time;
   timing.critical_path.reload = reload.time;
   ensure(timing.critical_path.total() == timing.total, "the critical path sums to the total time");
-  timing.energy = energy_of(shape, chip, plan, timing.counts, timing.total);
+  timing.energy = energy_of(program.chip, chip, plan, timing.counts, timing.total, regions);
+  timing.adc_high = plan.adc_high;
   timing.energy.reload = reload.energy_pj;
   return timing;
 }

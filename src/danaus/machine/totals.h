@@ -17,7 +17,7 @@ void add_attention(const Counts& attention, Counts& counts);
 
 /// Adds the reload and the energies to a timing that has the total, the counts and the critical path of the schedule:
 /// nothing overlaps with the reload. Error machine.too-long.
-Result<Timing> finished(const program::ChipShape& shape, const chip::Chip& chip, const Plan& plan, const Reload& reload,
+Result<Timing> finished(const program::Program& program, const chip::Chip& chip, const Plan& plan, const Reload& reload,
                         Timing timing);
 
 /// The busy times of a finished schedule. `busy(resource)`.
@@ -30,6 +30,7 @@ void add_busiest(const Outline& outline, const Plan& plan, Busy busy, Timing& ti
     const Picoseconds each = (time + capacity - 1) / capacity;  // copies share the activations, units their operations
     switch (outline.resources[number].kind) {
       case Resource::Kind::array:
+      case Resource::Kind::converters:
         timing.busiest_array = std::max(timing.busiest_array, each);
         break;
       case Resource::Kind::link:

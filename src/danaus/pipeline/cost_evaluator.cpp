@@ -53,7 +53,7 @@ Result<Compiled> compile(const model::Model& model, const Key& key, const RunOpt
   DANAUS_TRY(proof, prove(program, key.map, options.seed));
   compiled.facts = facts_of(program, proof, work_of(program.intent, model, options));
   compiled.digest = program::digest_of(program);
-  DANAUS_TRY(graph, machine::DependenceGraph::make(program));
+  DANAUS_TRY(graph, machine::DependenceGraph::make(program, key.chip));
   compiled.graph = std::move(graph);
   compiled.program = std::move(program);
   return compiled;
@@ -150,6 +150,7 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
   RunResult result = describe_run(model, chip, options);
   for (const std::string& map : options.maps) DANAUS_CHECK(compile::find_strategy(map));
   for (const std::string& map : options.maps) {
+    DANAUS_TRY(strategy, compile::find_strategy(map));
     Key key{.model = model.digest,
             .model_name = model.name,
             .map = map,
@@ -158,7 +159,8 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
             .seed = options.seed,
             .copies = options.copies,
             .reload = options.reload,
-            .chip = options.copies == 0 ? reduced_chip(chip) : chip};  // what is copied depends on times
+            .chip = options.copies == 0 ? reduced_chip(chip, strategy->uses_converters)
+                                        : chip};  // what is copied depends on times
     const std::shared_ptr<const Compiled> compiled = cache_->get(model, std::move(key), options);
     if (compiled == nullptr) return run(model, chip, cost_only, no_progress());  // the error, with this chip's figures
     DANAUS_TRY(full, time(*compiled, chip, options, false));
@@ -176,12 +178,14 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
   return result;
 }
 
-chip::Chip reduced_chip(const chip::Chip& chip) {
+chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
   chip::Chip reduced;
   reduced.name = "reduced";
   reduced.array.rows = chip.array.rows;
   reduced.array.cols = chip.array.cols;
-  reduced.adc.per_array = chip.adc.per_array;
+  // A program says how many converters there are, but is the same for any number, unless the placement asks.
+  reduced.adc.per_array = uses_converters ? chip.adc.per_array : 1;
+  reduced.adc.double_buffer = chip.adc.double_buffer;
   reduced.input.bits = chip.input.bits;
   reduced.adc.rule = chip.adc.rule;
   if (chip.adc.rule == chip::AdcRule::fixed) {

@@ -35,7 +35,7 @@ class CostEvaluator {
   std::unique_ptr<Cache> cache_;
 };
 
-/// The keys of a chip that place and emit read; all else is default.
-chip::Chip reduced_chip(const chip::Chip& chip);
+/// The keys of a chip that place and emit read; all else is default. `uses_converters`: as compile::StrategyInfo.
+chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters);
 
 }  // namespace danaus::pipeline

@@ -156,7 +156,8 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   if (!proof) return fail(proof.error());
   if (!full) return fail(full.error());
   if (!linear) return fail(linear.error());
-  DANAUS_TRY(result, map_result(facts_of(program, *proof, work_of(program.intent, model, options)), chip, map, options, std::move(*full), *linear));
+  DANAUS_TRY(result, map_result(facts_of(program, *proof, work_of(program.intent, model, options)), chip, map, options,
+                                std::move(*full), *linear));
   DANAUS_TRY(routing, routing_cost(program, chip, options, result.timing, map_progress));
   result.routing = routing;
   result.program_digest = program::digest_of(program);

@@ -68,7 +68,7 @@ inline program::Program code(const std::string& commands, std::uint32_t arrays =
 /// A replay of the program's dependences gives the same, where there is one.
 inline bool check_replay(const program::Program& program, const chip::Chip& chip, bool linear_only,
                          const Timing& timing) {
-  const Result<std::optional<DependenceGraph>> graph = DependenceGraph::make(program);
+  const Result<std::optional<DependenceGraph>> graph = DependenceGraph::make(program, chip);
   if (!graph) FAIL(to_string(graph.error()));
   if (!*graph) return false;
   const Result<Timing> replayed = (*graph)->time(program, chip, linear_only);
