@@ -173,7 +173,7 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
   }
   if (!result.results.empty()) {
     for (const Reference& reference : options.references)
-      result.references.push_back(estimate(reference, result.results.front().work));
+      result.references.push_back(estimate(reference, result.results.front().passes));
   }
   return result;
 }

@@ -170,6 +170,14 @@ Result<RunResult> run_list(const model::Model& model, const chip::Chip& chip, co
   result.timing = timing_of(*full, chip);
   result.flops = std::llround(full->flops);
   result.peak_buffer_bytes = full->peak_bytes;
+  if (generates) {
+    result.passes =
+        generation_work(model.graph, options.generation->prompt, run_result.tokens, options.generation->kv_cache, 0);
+  } else {
+    const std::uint64_t entries = run_result.mode == compile::Mode::decode ? run_result.kv : run_result.tokens;
+    result.passes = {pipeline::work_of(model.graph, run_result.tokens, entries, 0)};
+  }
+  for (Work& pass : result.passes) pass = for_sequences(pass, work.sequences);
   run_result.results.push_back(std::move(result));
   return run_result;
 }

@@ -142,7 +142,7 @@ Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, 
   result.array_bound = static_cast<std::uint32_t>((result.parameters + cells - 1) / cells);
   result.utilisation =
       static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
-  result.work = facts.work;
+  result.passes = {facts.work};
   DANAUS_TRY(area, chip::system_area(chip, facts.shape.arrays,
                                      {.buffer_bytes = result.buffer_bytes,
                                       .largest_adc_bits = facts.largest_adc_bits,

@@ -143,7 +143,6 @@ std::vector<std::string_view> reference_keys() {
 
 Work work_of(const Graph& intent, std::uint64_t tokens, std::uint64_t self_entries, std::uint64_t other_entries) {
   Work work;
-  work.tokens = tokens;
   const auto count = static_cast<double>(tokens);
   std::map<NodeId, double> of_experts;  // weights of all of a router's experts
   for (const Node& node : intent.nodes) {
@@ -169,15 +168,35 @@ Work work_of(const Graph& intent, std::uint64_t tokens, std::uint64_t self_entri
   return work;
 }
 
-Estimate estimate(const Reference& reference, const Work& work) {
+std::vector<Work> generation_work(const Graph& intent, std::uint32_t prompt, std::uint32_t tokens, bool kv_cache,
+                                  std::uint64_t other_entries) {
+  std::vector<Work> passes;
+  for (std::uint32_t known = prompt; known < tokens; ++known)
+    passes.push_back(work_of(intent, kv_cache && known != prompt ? 1 : known, known, other_entries));
+  return passes;
+}
+
+Work for_sequences(const Work& work, std::uint32_t sequences) {
+  const double count = sequences;
+  return {.weights = work.weights,
+          .kv = count * work.kv,
+          .linear_macs = count * work.linear_macs,
+          .attention_macs = count * work.attention_macs};
+}
+
+Estimate estimate(const Reference& reference, const std::vector<Work>& passes) {
   Estimate result;
   result.reference = reference;
-  const double bytes = work.weights * reference.bytes_per_weight + work.kv * reference.bytes_per_kv;
-  const double operations = 2 * (work.linear_macs + work.attention_macs);
-  result.memory_ns = bytes / reference.memory_gb_per_s;           // GB/s are bytes per ns
-  result.compute_ns = operations / (reference.peak_tops * 1000);  // TOPS are thousands of operations per ns
-  result.energy_nj = reference.power_w * result.latency_ns();     // W * ns
-  if (result.latency_ns() > 0) result.tokens_per_s = 1e9 * static_cast<double>(work.tokens) / result.latency_ns();
+  for (const Work& work : passes) {
+    const double bytes = work.weights * reference.bytes_per_weight + work.kv * reference.bytes_per_kv;
+    const double operations = 2 * (work.linear_macs + work.attention_macs);
+    const double memory_ns = bytes / reference.memory_gb_per_s;           // GB/s are bytes per ns
+    const double compute_ns = operations / (reference.peak_tops * 1000);  // TOPS are thousands of operations per ns
+    result.memory_ns += memory_ns;
+    result.compute_ns += compute_ns;
+    result.latency_ns += std::max(memory_ns, compute_ns);
+  }
+  result.energy_nj = reference.power_w * result.latency_ns;  // W * ns
   return result;
 }
 

@@ -27,13 +27,12 @@ Result<Reference> parse_reference(std::string_view toml, const std::string& file
 Result<Reference> load_reference(const std::string& key_or_path);
 std::vector<std::string_view> reference_keys();
 
-/// What a model asks of a machine that holds its dense weights in memory, whatever the mapping.
+/// What a pass of a model asks of a machine that holds its dense weights in memory, whatever the mapping.
 struct Work {
-  double weights = 0;         ///< read once for all tokens of the program (prefill, encode) or for its one (decode)
+  double weights = 0;         ///< read once for all tokens of a pass
   double kv = 0;              ///< keys and values, elements, each read once
   double linear_macs = 0;     ///< of all tokens
   double attention_macs = 0;  ///< of all tokens
-  std::uint64_t tokens = 1;
   bool operator==(const Work&) const = default;
 };
 /// Of the operators that a program with this intent executes, `tokens` at a time. Experts: k of n per token; of their
@@ -41,14 +40,21 @@ struct Work {
 /// encoder.
 Work work_of(const Graph& intent, std::uint64_t tokens, std::uint64_t self_entries, std::uint64_t other_entries);
 
-/// time = max(bytes / bandwidth, operations / peak), energy = power * time.
+/// Passes that generate the tokens after a prompt of `prompt` until there are `tokens`: the prompt, then one token
+/// each, or without a cache of keys and values all tokens so far.
+std::vector<Work> generation_work(const Graph& intent, std::uint32_t prompt, std::uint32_t tokens, bool kv_cache,
+                                  std::uint64_t other_entries);
+/// The same for several sequences at a time: the weights are read once for all.
+Work for_sequences(const Work& work, std::uint32_t sequences);
+
+/// Of each pass time = max(bytes / bandwidth, operations / peak); energy = power * time.
 struct Estimate {
   Reference reference;
-  double memory_ns = 0, compute_ns = 0;
-  double energy_nj = 0, tokens_per_s = 0;
-  double latency_ns() const { return memory_ns > compute_ns ? memory_ns : compute_ns; }
+  double latency_ns = 0;                 ///< sum over the passes
+  double memory_ns = 0, compute_ns = 0;  ///< the same if only bytes or only operations took time
+  double energy_nj = 0;
   bool operator==(const Estimate&) const = default;
 };
-Estimate estimate(const Reference& reference, const Work& work);
+Estimate estimate(const Reference& reference, const std::vector<Work>& passes);
 
 }  // namespace danaus::pipeline

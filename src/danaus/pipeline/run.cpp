@@ -296,7 +296,16 @@ RunResult describe_run(const model::Model& model, const chip::Chip& chip, const 
 
 Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const RunOptions& options,
                       Progress& progress) {
-  if (schedules_by_list(chip)) return run_list(model, chip, options, progress);
+  const auto add_references = [&](RunResult& run_result) {
+    if (run_result.results.empty()) return;
+    for (const Reference& reference : options.references)
+      run_result.references.push_back(estimate(reference, run_result.results.front().passes));
+  };
+  if (schedules_by_list(chip)) {
+    DANAUS_TRY(run_result, run_list(model, chip, options, progress));
+    add_references(run_result);
+    return std::move(run_result);
+  }
   DANAUS_CHECK(check_runs_programs(chip));
   DANAUS_CHECK(check_one_sequence(options));
   RunResult run_result = describe_run(model, chip, options);
@@ -321,10 +330,7 @@ Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const R
     if (!strategy->dense_operator) result.relative_error = blocks_error;
     run_result.results.push_back(std::move(result));
   }
-  if (!run_result.results.empty() && !options.generation && options.sequences == 1) {
-    for (const Reference& reference : options.references)
-      run_result.references.push_back(estimate(reference, run_result.results.front().work));
-  }
+  add_references(run_result);
   return run_result;
 }
 

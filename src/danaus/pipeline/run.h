@@ -79,7 +79,7 @@ struct MapResult {
   std::uint32_t array_bound = 0;   ///< ceil(parameters / cells)
   std::uint32_t copies = 0;        ///< arrays that repeat another one
   Digest program_digest;
-  Work work;                             ///< what the model asks for, the same for every map
+  std::vector<Work> passes;              ///< what the model asks for, the same for every map
   std::optional<RoutingCost> routing;    ///< of models with experts
   std::optional<double> relative_error;  ///< when weights were projected
   // List scheduling only; there is no program then, so no proof.
@@ -102,7 +102,7 @@ struct RunResult {
   std::uint32_t sequences = 1;
   std::optional<Generation> generation;  ///< `tokens` is the total length then
   std::vector<MapResult> results;
-  std::vector<Estimate> references;  ///< not while generating, and none without results
+  std::vector<Estimate> references;  ///< none without results
   bool operator==(const RunResult&) const = default;
 };
 

@@ -275,9 +275,8 @@ std::string run_json(const pipeline::RunResult& result, const Provenance& proven
                                   {"machine", estimate.reference.name},
                                   {"precision", estimate.reference.precision},
                                   {"estimate", true},
-                                  {"latency_ns", estimate.latency_ns()},
+                                  {"latency_ns", estimate.latency_ns},
                                   {"energy_nj", estimate.energy_nj},
-                                  {"throughput_tokens_per_s", estimate.tokens_per_s},
                                   {"memory_ns", estimate.memory_ns},
                                   {"compute_ns", estimate.compute_ns}});
   json["chip_sources"] = result.chip_sources;

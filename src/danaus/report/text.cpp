@@ -255,7 +255,7 @@ std::string reference_table(const pipeline::RunResult& result) {
   table.add({"today", "(estimates)", "latency", "", "energy", "", "limited by"});
   for (const pipeline::Estimate& estimate : result.references)
     table.add({estimate.reference.key, fmt::format("{}, {}", estimate.reference.name, estimate.reference.precision),
-               format_time(estimate.latency_ns()), format_ratio(estimate.latency_ns(), map.latency_ns),
+               format_time(estimate.latency_ns), format_ratio(estimate.latency_ns, map.latency_ns),
                format_energy(estimate.energy_nj), format_ratio(estimate.energy_nj, map.timing.energy.total() / 1000),
                estimate.memory_ns >= estimate.compute_ns ? "memory" : "arithmetic"});
   return table.to_string() +

@@ -67,28 +67,32 @@ TEST_CASE("no part and no damaged byte of a reference does harm") {
 
 TEST_CASE("time is the slower of moving bytes and operations, energy that time at full power") {
   const Reference mine = parse_reference(kFile, "mine.toml").value();
-  // 1000 weights of half a byte and 250 entries of two bytes at 100 bytes per ns: 10 ns; 1000 operations at 2000 per ns.
-  const Estimate memory =
-      estimate(mine, {.weights = 1000, .kv = 250, .linear_macs = 400, .attention_macs = 100, .tokens = 1});
+  // 1000 weights of half a byte and 250 entries of two bytes at 100 bytes per ns: 10 ns; 1000 operations at 2000 per
+  // ns.
+  const Estimate memory = estimate(mine, {{.weights = 1000, .kv = 250, .linear_macs = 400, .attention_macs = 100}});
   CHECK(memory.memory_ns == 10);
   CHECK(memory.compute_ns == 0.5);
-  CHECK(memory.latency_ns() == 10);
+  CHECK(memory.latency_ns == 10);
   CHECK(memory.energy_nj == 500);
-  CHECK(memory.tokens_per_s == 1e8);
-  const Estimate arithmetic = estimate(mine, {.weights = 1000, .kv = 0, .linear_macs = 1e5, .tokens = 100});
-  CHECK(arithmetic.latency_ns() == 100);
-  CHECK(arithmetic.tokens_per_s == 1e9);
+  const Estimate arithmetic = estimate(mine, {{.weights = 1000, .kv = 0, .linear_macs = 1e5}});
+  CHECK(arithmetic.latency_ns == 100);
+  // Passes add up, each with its own limit.
+  const Work slow{.weights = 1000, .kv = 250, .linear_macs = 400, .attention_macs = 100};
+  const Estimate both = estimate(mine, {slow, {.weights = 1000, .kv = 0, .linear_macs = 1e5}});
+  CHECK(both.latency_ns == 110);
+  CHECK(both.memory_ns == 15);
+  CHECK(for_sequences(slow, 3) == Work{.weights = 1000, .kv = 750, .linear_macs = 1200, .attention_macs = 300});
 }
 
 TEST_CASE("decode reads weights and keys and values once, prefill and encode the weights once for all tokens") {
   constexpr double kLayer = 4.0 * 1024 * 1024 + 2.0 * 1024 * 4096, kWeights = 24 * kLayer;
-  const Work decode = run_good("gpt2-medium", compile::Mode::decode, 1, 100).results[0].work;
+  const Work decode = run_good("gpt2-medium", compile::Mode::decode, 1, 100).results[0].passes.at(0);
   CHECK(decode.weights == kWeights);
   CHECK(decode.linear_macs == kWeights);
   CHECK(decode.kv == 24 * 2 * 1024.0 * 100);
   CHECK(decode.attention_macs == 24 * 2 * 1024.0 * 100);
   const RunResult run = run_good("gpt2-medium", compile::Mode::prefill, 4);
-  const Work prefill = run.results[0].work;
+  const Work prefill = run.results[0].passes.at(0);
   CHECK(prefill.weights == kWeights);
   CHECK(prefill.linear_macs == 4 * kWeights);
   CHECK(prefill.kv == 24 * 2 * 1024.0 * 4);
@@ -98,9 +102,19 @@ TEST_CASE("decode reads weights and keys and values once, prefill and encode the
   CHECK(run.references[0].reference.key == "cpu");
   CHECK(run.references[1].memory_ns == doctest::Approx((kWeights * 0.5 + 24 * 2 * 1024 * 4 * 2) / 100));
   const RunResult encode = run_good("bert-large", compile::Mode::encode, 4);
-  CHECK(encode.results[0].work.attention_macs == 24 * 2 * 1024.0 * 16);
-  CHECK(encode.results[0].work.attention_macs ==
+  CHECK(encode.results[0].passes.at(0).attention_macs == 24 * 2 * 1024.0 * 16);
+  CHECK(encode.results[0].passes.at(0).attention_macs ==
         static_cast<double>(encode.results[0].timing.counts.attention_macs));
+}
+
+TEST_CASE("generating text is the prompt and a pass per token") {
+  const model::Model model = model::load("gpt2-medium").value();
+  const std::vector<Work> cached = generation_work(model.graph, 4, 7, true, 0);
+  CHECK(cached ==
+        std::vector<Work>{work_of(model.graph, 4, 4, 0), work_of(model.graph, 1, 5, 0), work_of(model.graph, 1, 6, 0)});
+  const std::vector<Work> again = generation_work(model.graph, 4, 7, false, 0);
+  CHECK(again ==
+        std::vector<Work>{work_of(model.graph, 4, 4, 0), work_of(model.graph, 5, 5, 0), work_of(model.graph, 6, 6, 0)});
 }
 
 TEST_CASE("of experts k of n are computed, and the weights of at most tokens * k are read") {
