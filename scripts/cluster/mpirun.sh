@@ -1,5 +1,6 @@
 #!/bin/bash
 # A study over MPI ranks on one machine, or on those of a host file: scripts/cluster/mpirun.sh study.toml RANKS [HOSTFILE]
+# Under a batch system that mpirun knows, its allocation is the host file: sbatch --ntasks=64 scripts/cluster/mpirun.sh study.toml 64
 set -euo pipefail
 study=$1
 ranks=$2

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A study over MPI ranks in one Slurm job: sbatch --ntasks=64 scripts/cluster/ranks.sh study.toml
-# Rank 0 writes study.db. Submit it again after a failure or a time limit: it goes on where it was.
+# Rank 0 writes study.db. Submit it again after a failure or a time limit: it goes on where it was. PMI says how ranks
+# find each other: pmix for Open MPI (default), pmi2 for MPICH and its family; srun --mpi=list has those of the cluster.
 #SBATCH --job-name=danaus-ranks
 #SBATCH --ntasks=4
 #SBATCH --cpus-per-task=1
@@ -9,4 +10,4 @@ set -euo pipefail
 study=$1
 danaus=${DANAUS:-danaus}
 name=$(basename "$study" .toml)
-exec srun --mpi=pmix "$danaus" explore "$study" -o "$name.db" --resume --progress plain
+exec srun --mpi="${PMI:-pmix}" "$danaus" explore "$study" -o "$name.db" --resume --progress plain
