@@ -128,6 +128,16 @@ void add_system(CLI::App& app, Arguments& arguments) {
       ->type_name("N")
       ->check(whole_number(0, 1u << 24))
       ->group("Chip");
+  const auto set_sliver = [&arguments](const CLI::results_t& texts) {
+    if (texts.back() == "auto" || texts.back() == "whole") {
+      arguments.sliver = texts.back() == "auto" ? 0 : 1024;  // no array is wider
+      return true;
+    }
+    return CLI::detail::lexical_cast(texts.back(), arguments.sliver) && arguments.sliver > 0;
+  };
+  app.add_option("--sliver", set_sliver, "Striped maps: columns of a sliver [auto: as many as all arrays can share]")
+      ->type_name("auto|whole|N")
+      ->group("Chip");
   app.add_flag("--reload", arguments.reload,
                "Program a model that is larger than the chips in passes; time and energy count")
       ->group("Chip");

@@ -52,6 +52,7 @@ struct Arguments {
   bool share_inputs = true;
   bool reload = false;
   std::uint32_t copies = 0;
+  std::uint32_t sliver = 0;  ///< 0 = automatic
   bool no_error = false;
   std::vector<std::string> only;  ///< project: globs of operator names
   std::string input;              ///< the program or text file

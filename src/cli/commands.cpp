@@ -93,6 +93,7 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   options.seed = arguments.seed;
   options.reload = arguments.reload;
   options.copies = arguments.copies;
+  options.sliver = arguments.sliver;
   options.project_weights = !arguments.no_error;
   options.emit.mode = mode;
   options.emit.tokens = tokens;

@@ -258,6 +258,7 @@ CASES = [
          "--set array.cols=16", name="chips", files=tiny()),
     Case("place.capacity", 5, f"compile m.toml --blocks 4 {SMALL} --set chip.arrays=1 --from-placement p.json -o p.dnx",
          name="placement", files={**tiny(), "change": {"array": 0}}, needs_compile=COMPILE),
+    Case("place.pieces", 4, "run bert-large --map linear --set array.rows=1 --set array.cols=1 --set adc.per_array=1"),
     Case("place.copies", 4, "run m.toml --map linear --set chip.arrays=50 --chips 40 --replicate 5 --set array.rows=16 "
          "--set array.cols=16", files=tiny()),
     Case("cli.arguments", 2, "run m.toml --chips 0", name="chips", files=tiny()),

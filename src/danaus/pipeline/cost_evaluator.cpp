@@ -25,7 +25,7 @@ struct Key {
   factor::Policy policy;
   compile::EmitOptions emit;
   std::uint64_t seed = 0;
-  std::uint32_t copies = 0;
+  std::uint32_t copies = 0, sliver = 0;
   bool reload = false;
   chip::Chip chip;  ///< reduced
   bool operator==(const Key&) const = default;
@@ -158,6 +158,7 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
             .emit = options.emit,
             .seed = options.seed,
             .copies = options.copies,
+            .sliver = options.sliver,
             .reload = options.reload,
             .chip = options.copies == 0 ? reduced_chip(chip, strategy->uses_converters)
                                         : chip};  // what is copied depends on times

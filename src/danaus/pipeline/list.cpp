@@ -71,10 +71,11 @@ Result<list::Work> work_of(const list::Transformer& transformer, const RunResult
   return list::one_pass(result.tokens, result.sequences);
 }
 
-/// Weights that a token meets: those of the layers, and the head where a token is chosen.
+/// Weights that a token meets: those of the layers, and of a decoder the head.
 std::uint64_t macs_of(const list::Transformer& transformer) {
   const std::uint64_t hidden = transformer.hidden, ffn = transformer.ffn;
-  return transformer.layers * (4 * hidden * hidden + 2 * hidden * ffn) + hidden * transformer.vocab;
+  const std::uint64_t head = transformer.decoder ? hidden * transformer.vocab : 0;
+  return transformer.layers * (4 * hidden * hidden + 2 * hidden * ffn) + head;
 }
 
 machine::Timing timing_of(const list::Schedule& schedule, const chip::Chip& chip) {

@@ -105,6 +105,27 @@ std::string parameters_of(const Config& config) {
                      config.pairs == Config::Pairs::half ? "half" : "adjacent");
 }
 
+/// Pieces of blocks on arrays: each becomes a patch, so that their number decides how much memory a placement takes.
+Result<void> check_pieces(const Graph& graph, const chip::Chip& chip) {
+  constexpr std::uint64_t kMostPieces = 1u << 24;  // as many as there can be arrays
+  std::uint64_t pieces = 0;
+  for (const Node& node : graph.nodes) {
+    if (node.kind != NodeKind::linear) continue;
+    for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage) {
+      const Block block = node.structure.block(stage, 0);
+      const auto parts = [](std::uint64_t length, std::uint32_t edge) { return (length + edge - 1) / edge; };
+      pieces += node.structure.block_count(stage) * parts(block.in_count, chip.array.rows) *
+                parts(block.out_count, chip.array.cols);
+    }
+    if (pieces <= kMostPieces) continue;
+    return fail(Error("place.pieces", Failure::unsupported,
+                      fmt::format("on arrays of {}x{} the operators up to '{}' fall into more than {} pieces",
+                                  chip.array.rows, chip.array.cols, node.name, kMostPieces))
+                    .with_hint("use larger arrays, or larger or fewer blocks"));
+  }
+  return {};
+}
+
 /// Copies of the arrays that a program of this placement keeps busiest.
 Result<compile::Placement> with_copies(const Graph& graph, compile::Placement placement, const model::Model& model,
                                        const chip::Chip& chip, const RunOptions& options) {
@@ -230,7 +251,9 @@ Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip
 Result<compile::Placement> place(const Graph& graph, const model::Model& model, const chip::Chip& chip,
                                  const std::string& map, const RunOptions& options) {
   DANAUS_TRY(strategy, compile::find_strategy(map));
-  const compile::PlaceOptions place_options = place_options_for(chip);
+  DANAUS_CHECK(check_pieces(graph, chip));
+  compile::PlaceOptions place_options = place_options_for(chip);
+  place_options.sliver = options.sliver;
   DANAUS_TRY(placement, strategy->place(graph, place_options));
   if (fits(placement, chip) && options.copies > 0)
     return with_copies(graph, std::move(placement), model, chip, options);

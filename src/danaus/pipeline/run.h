@@ -33,6 +33,7 @@ struct RunOptions {
   compile::EmitOptions emit;             ///< model name and digest are filled in from the model
   std::uint64_t seed = 1;                ///< of the proof run
   std::uint32_t copies = 0;              ///< arrays to spend on copies of the busiest ones
+  std::uint32_t sliver = 0;              ///< striped maps: columns of a sliver; 0 = found for each stage
   std::uint32_t sequences = 1;           ///< interleaved, all of the same length
   std::optional<Generation> generation;  ///< mode generate
   std::uint32_t routings = 4;            ///< mixture of experts: draws that the expected cost is the mean of

@@ -24,7 +24,7 @@ namespace danaus::program {
 namespace {
 
 constexpr std::string_view kMagic = "DANAUSPR";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 /// The sections in the order of the file; the names are the tags.
 constexpr std::array<std::string_view, 13> kSections = {"CHIP", "NOTE", "CONF", "KVRG", "GRUP", "GRPH", "INPT",

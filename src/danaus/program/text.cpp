@@ -622,7 +622,6 @@ class TextReader {
     program_.patches.push_back(patch);
   }
 
-  /// NODE.R, NODE.L or NODE.W; names of nodes may have points themselves.
   void read_copy(Scanner& scanner) {
     Copy copy;
     const std::uint32_t column = scanner.column();
@@ -636,6 +635,7 @@ class TextReader {
     program_.copies.push_back(copy);
   }
 
+  /// NODE.R, NODE.L or NODE.W; names of nodes may have points themselves.
   void read_stage(Scanner& scanner, Patch& patch) {
     const std::uint32_t column = scanner.column();
     const std::string_view word = scanner.word("the operator and its stage");
