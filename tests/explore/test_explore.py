@@ -221,6 +221,7 @@ objective = ["min perplexity", "min latency_ns"]
 "adc.rule" = "fixed"
 [sweep]
 map = ["linear", "sparse"]
+"array.settle_ns" = [10, 30.5]
 "adc.bits" = [3, 8]
 [accuracy]
 ids = "ids.json"
@@ -229,7 +230,7 @@ tokens = 16
     _, stderr = danaus("explore", "s.toml", "--threads", "2", cwd=folder)
     assert "model m.toml has no weights: its points are cost points" in stderr
     table = rows(export(danaus, folder))
-    assert len(table) == 8 and {row["error"] for row in table} == {""}
+    assert len(table) == 16 and {row["error"] for row in table} == {""}
     (folder / "16.json").write_text(json.dumps([n * n % 29 for n in range(16)]))
     for row in table:
         assert (row["perplexity"] != "") == (row["model"] == "llama")
@@ -237,7 +238,8 @@ tokens = 16
             continue
         blocks = ["--compression", "8"] if row["map"] == "sparse" else []
         alone = danaus.json("eval", "llama", "--ids", "16.json", "--analog", "--map", row["map"], *blocks, "--chip", "unit",
-                            "--set", "adc.rule=fixed", "--set", f"adc.bits={row['adc.bits']}", cwd=folder)
+                            "--set", "adc.rule=fixed", "--set", f"adc.bits={row['adc.bits']}",
+                            "--set", f"array.settle_ns={row['array.settle_ns']}", cwd=folder)
         assert float(row["perplexity"]) == alone["perplexity"]
 
 

@@ -29,13 +29,15 @@ class PointEvaluator {
 
   Result<MetricValues> values_of(std::uint64_t number);
   Result<pipeline::MapResult> cost_of(const Setup& setup);
+  Result<MetricValues> accuracy_of(const Setup& setup);
   Result<void> add_accuracy(const Setup& setup, MetricValues& values);
   Result<pipeline::EvaluateInput> input_for(const Setup& setup) const;
   Result<const std::vector<std::vector<float>>*> reference_of(const Setup& setup);
 
   const Plan& plan_;
-  std::mutex mutex_;  // of references_
+  std::mutex mutex_;  // of what follows
   std::map<std::string, std::shared_ptr<Reference>> references_;
+  std::map<std::string, MetricValues> accuracies_;  // by Setup::accuracy; the other metrics are empty
 };
 
 }  // namespace danaus::explore

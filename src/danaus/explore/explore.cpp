@@ -12,8 +12,8 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <map>
 #include <mutex>
-#include <set>
 #include <thread>
 
 #include "danaus/core/internal_error.h"
@@ -50,16 +50,16 @@ class Board {
  public:
   explicit Board(std::vector<Point> todo) : todo_(std::move(todo)) {}
 
-  /// The next points, nothing when there are no more: `most` cost points or one accuracy point.
+  /// The next points, nothing when there are no more: `most` cost points, or all that share what the model makes of
+  /// the text.
   std::vector<std::uint64_t> take(std::uint64_t most) {
     const std::lock_guard lock(mutex_);
     std::vector<std::uint64_t> taken;
-    while (!stopped_ && next_ < todo_.size() && taken.size() < most) {
+    for (; !stopped_ && next_ < todo_.size(); ++next_) {
       const Point& point = todo_[next_];
-      if (point.accuracy && !taken.empty()) break;
+      if (!taken.empty() && (point.accuracy != todo_[next_ - 1].accuracy || (!point.accuracy && taken.size() >= most)))
+        break;
       taken.push_back(point.number);
-      ++next_;
-      if (point.accuracy) break;
     }
     return taken;
   }
@@ -106,6 +106,13 @@ class Board {
   bool stopped_ = false;
 };
 
+const Point& point_of(const Plan& plan, std::uint64_t number) {
+  const auto point = std::lower_bound(plan.points().begin(), plan.points().end(), number,
+                                      [](const Point& a, std::uint64_t wanted) { return a.number < wanted; });
+  ensure(point != plan.points().end() && point->number == number, "ranks talk about points of the plan");
+  return *point;
+}
+
 DatabaseHead head_of(const Plan& plan, const Shard& shard) {
   DatabaseHead head;
   head.version = plan.version();
@@ -118,12 +125,18 @@ DatabaseHead head_of(const Plan& plan, const Shard& shard) {
   return head;
 }
 
-/// The points of the shard that the database lacks, accuracy points first.
+/// The points of the shard that the database lacks, accuracy points first, those with the same accuracy in a row.
 std::vector<Point> missing(const Plan& plan, const Shard& shard, const std::vector<std::uint64_t>& done) {
   std::vector<Point> todo;
   for (const Point& point : plan.points())
     if (shard.holds(point.number) && !std::binary_search(done.begin(), done.end(), point.number)) todo.push_back(point);
-  std::stable_partition(todo.begin(), todo.end(), [](const Point& point) { return point.accuracy; });
+  std::map<std::string, std::uint64_t> first;  // by digest
+  for (const Point& point : todo)
+    if (point.accuracy) first.emplace(to_string(*point.accuracy), point.number);
+  std::stable_sort(todo.begin(), todo.end(), [&](const Point& a, const Point& b) {
+    if (!a.accuracy || !b.accuracy) return a.accuracy.has_value() && !b.accuracy;
+    return first.at(to_string(*a.accuracy)) < first.at(to_string(*b.accuracy));
+  });
   return todo;
 }
 
@@ -171,7 +184,7 @@ class Leader {
     for (std::uint64_t n = 0; n < count; ++n) {
       threads.emplace_back([&] {
         for (std::vector<std::uint64_t> next = board_->take(1); !next.empty(); next = board_->take(1))
-          board_->give(evaluator.evaluate(next.front()));
+          for (const std::uint64_t number : next) board_->give(evaluator.evaluate(number));
       });
     }
     Clock::time_point flushed = Clock::now();
@@ -199,11 +212,8 @@ class Leader {
   }
 
   void accept(Outcome outcome) {
-    const auto point = std::lower_bound(plan_.points().begin(), plan_.points().end(), outcome.number,
-                                        [](const Point& a, std::uint64_t number) { return a.number < number; });
-    ensure(point != plan_.points().end() && point->number == outcome.number, "an outcome is of a point of the plan");
     Row row;
-    row.id = point->id;
+    row.id = point_of(plan_, outcome.number).id;
     row.parameters = plan_.parameters(outcome.number);
     row.feasible = is_feasible(plan_.study(), outcome.values);
     row.outcome = std::move(outcome);
@@ -282,8 +292,11 @@ Result<Exploration> follow(const Plan& plan, const ExploreOptions& options) {
     const std::vector<std::uint64_t> numbers = read_numbers(message->bytes);
     if (numbers.empty()) break;
     std::vector<Result<Outcome>> results(numbers.size(), Outcome{});
-    parallel_for(numbers.size(), 1, [&](std::size_t first, std::size_t last) {
-      for (std::size_t n = first; n < last; ++n) results[n] = evaluator.evaluate(numbers[n]);
+    // Of points that share their accuracy the first one computes it, on all threads.
+    const std::size_t alone = point_of(plan, numbers.front()).accuracy ? 1 : 0;
+    if (alone > 0) results.front() = evaluator.evaluate(numbers.front());
+    parallel_for(numbers.size() - alone, 1, [&](std::size_t first, std::size_t last) {
+      for (std::size_t n = first + alone; n < last + alone; ++n) results[n] = evaluator.evaluate(numbers[n]);
     });
     std::vector<Outcome> outcomes;
     std::optional<Error> error;

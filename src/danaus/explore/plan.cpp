@@ -4,8 +4,10 @@
 #include "danaus/explore/plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "danaus/chip/keys.h"
@@ -42,6 +44,26 @@ Error named_by(Error error, const Location& where) {
   return error;
 }
 
+/// Its value is a time, an energy, a power or an area, says its name.
+bool is_cost(std::string_view key) {
+  constexpr std::array<std::string_view, 9> kWords = {"ns", "pj", "nj", "mw", "um2", "mm2", "gbps", "energy", "area"};
+  if (key.starts_with("noise.")) return false;
+  for (std::size_t at = key.find('.') + 1; at < key.size();) {
+    const std::size_t end = std::min(key.find('_', at), key.size());
+    if (std::find(kWords.begin(), kWords.end(), key.substr(at, end - at)) != kWords.end()) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
+/// Run options that change what a run costs, never what it computes.
+bool is_of_cost_alone(std::string_view option) {
+  constexpr std::array<std::string_view, 11> kOptions = {
+      "mode",   "tokens",   "kv",        "encoder_tokens", "sequences",     "slots",
+      "prompt", "kv_cache", "replicate", "reload",         "relative_error"};
+  return std::find(kOptions.begin(), kOptions.end(), option) != kOptions.end();
+}
+
 bool uses(const Study& study, std::string_view metric) {
   const std::size_t number = *find_metric(metric);
   return std::any_of(study.objectives.begin(), study.objectives.end(),
@@ -51,6 +73,14 @@ bool uses(const Study& study, std::string_view metric) {
 }
 
 }  // namespace
+
+chip::Chip without_costs(chip::Chip chip) {
+  chip::Chip defaults;
+  for (const chip::Key& key : chip::key_table())
+    if (const chip::Number* number = std::get_if<chip::Number>(&key.kind); number != nullptr && is_cost(key.name))
+      number->at(chip) = number->at(defaults);
+  return chip;
+}
 
 Result<void> Plan::load_models() {
   bool some_have_weights = false;
@@ -121,7 +151,8 @@ Result<Setup> Plan::setup(std::uint64_t number) const {
   values.run.seed = study_.seed;
   values.relative_error = uses(study_, "relative_error");
   std::vector<std::pair<std::string, Value>> chip_values;
-  for (const Setting& setting : settings(number)) {
+  const std::vector<Setting> given = settings(number);
+  for (const Setting& setting : given) {
     if (const Option* option = find_option(setting.key)) {
       option->set(values, setting.value);
     } else {
@@ -137,7 +168,7 @@ Result<Setup> Plan::setup(std::uint64_t number) const {
   DANAUS_TRY(effective, chip::with_values(chip->second, chip_values));
   setup.chip = std::move(effective);
   setup.options = run_options(values, *setup.model);
-  setup.accuracy = study_.accuracy && setup.model->has_weights();
+  if (study_.accuracy && setup.model->has_weights()) setup.accuracy = accuracy_of(given, setup.chip);
   if (setup.options.generation && setup.options.generation->prompt >= setup.options.emit.tokens)
     return fail(Error("explore.conflict", Failure::bad_input,
                       fmt::format("a prompt of {} tokens leaves nothing to generate: the total length is {}",
@@ -174,13 +205,24 @@ Digest Plan::id_of(const std::vector<Setting>& settings, const Setup* setup) con
   return danaus::digest_of(std::string_view(text + chip::to_toml(setup->chip)));
 }
 
+Digest Plan::accuracy_of(const std::vector<Setting>& settings, const chip::Chip& chip) const {
+  std::vector<std::string> lines;
+  for (const Setting& setting : settings)
+    if (setting.key != "chip" && find_chip_key(setting.key) == nullptr && !is_of_cost_alone(setting.key))
+      lines.push_back(fmt::format("{} = {}\n", setting.key, to_string(setting.value)));
+  std::sort(lines.begin(), lines.end());
+  if (study_.accuracy->analog) lines.push_back(chip::to_toml(without_costs(chip)));
+  lines.push_back(fmt::format("{} x {}\n", chip.array.rows, chip.array.cols));
+  return danaus::digest_of(std::string_view(fmt::format("{}", fmt::join(lines, ""))));
+}
+
 Result<void> Plan::list_points() {
   std::vector<Point> all(space_.size());
   constexpr std::size_t kChunk = 64;
   parallel_for(all.size(), kChunk, [&](std::size_t first, std::size_t last) {
     for (std::size_t n = first; n < last; ++n) {
       const Result<Setup> ready = setup(n);
-      all[n] = {n, id_of(settings(n), ready ? &*ready : nullptr), ready && ready->accuracy};
+      all[n] = {n, id_of(settings(n), ready ? &*ready : nullptr), ready ? ready->accuracy : std::nullopt};
     }
   });
   std::set<std::pair<std::uint64_t, std::uint64_t>> seen;

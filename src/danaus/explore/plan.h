@@ -24,15 +24,20 @@ struct Setup {
   std::string model_path;
   chip::Chip chip;
   pipeline::RunOptions options;  ///< with one map
-  bool accuracy = false;
+  /// What the model makes of the text is the same for all points with the same digest; nothing: a cost point.
+  std::optional<Digest> accuracy;
 };
 
 /// One point of the plan. `number` counts from 0 in study order.
 struct Point {
   std::uint64_t number = 0;
-  Digest id;              ///< of the model, the effective chip, all options and the version of danaus
-  bool accuracy = false;  ///< takes seconds to minutes rather than milliseconds
+  Digest id;                       ///< of the model, the effective chip, all options and the version of danaus
+  std::optional<Digest> accuracy;  ///< as in Setup; takes seconds to minutes rather than milliseconds
 };
+
+/// The chip with the defaults of all times, energies and areas: what the analog machine does not read. What it computes
+/// is a function of this chip.
+chip::Chip without_costs(chip::Chip chip);
 
 /// A study with its models and chips loaded and its points listed: the same on every rank and in every shard.
 class Plan {
@@ -68,6 +73,7 @@ class Plan {
   Result<void> list_points();
   std::vector<Setting> settings(std::uint64_t number) const;
   Digest id_of(const std::vector<Setting>& settings, const Setup* setup) const;
+  Digest accuracy_of(const std::vector<Setting>& settings, const chip::Chip& chip) const;
 
   Study study_;
   std::string version_;
