@@ -140,10 +140,11 @@ def test_a_rank_that_sees_another_study_is_found(danaus, folder):
     assert not (folder / "t.db").exists()
 
 
-def test_without_the_mpi_library_ranks_are_refused(danaus, folder):
+def test_without_the_mpi_library_of_the_launcher_ranks_are_refused(danaus, folder):
+    """There is none, or it is one that takes each rank for a process alone."""
+    if subprocess.run(["sh", "-c", "ldconfig -p | grep -q libmpich.so.12"]).returncode == 0:
+        pytest.skip("there is an MPICH, which waits for its launcher")
     environment = {**os.environ, "PMI_SIZE": "2", "PMI_RANK": "0", "LD_LIBRARY_PATH": ""}
-    if subprocess.run(["sh", "-c", "ldconfig -p | grep -qE 'libmpi.so.(40|12)'"]).returncode == 0:
-        pytest.skip("there is an MPI library")
     done = subprocess.run([danaus.path, "explore", "s.toml"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 4 and "error[explore.mpi]" in done.stderr
 

@@ -34,6 +34,7 @@ struct Flavour {
 };
 constexpr Flavour kOpenMpi{"Open MPI", "libmpi.so.40", true, -1, 0, 0, 0};
 constexpr Flavour kMpich{"MPICH", "libmpi.so.12", false, -2, 1, 0x44000000, 0x4c00010d};
+constexpr Flavour kMpichOfDebian{"MPICH", "libmpich.so.12", false, -2, 1, 0x44000000, 0x4c00010d};
 
 int number_in(const char* variable) {
   const char* const text = std::getenv(variable);
@@ -43,8 +44,8 @@ int number_in(const char* variable) {
 /// Which libraries to try: none if no launcher has started several of us.
 std::vector<Flavour> flavours() {
   if (number_in("OMPI_COMM_WORLD_SIZE") > 1) return {kOpenMpi};
-  if (number_in("PMI_SIZE") > 1) return {kMpich, kOpenMpi};
-  if (std::getenv("PMIX_RANK") != nullptr && number_in("SLURM_NTASKS") > 1) return {kOpenMpi, kMpich};
+  if (number_in("PMI_SIZE") > 1) return {kMpich, kMpichOfDebian, kOpenMpi};
+  if (std::getenv("PMIX_RANK") != nullptr && number_in("SLURM_NTASKS") > 1) return {kOpenMpi, kMpich, kMpichOfDebian};
   return {};
 }
 
@@ -85,12 +86,18 @@ class Mpi final : public Communicator {
     mpi->byte_ = flavour.handles_are_addresses ? reinterpret_cast<Handle>(find("ompi_mpi_byte")) : flavour.byte;
     mpi->any_source_ = flavour.any_source;
     mpi->ignore_ = flavour.status_ignore;
+    const bool is_open_mpi = find("ompi_mpi_comm_world") != nullptr;
     int provided = 0;
-    if (!good || mpi->world_ == 0 || mpi->byte_ == 0 || init(nullptr, nullptr, kThreadsFunneled, &provided) != 0 ||
+    if (!good || is_open_mpi != flavour.handles_are_addresses || mpi->world_ == 0 || mpi->byte_ == 0 || init(nullptr, nullptr, kThreadsFunneled, &provided) != 0 ||
         rank(mpi->world_, &mpi->rank_number_) != 0 || size(mpi->world_, &mpi->size_) != 0)
       return fail(Error("explore.mpi", Failure::unsupported, fmt::format("{} does not start", flavour.library))
                       .with_hint("is it the library of this mpirun? --shard i/N needs none"));
-    return mpi;
+    if (mpi->size_ > 1) return mpi;
+    // A library that does not understand the launcher takes every rank for a process alone.
+    mpi->finish();
+    return fail(Error("explore.mpi", Failure::unsupported,
+                      fmt::format("several ranks were started, but {} ({}) sees one", flavour.name, flavour.library))
+                    .with_hint("use the mpirun of that library; srun may need another --mpi; --shard i/N needs no MPI"));
   }
 
   int rank() const override { return rank_number_; }
