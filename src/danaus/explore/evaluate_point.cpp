@@ -41,8 +41,11 @@ bool is_dense_operator(const std::string& map) {
 }  // namespace
 
 Result<pipeline::MapResult> PointEvaluator::cost_of(const Setup& setup) {
-  DANAUS_TRY(result, pipeline::run(*setup.model, setup.chip, setup.options, no_progress()));
-  return std::move(result.results.front());
+  Result<pipeline::RunResult> result = setup.options.project_weights
+                                           ? pipeline::run(*setup.model, setup.chip, setup.options, no_progress())
+                                           : costs_.evaluate(*setup.model, setup.chip, setup.options);
+  if (!result) return fail(std::move(result).error());
+  return std::move(result->results.front());
 }
 
 Result<pipeline::EvaluateInput> PointEvaluator::input_for(const Setup& setup) const {

@@ -8,6 +8,7 @@
 
 #include "danaus/explore/database.h"
 #include "danaus/explore/plan.h"
+#include "danaus/pipeline/cost_evaluator.h"
 
 namespace danaus::explore {
 
@@ -35,6 +36,7 @@ class PointEvaluator {
   Result<const std::vector<std::vector<float>>*> reference_of(const Setup& setup);
 
   const Plan& plan_;
+  pipeline::CostEvaluator costs_;
   std::mutex mutex_;  // of what follows
   std::map<std::string, std::shared_ptr<Reference>> references_;
   std::map<std::string, MetricValues> accuracies_;  // by Setup::accuracy; the other metrics are empty

@@ -1,6 +1,6 @@
 // A board of points to do and outcomes that came back, between threads that compute, ranks that compute and one writer.
 // Accuracy points go first, one at a time: they take long, and a long one that started last would be waited for. Cost
-// points go to ranks in chunks that shrink towards the end. Nothing of this shows in the results: an outcome depends on
+// points go to ranks in chunks that take about a tenth of a second, and shrink towards the end. Nothing of this shows in the results: an outcome depends on
 // its point alone, and rows are read back in study order.
 
 #include "danaus/explore/explore.h"
@@ -30,7 +30,8 @@ constexpr std::size_t kBatch = 1024;              // rows at most in one transac
 constexpr std::chrono::milliseconds kFlush{200};  // a row waits at most so long to be written
 constexpr std::chrono::microseconds kPoll{500};   // between looks at messages
 constexpr std::chrono::milliseconds kIdle{50};    // between looks at interrupts
-constexpr std::uint64_t kLargestChunk = 32;       // points that a rank gets at once
+constexpr std::chrono::milliseconds kTurn{100};   // a rank should be busy so long with a chunk
+constexpr std::uint64_t kLargestChunk = 4096;     // points that a rank gets at once
 
 class Step {
  public:
@@ -229,9 +230,22 @@ class Leader {
     return {};
   }
 
-  std::uint64_t chunk() const {
+  /// What a rank is busy with.
+  struct Turn {
+    std::uint64_t points = 1;
+    Clock::time_point began = Clock::now();
+  };
+
+  /// Twice as many points as the last time if they came back early, half as many if late.
+  std::uint64_t chunk(int rank) {
+    Turn& turn = turns_[rank];
+    const Clock::duration took = Clock::now() - turn.began;
+    if (took < kTurn / 2) turn.points *= 2;
+    if (took > kTurn * 2) turn.points /= 2;
     const std::uint64_t hands = static_cast<std::uint64_t>(workers_ + std::max(1, options_.threads));
-    return std::clamp<std::uint64_t>(board_->left() / (4 * hands), 1, kLargestChunk);
+    turn.points = std::clamp<std::uint64_t>(turn.points, 1, kLargestChunk);
+    turn.began = Clock::now();
+    return std::clamp<std::uint64_t>(board_->left() / (4 * hands), 1, turn.points);
   }
 
   Result<void> answer_workers() {
@@ -244,7 +258,7 @@ class Leader {
         return fail(std::move(outcomes).error());
       }
       for (Outcome& outcome : *outcomes) accept(std::move(outcome));
-      const std::vector<std::uint64_t> next = board_->take(chunk());
+      const std::vector<std::uint64_t> next = board_->take(chunk(message->sender));
       options_.communicator->send(message->sender, write_numbers(next));
       if (next.empty()) --waiting_for();
     }
@@ -274,6 +288,7 @@ class Leader {
   Front front_;
   int workers_ = 0;             // other ranks
   std::optional<int> waiting_;  // of them, that have not been told to end
+  std::map<int, Turn> turns_;   // by rank
   Database* database_ = nullptr;
   std::optional<Board> board_;
   std::vector<Row> batch_;  // accepted, not yet written
