@@ -173,7 +173,7 @@ std::vector<Key> make_table() {
       {"network.topology", "mesh of tiles, ideal (no time, no energy) or flat (hop_ns and one hop for every message)",
        Choice{{"mesh", "ideal", "flat"}, DANAUS_CHOICE(network.topology, Topology)}},
       {"network.contention", "what a message on the mesh occupies: the port of its tile, or all links of its way, too",
-       Choice{{"port", "links"}, DANAUS_CHOICE(network.contention, Contention), {"links"}}},
+       Choice{{"port", "links"}, DANAUS_CHOICE(network.contention, Contention)}},
       {"network.arrays_per_tile", "arrays that share a buffer, vector units and a router",
        count(DANAUS_FIELD(network.arrays_per_tile), 1, 65536)},
       {"network.hop_ns", "router and link, per hop", ns(DANAUS_FIELD(network.hop_ns))},

@@ -102,7 +102,11 @@ class Replay : private Scheduler<Replay, std::uint32_t> {
 
  public:
   Replay(const DependenceGraph& graph, const Plan& plan)
-      : Scheduler(plan), graph_(graph), plan_(plan), waits_(graph.nodes_.size()), live_(graph.nodes_.size()) {
+      : Scheduler(graph.outline_, plan),
+        graph_(graph),
+        plan_(plan),
+        waits_(graph.nodes_.size()),
+        live_(graph.nodes_.size()) {
     for (std::size_t node = 0; node < waits_.size(); ++node)
       waits_[node] = {graph.nodes_[node].start_after, graph.nodes_[node].end_after};
     durations_.reserve(plan.costs.size());
@@ -245,7 +249,8 @@ std::size_t DependenceGraph::bytes() const {
   return sizeof(*this) + nodes_.size() * (sizeof(Node) + sizeof(std::uint32_t)) +
          successors_.size() * sizeof(std::uint32_t) + outline_.works.size() * sizeof(Work) +
          outline_.legs.size() * sizeof(Leg) + outline_.resources.size() * sizeof(Resource) +
-         outline_.later_steps.size() * sizeof(Step) + attention_.size() * sizeof(Sequencer::Attention);
+         outline_.ranges.size() * sizeof(LinkRange) + outline_.later_steps.size() * sizeof(Step) +
+         attention_.size() * sizeof(Sequencer::Attention);
 }
 
 }  // namespace danaus::machine

@@ -29,6 +29,8 @@ constexpr std::uint32_t kUnlimited = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint32_t kMostArrays = 1u << 24;  // the width of the fields of a record
 constexpr std::uint32_t kMostBits = 64;
 constexpr std::uint32_t kMostElements = 1u << 24;
+constexpr std::uint32_t kMostLinks = 1u << 24;  // 8 bytes each
+constexpr std::size_t kMostRanges = 1u << 22;   // 8 bytes each
 
 std::uint64_t bytes_of(std::uint32_t bits) { return (bits + 7) / 8; }
 
@@ -36,6 +38,15 @@ Error too_long(const std::string& what) {
   return Error("machine.too-long", Failure::unsupported, fmt::format("the program is too long to simulate: {}", what))
       .with_hint(fmt::format("at most {} commands in {} iterations are executed; simulate fewer tokens", kMostCommands,
                              kMostIterations));
+}
+
+Error too_many_links(const std::string& what) {
+  return Error("machine.too-large", Failure::unsupported, what).with_hint("set network.contention = \"port\"");
+}
+
+/// Messages take the links of their ways.
+bool has_link_contention(const Chip& chip) {
+  return chip.network.topology == chip::Topology::mesh && chip.network.contention == chip::Contention::links;
 }
 
 /// What tells works apart: the fields of a command that its costs and counts depend on.
@@ -55,13 +66,17 @@ struct ConfigCounts {
 
 class Outliner {
  public:
-  Outliner(const Program& program, const Chip& chip) : program_(program) {
+  Outliner(const Program& program, const Chip& chip)
+      : program_(program),
+        tiles_(program.chip.tiles()),
+        mesh_(chip::mesh_side(program.chip.is_dealt() ? program.chip.tiles_per_chip() : tiles_)) {
     outline_.double_buffer = chip.adc.double_buffer;
+    outline_.link_contention = has_link_contention(chip);
+    outline_.mesh = mesh_;
   }
 
   Result<Outline> run() {
-    tiles_ = program_.chip.tiles();
-    side_ = chip::mesh_side(program_.chip.is_dealt() ? program_.chip.tiles_per_chip() : tiles_);
+    DANAUS_CHECK(count_links());
     DANAUS_CHECK(check_regions());
     DANAUS_CHECK(count_copies());
     add_fixed_resources();
@@ -87,6 +102,15 @@ class Outliner {
   template <typename... Arguments>
   tl::unexpected<Error> invalid(fmt::format_string<Arguments...> text, Arguments&&... arguments) const {
     return fail(invalid_command(program_, position_, fmt::format(text, std::forward<Arguments>(arguments)...)));
+  }
+
+  Result<void> count_links() {
+    if (!outline_.link_contention) return {};
+    const std::uint64_t links = mesh_.links() * program_.chip.chips;
+    if (links > kMostLinks)
+      return fail(too_many_links(fmt::format("the meshes have {} links, at most {} are kept", links, kMostLinks)));
+    outline_.mesh_links = static_cast<std::uint32_t>(links);
+    return {};
   }
 
   Result<void> count_copies() {
@@ -337,6 +361,8 @@ class Outliner {
     use(from);
 
     legs_.clear();
+    links_.clear();
+    links_beyond_.clear();
     if (move.deal) {
       for (std::uint32_t message = 0; message < members.size(); ++message)
         send(message, move.from, members.subspan(message, 1));
@@ -349,7 +375,7 @@ class Outliner {
     const std::uint64_t written = move.deal ? elements : elements * members.size();
     const bool crosses = std::any_of(legs_.begin(), legs_.end(), [](const Leg& leg) { return leg.crosses; });
     const auto fill = [&](Work& fresh) {
-      fresh.cost = new_costs(crosses ? 3 : 1);
+      fresh.cost = new_costs(!crosses ? 1 : outline_.link_contention ? 4 : 3);
       fresh.elements = elements + written;
       fresh.first_leg = static_cast<std::uint32_t>(outline_.legs.size());
       fresh.legs = static_cast<std::uint32_t>(legs_.size());
@@ -368,12 +394,54 @@ class Outliner {
     Step& step = outline_.steps[position_];
     const bool is_remote =
         std::any_of(legs_.begin(), legs_.end(), [](const Leg& leg) { return leg.is_own_chip && leg.farthest > 0; });
-    step = {is_remote ? resource(Resource::Kind::port, physical_tile(move.from), chip) : 0, cost};
-    if (crosses) {
-      step.then = add_later_step({0, cost + 2, kNone});
-      step.then = add_later_step({resource(Resource::Kind::link, chip, chip), cost + 1, step.then});
+    if (!outline_.link_contention) {
+      step = {is_remote ? resource(Resource::Kind::port, physical_tile(move.from), chip) : 0, cost};
+      if (crosses) step.then = add_later_step({0, cost + 2, kNone});
+    } else {
+      if (is_remote) links_.push_back({chip_links(chip) + mesh_.port(mesh_place(move.from)), 1});
+      step = {way(move, links_, false), cost};
+      if (crosses) {
+        step.then = add_later_step({way(move, links_beyond_, true), cost + 3, kNone});
+        step.then = add_later_step({0, cost + 2, step.then});
+      }
+      if (outline_.ranges.size() > kMostRanges)
+        return fail(too_many_links(fmt::format("the ways of messages are more than {} rows of links", kMostRanges)));
     }
+    if (crosses) step.then = add_later_step({resource(Resource::Kind::link, chip, chip), cost + 1, step.then});
     return {};
+  }
+
+  std::uint32_t chip_links(std::uint32_t chip) const { return chip * static_cast<std::uint32_t>(mesh_.links()); }
+
+  // The resource of all links that a move takes together, on its own mesh or on those beyond; 0 where there are none.
+  // Moves with the same ends share it.
+  std::uint32_t way(const program::Move& move, std::vector<LinkRange>& links, bool is_beyond) {
+    if (links.empty()) return 0;
+    const std::uint32_t kind = (move.to_group ? 1u : 0u) | (move.deal ? 2u : 0u) | (is_beyond ? 4u : 0u);
+    const std::uint64_t ends = std::uint64_t{index(move.from)} << 32 | std::uint64_t{kind} << 24 | move.to;
+    const std::size_t known = outline_.resources.size();
+    const std::uint32_t number = resource(Resource::Kind::way, ways_.index_of(ends), program_.chip.chip_of(move.from));
+    if (number < known) return number;
+    join(links);
+    outline_.resources[number].first_range = static_cast<std::uint32_t>(outline_.ranges.size());
+    outline_.resources[number].ranges = static_cast<std::uint32_t>(links.size());
+    outline_.ranges.insert(outline_.ranges.end(), links.begin(), links.end());
+    return number;
+  }
+
+  // Each link once, whichever messages of a deal take it. In the order of numbers, those that follow each other as one.
+  static void join(std::vector<LinkRange>& ranges) {
+    std::sort(ranges.begin(), ranges.end(), [](const LinkRange& a, const LinkRange& b) { return a.first < b.first; });
+    std::size_t joined = 0;
+    for (const LinkRange& range : ranges) {
+      LinkRange& last = ranges[joined];
+      if (range.first <= last.first + last.count) {
+        last.count = std::max(last.first + last.count, range.first + range.count) - last.first;
+      } else {
+        ranges[++joined] = range;
+      }
+    }
+    ranges.resize(joined + 1);
   }
 
   std::uint32_t add_later_step(const Step& step) {
@@ -404,33 +472,20 @@ class Outliner {
       stops.clear();
       for (; last < places.size() && places[last].first == leg.chip; ++last) {
         stops.push_back(places[last].second);
-        leg.farthest = std::max(leg.farthest, chip::mesh_hops_on(side_, source, stops.back()));
+        leg.farthest = std::max(leg.farthest, chip::mesh_hops_on(mesh_.side(), source, stops.back()));
       }
-      leg.links = stops.size() == 1 ? leg.farthest : tree_links(source, stops);
+      leg.links = leg.farthest;
+      if (stops.size() > 1 || outline_.link_contention) add_tree(leg, mesh_.tree(source, stops));
       legs_.push_back(leg);
     }
   }
 
-  // Links of the multicast tree: along the row of the source first, then up and down the columns of the members.
-  std::uint64_t tree_links(std::uint32_t source, std::span<const std::uint32_t> stops) const {
-    struct Position {
-      std::uint32_t x, y;
-      auto operator<=>(const Position&) const = default;
-    };
-    std::vector<Position> places;
-    places.reserve(stops.size() + 1);
-    places.push_back({source % side_, source / side_});
-    for (const std::uint32_t stop : stops) places.push_back({stop % side_, stop / side_});
-    const std::uint32_t source_y = places.front().y;
-    std::sort(places.begin(), places.end());
-    std::uint64_t links = places.back().x - places.front().x;
-    for (std::size_t first = 0; first < places.size();) {
-      std::size_t last = first;
-      while (last + 1 < places.size() && places[last + 1].x == places[first].x) ++last;
-      links += std::max(source_y, places[last].y) - std::min(source_y, places[first].y);
-      first = last + 1;
-    }
-    return links;
+  void add_tree(Leg& leg, const std::vector<LinkRange>& tree) {
+    leg.links = 0;
+    for (const LinkRange& range : tree) leg.links += range.count;
+    if (!outline_.link_contention) return;
+    std::vector<LinkRange>& links = leg.is_own_chip ? links_ : links_beyond_;
+    for (const LinkRange& range : tree) links.push_back({chip_links(leg.chip) + range.first, range.count});
   }
 
   Result<void> add(const program::Vec& vec) {
@@ -490,8 +545,8 @@ class Outliner {
 
   const Program& program_;
   Outline outline_;
-  std::uint32_t tiles_ = 0;
-  std::uint32_t side_ = 1;  // of a chip's mesh
+  const std::uint32_t tiles_;
+  const Mesh mesh_;  // of a chip
   std::uint32_t position_ = 0;
   std::uint32_t branch_ = kNone, next_branch_ = 0;
   std::uint64_t repeat_ = 1;  // iterations that execute the command; 1 in a branch
@@ -501,10 +556,12 @@ class Outliner {
   static constexpr std::size_t kKinds = 5;
   std::array<Key, kKinds> last_keys_{};
   std::array<std::uint32_t, kKinds> last_works_{kNone, kNone, kNone, kNone, kNone};
-  std::vector<Leg> legs_;                // of the current move
-  std::vector<std::uint32_t> last_use_;  // by tile: a position
-  std::uint32_t any_region_at_ = kNone;  // last attend whose region a register moves
-  std::vector<std::uint32_t> copies_;    // by array; empty without any
+  std::vector<Leg> legs_;                        // of the current move
+  std::vector<LinkRange> links_, links_beyond_;  // of the current move, with link contention
+  IndexMap ways_;                                // by the ends of a move
+  std::vector<std::uint32_t> last_use_;          // by tile: a position
+  std::uint32_t any_region_at_ = kNone;          // last attend whose region a register moves
+  std::vector<std::uint32_t> copies_;            // by array; empty without any
 };
 
 class Planner {
@@ -578,6 +635,9 @@ class Planner {
         pool = &attention;
       } else if (resource.kind == Resource::Kind::port && !sharing.has_network) {
         stands_for_it = 0;
+      } else if (resource.kind == Resource::Kind::way) {
+        plan_.capacity[number] = kUnlimited;  // its links hold messages back
+        if (!sharing.has_network) stands_for_it = 0;
       }
       if (pool == nullptr) continue;
       std::uint32_t& first = (*pool)[resource.chip];
@@ -666,9 +726,15 @@ class Planner {
     }
     plan_.costs[work.cost] = mesh;
     if (crosses) {
-      beyond.link = chip::to_picoseconds(chip_.system.link_latency_ns);
+      Cost latency;
+      latency.link = chip::to_picoseconds(chip_.system.link_latency_ns);
+      if (outline_.link_contention) {
+        plan_.costs[work.cost + 3] = beyond;
+      } else {
+        latency.network = beyond.network;  // one step
+      }
       plan_.costs[work.cost + 1] = link;
-      plan_.costs[work.cost + 2] = beyond;
+      plan_.costs[work.cost + 2] = latency;
     }
     plan_.counts.buffer_bytes += times * work.elements * bytes_of(work.bits);
   }
@@ -781,7 +847,8 @@ Result<Outline> make_outline(const Program& program, const Chip& chip) { return 
 
 Result<Plan> make_plan(const Program& program, const Outline& outline, const Chip& chip, bool linear_only,
                        const Routing& routing) {
-  ensure(chip.adc.double_buffer == outline.double_buffer, "the outline has the steps of the chip");
+  ensure(chip.adc.double_buffer == outline.double_buffer && has_link_contention(chip) == outline.link_contention,
+         "the outline has the steps of the chip");
   return Planner(program, outline, chip, linear_only, routing).run();
 }
 

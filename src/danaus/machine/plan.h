@@ -10,6 +10,7 @@
 #include "danaus/chip/chip.h"
 #include "danaus/chip/cost.h"
 #include "danaus/core/error.h"
+#include "danaus/machine/mesh.h"
 #include "danaus/machine/pool.h"
 #include "danaus/machine/timing.h"
 #include "danaus/program/program.h"
@@ -41,16 +42,19 @@ struct Cost {
   bool operator==(const Cost&) const = default;
 };
 
-/// One array, one tile's vector units, ... : what the program can occupy. Number 0 is what needs nothing.
+/// One array, one tile's vector units, ... : what the program can occupy. Number 0 is what needs nothing. With link
+/// contention ways stand in for ports: the port and the links of the meshes that a message takes together.
 struct Resource {
-  enum class Kind : std::uint8_t { free, array, converters, digital, port, link, attention };
+  enum class Kind : std::uint8_t { free, array, converters, digital, port, link, attention, way };
   Kind kind = Kind::free;
   std::uint32_t chip = 0;
-  std::uint32_t units = 1;  ///< an array and its copies
+  std::uint32_t units = 1;                    ///< an array and its copies
+  std::uint32_t first_range = 0, ranges = 0;  ///< of a way, in Outline::ranges
 };
 
 /// kNone where the operands' registers decide (attend). A message to another chip is a step on its own mesh, then one
-/// on the link, then one on the mesh beyond: each waits for its resource and starts when the one before it has ended.
+/// on the link, then one on the mesh beyond (with link contention two, of which the second takes the links there): each
+/// waits for its resource and starts when the one before it has ended.
 struct Step {
   std::uint32_t resource = 0;  ///< in Outline::resources
   std::uint32_t cost = kNone;  ///< in Plan::costs
@@ -83,7 +87,7 @@ struct Work {
   std::uint32_t branch = kNone;  ///< in Outline::branches; kNone = always executed
   std::uint64_t times = 0;       ///< executed in all; in a branch: commands
   std::uint64_t elements = 0;    ///< read and written by one of them
-  std::uint32_t cost = kNone;    ///< in Plan::costs; of a move to other chips the first of three
+  std::uint32_t cost = kNone;    ///< in Plan::costs; of a move to other chips the first of three or four
 
   ConfigId config{};          // mvm
   bool add = false;           // mvm
@@ -98,7 +102,9 @@ struct Work {
 
 /// What a program is on any chip of its shape that takes the same steps.
 struct Outline {
-  bool double_buffer = false;  ///< an activation is two steps: its array, then the array's converters
+  bool double_buffer = false;    ///< an activation is two steps: its array, then the array's converters
+  bool link_contention = false;  ///< messages take the links of their ways
+  Mesh mesh{1};                  ///< of a chip
   std::vector<Segment> segments;
   std::vector<Step> steps;  ///< by position in the code
   std::vector<Step> later_steps;
@@ -107,6 +113,8 @@ struct Outline {
   std::vector<Leg> legs;
   std::uint32_t costs = 0;
   std::vector<Resource> resources;
+  std::uint32_t mesh_links = 0;   ///< with link contention: of all chips; those of chip n from n * mesh.links()
+  std::vector<LinkRange> ranges;  ///< of ways
   std::vector<std::uint32_t> region_resource;  ///< resource of each KV region's attention unit
   /// (position, tile): no command after this position uses the tile's buffer. Sorted by position.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> last_uses;
@@ -145,11 +153,11 @@ struct Plan {
 Result<void> check_shape(const program::ChipShape& shape, const chip::Chip& chip);
 
 /// Operations on one resource are checked here once, operands' addresses when they are used (registers move them).
-/// The shape of the program must be that of a chip. Of the chip only the steps of an activation count
-/// (adc.double_buffer). Errors: machine.invalid, machine.too-long.
+/// The shape of the program must be that of a chip. Of the chip only the steps count that a command takes
+/// (adc.double_buffer, network.contention). Errors: machine.invalid, machine.too-long, machine.too-large.
 Result<Outline> make_outline(const program::Program& program, const chip::Chip& chip);
 
-/// Errors: machine.too-long, chip.adc-bits, chip.adc-rate.
+/// The outline must be for a chip that takes the same steps. Errors: machine.too-long, chip.adc-bits, chip.adc-rate.
 Result<Plan> make_plan(const program::Program& program, const Outline& outline, const chip::Chip& chip,
                        bool linear_only, const Routing& routing);
 

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <queue>
 #include <vector>
 
 #include "danaus/chip/cost.h"
 #include "danaus/core/error.h"
+#include "danaus/machine/link_queues.h"
 #include "danaus/machine/plan.h"
 #include "danaus/machine/pool.h"
 #include "danaus/machine/timing.h"
@@ -43,7 +45,8 @@ struct Live {
 template <typename Machine, typename Path>
 class Scheduler {
  protected:
-  explicit Scheduler(const Plan& plan) : plan_(plan), resources_(plan.capacity.size()) {}
+  Scheduler(const Outline& outline, const Plan& plan)
+      : plan_(plan), resources_(plan.capacity.size()), messages_(outline) {}
 
   Result<void> execute() {
     while (true) {
@@ -119,6 +122,10 @@ class Scheduler {
         start(pop_waiting(resource), number);
     }
     touched_.clear();
+    while (const std::optional<LinkQueues::Grant> grant = messages_.grant()) {
+      inherit_release(grant->ordinal, grant->released_by);
+      occupy(grant->ordinal, grant->way);
+    }
   }
 
   // Its resource, or the queue for it.
@@ -126,13 +133,15 @@ class Scheduler {
     const std::uint32_t resource = machine().resource_of(ordinal);
     if (machine().duration_of(ordinal) == 0 && resources_[resource].running < plan_.capacity[resource]) {
       zero_length_.push(ordinal);
+    } else if (messages_.is_way(resource)) {
+      messages_.arrive(ordinal, resource);
     } else {
       push_waiting(resource, ordinal);
     }
   }
 
   void run_zero_length(std::uint32_t ordinal) {
-    inherit_release(ordinal, machine().resource_of(ordinal));
+    inherit_release(ordinal, resources_[machine().resource_of(ordinal)].released_by);
     begin(ordinal);
     work_done(ordinal);
   }
@@ -143,7 +152,11 @@ class Scheduler {
   }
 
   void start(std::uint32_t ordinal, std::uint32_t number) {
-    inherit_release(ordinal, number);
+    inherit_release(ordinal, resources_[number].released_by);
+    occupy(ordinal, number);
+  }
+
+  void occupy(std::uint32_t ordinal, std::uint32_t number) {
     begin(ordinal);
     const Picoseconds duration = machine().duration_of(ordinal);
     ResourceState& resource = resources_[number];
@@ -171,16 +184,17 @@ class Scheduler {
     ResourceState& resource = resources_[number];
     --resource.running;
     resource.released_by = machine().handle(ordinal);
+    if (messages_.is_way(number)) return messages_.release(number, resource.released_by);
     touched_.push_back(number);
     while (resource.waiting != kNone && is_zero_length(heaps_[resource.waiting].front()))
       zero_length_.push(pop_waiting(resource));
   }
 
   // A command that waited for its resource was released last by the command that freed it just now.
-  void inherit_release(std::uint32_t ordinal, std::uint32_t number) {
+  void inherit_release(std::uint32_t ordinal, std::uint32_t released_by) {
     Live<Path>& live = machine().live(ordinal);
     if (live.ready == now_) return;
-    live.path = machine().path(resources_[number].released_by);
+    live.path = machine().path(released_by);
   }
 
   // Waiting commands of a resource: those of zero length first, then by age.
@@ -212,6 +226,7 @@ class Scheduler {
 
   const Plan& plan_;
   std::vector<ResourceState> resources_;
+  LinkQueues messages_;
   Pool<std::vector<std::uint64_t>> heaps_;
 
   // This instant.

@@ -51,7 +51,7 @@ class Machine : private Scheduler<Machine, Path> {
  public:
   Machine(const program::Program& program, const chip::Chip& chip, const SimulateOptions& options, Progress& progress,
           const Outline& outline, const Plan& plan)
-      : Scheduler(plan),
+      : Scheduler(outline, plan),
         program_(program),
         chip_(chip),
         options_(options),

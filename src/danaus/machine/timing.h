@@ -87,7 +87,8 @@ struct Timing {
   Energy energy;
   double adc_high = 0;  ///< pJ of the converters at adc.calibration_high; as energy.adc where the chip has no band
   Picoseconds busiest_array = 0, busiest_digital = 0;  ///< busy time of the busiest resource
-  Picoseconds busiest_link = 0;  ///< the most time of serialisation on a chip's link, over both directions
+  Picoseconds busiest_link = 0;       ///< the most time of serialisation on a chip's link, over both directions
+  Picoseconds busiest_mesh_link = 0;  ///< likewise on a link of a mesh; 0 without link contention
   Reload reload;
   bool operator==(const Timing&) const = default;
 };

@@ -187,6 +187,10 @@ chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
   // A program says how many converters there are, but is the same for any number, unless the placement asks.
   reduced.adc.per_array = uses_converters ? chip.adc.per_array : 1;
   reduced.adc.double_buffer = chip.adc.double_buffer;
+  if (chip.network.contention == chip::Contention::links) {  // on a mesh alone
+    reduced.network.topology = chip.network.topology;
+    reduced.network.contention = chip::Contention::links;
+  }
   reduced.input.bits = chip.input.bits;
   reduced.adc.rule = chip.adc.rule;
   if (chip.adc.rule == chip::AdcRule::fixed) {
