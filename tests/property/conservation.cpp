@@ -19,7 +19,7 @@ using machine::Event;
 using machine::Picoseconds;
 using machine::Timing;
 
-constexpr std::uint64_t kCases = 200;
+constexpr std::uint64_t kCases = 1000;
 constexpr Picoseconds kNs = 1000;
 
 /// Every price and time drawn, in whole ns so that sums are exact.
@@ -67,6 +67,7 @@ chip::Chip priced(chip::Chip chip, test::Dice& dice) {
   chip.attention.passive_mw = price();
   chip.attention.kv_passive_mw = price();
   chip.network.topology = dice.coin() ? chip::Topology::mesh : chip::Topology::ideal;
+  chip.network.contention = dice.coin() ? chip::Contention::links : chip::Contention::port;
   chip.network.hop_ns = ns();
   chip.network.energy_pj_per_bit_hop = price();
   chip.buffer.energy_pj_per_byte = price();
@@ -138,6 +139,15 @@ class Recount {
     }
     return busiest;
   }
+  Picoseconds busiest_mesh_link() const {
+    Picoseconds busiest = 0;
+    for (const auto& [link, intervals] : mesh_links_) {
+      Picoseconds busy = 0;
+      for (const Interval& interval : intervals) busy += interval.end - interval.start;
+      busiest = std::max(busiest, busy);
+    }
+    return busiest;
+  }
   /// When each iteration of the last loop (of the last code, if there is none) was complete.
   std::vector<Picoseconds> token_ends() const {
     std::size_t last = loops_.size();
@@ -158,6 +168,7 @@ class Recount {
     for (const auto& [pool, intervals] : attention_)
       CHECK(most_at_once(intervals) <= std::max(1u, chip_.attention.units));
     for (const auto& [tile, intervals] : ports_) CHECK(most_at_once(intervals) <= 1);
+    for (const auto& [link, intervals] : mesh_links_) CHECK(most_at_once(intervals) <= 1);
   }
 
  private:
@@ -264,9 +275,10 @@ class Recount {
     }
   }
 
+  using Links = std::set<std::pair<std::uint32_t, std::uint32_t>>;
   /// Links of the XY tree from a place of a square mesh: along the row first, then along the columns.
-  std::uint64_t tree(std::uint32_t side, std::uint32_t from, const std::vector<std::uint32_t>& to) const {
-    std::set<std::pair<std::uint32_t, std::uint32_t>> links;
+  static Links tree(std::uint32_t side, std::uint32_t from, const std::vector<std::uint32_t>& to) {
+    Links links;
     for (const std::uint32_t target : to) {
       std::uint32_t at = from;
       while (at % side != target % side) {
@@ -280,10 +292,11 @@ class Recount {
         at = next;
       }
     }
-    return links.size();
+    return links;
   }
 
-  void message(TileId from, const std::vector<TileId>& members, std::uint64_t bits) {
+  /// A message, the links of whose way on the mesh of a single chip are added to `taken`.
+  void message(TileId from, const std::vector<TileId>& members, std::uint64_t bits, Links& taken) {
     const program::ChipShape& shape = program_.chip;
     const std::uint32_t tiles = shape.is_dealt() ? shape.tiles_per_chip() : shape.tiles();
     std::uint32_t side = 1;
@@ -295,7 +308,11 @@ class Recount {
     const std::uint64_t crossings = by_chip.size() - by_chip.count(own);
     if (crossings > 0) by_chip[own].push_back(0);  // the gate
     std::uint64_t links = 0;
-    for (const auto& [number, places] : by_chip) links += tree(side, number == own ? place(from) : 0, places);
+    for (const auto& [number, places] : by_chip) {
+      const Links way = tree(side, number == own ? place(from) : 0, places);
+      links += way.size();
+      taken.insert(way.begin(), way.end());
+    }
     if (links == 0 && crossings == 0) return;
     ++counts.messages;
     counts.message_bits += bits;
@@ -315,12 +332,20 @@ class Recount {
     ++counts.commands;
     const std::uint64_t written = move.deal ? elements : elements * members.size();
     counts.buffer_bytes += (elements + written) * ((width + 7) / 8);
-    if (!move.deal) return message(move.from, members, elements * width + chip_.network.header_bits);
+    Links taken;
     const std::size_t before = ports_[index(move.from)].size();
-    for (const TileId member : members)
-      message(move.from, {member}, std::uint64_t{move.length} * width + chip_.network.header_bits);
+    if (!move.deal) {
+      message(move.from, members, elements * width + chip_.network.header_bits, taken);
+    } else {
+      for (const TileId member : members)
+        message(move.from, {member}, std::uint64_t{move.length} * width + chip_.network.header_bits, taken);
+    }
     std::vector<Interval>& port = ports_[index(move.from)];
     if (port.size() > before + 1) port.resize(before + 1);  // one command, one use of the port
+    // With several chips the time of a message has parts on several meshes.
+    if (program_.chip.is_dealt() || chip_.network.topology != chip::Topology::mesh) return;
+    if (chip_.network.contention != chip::Contention::links) return;
+    for (const auto& link : taken) mesh_links_[link].push_back({event_->start, event_->end});
   }
 
   void count(const program::Vec& vec) {
@@ -379,6 +404,7 @@ class Recount {
   std::map<std::uint32_t, Picoseconds> cells_, converters_;
   std::map<std::uint32_t, std::vector<Interval>> arrays_, digital_, ports_;
   std::map<std::uint64_t, std::vector<Interval>> attention_;
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<Interval>> mesh_links_;
 };
 
 bool near(double a, double b) { return std::abs(a - b) <= 1e-11 * std::max(std::abs(a), std::abs(b)); }
@@ -386,6 +412,7 @@ bool near(double a, double b) { return std::abs(a - b) <= 1e-11 * std::max(std::
 }  // namespace
 
 TEST_CASE("totals are those of the trace") {
+  int with_links = 0;
   for (std::uint64_t number = 0; number < kCases; ++number) {
     CAPTURE(number);
     test::Case random = test::random_case(number);
@@ -404,6 +431,9 @@ TEST_CASE("totals are those of the trace") {
     CHECK(timing->busiest_array == recount.busiest_array());
     CHECK(timing->busiest_digital == recount.busiest_digital());
     recount.check_exclusive();
+    if (!program.chip.is_dealt()) CHECK(timing->busiest_mesh_link == recount.busiest_mesh_link());
+    CHECK(timing->busiest_mesh_link <= timing->total);
+    with_links += timing->busiest_mesh_link > 0 ? 1 : 0;
     CHECK(near(timing->energy.rows, recount.energy.rows));
     CHECK(near(timing->energy.cells, recount.energy.cells));
     CHECK(near(timing->energy.adc, recount.energy.adc));
@@ -437,6 +467,8 @@ TEST_CASE("totals are those of the trace") {
                                            timing->energy.passive));
     CHECK(timing->token_end == recount.token_ends());
   }
+  MESSAGE(with_links << " of " << kCases << " programs take links");
+  CHECK(with_links > 80);
 }
 
 /// A pipelined prompt of a small transformer, as many slots as tokens, on a chip on which all but the settings is free.

@@ -46,6 +46,7 @@ void change_costs(test::Dice& dice, chip::Chip& chip) {
   chip.attention.append_ns = some({0, 1});
   chip.attention.energy_pj_per_mac = some({0, 0.1});
   chip.network.topology = dice.roll(0, 2) == 0 ? chip::Topology::ideal : chip::Topology::mesh;
+  chip.network.contention = dice.coin() ? chip::Contention::links : chip::Contention::port;
   chip.network.hop_ns = some({0, 2});
   chip.network.clock_ns = some({0, 1});
   chip.network.link_bits = dice.pick(std::vector<std::uint32_t>{8, 64});
@@ -127,6 +128,11 @@ TEST_CASE("points that differ in times and converters share a program, under any
     change_costs(dice, chip);
     chip.array.slices = 1;
   }
+  for (std::size_t n = 0; n < 4; ++n) {  // dependences of their own
+    chips[n].network.topology = chip::Topology::mesh;
+    chips[n].network.contention = chip::Contention::links;
+  }
+  for (std::size_t n = 4; n < 8; ++n) chips[n].network.contention = chip::Contention::port;
   for (std::size_t n = 1; n < chips.size(); n += 2) {  // the same times: one schedule for both
     chips[n] = chips[n - 1];
     chips[n].array.cell_energy_pj += 1;
@@ -146,7 +152,7 @@ TEST_CASE("points that differ in times and converters share a program, under any
     }
     for (std::thread& thread : threads) thread.join();
     for (std::size_t n = 0; n < results.size(); ++n) check_same(results[n], expected[n % chips.size()]);
-    if (limit > 0) CHECK(evaluator.programs_made() == 3);
+    if (limit > 0) CHECK(evaluator.programs_made() == 3 * 2);
   }
 }
 

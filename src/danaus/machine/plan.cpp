@@ -108,7 +108,8 @@ class Outliner {
     if (!outline_.link_contention) return {};
     const std::uint64_t links = mesh_.links() * program_.chip.chips;
     if (links > kMostLinks)
-      return fail(too_many_links(fmt::format("the meshes have {} links, at most {} are kept", links, kMostLinks)));
+      return fail(
+          too_many_links(fmt::format("the meshes have {} links and ports, at most {} are kept", links, kMostLinks)));
     outline_.mesh_links = static_cast<std::uint32_t>(links);
     return {};
   }
@@ -405,7 +406,7 @@ class Outliner {
         step.then = add_later_step({0, cost + 2, step.then});
       }
       if (outline_.ranges.size() > kMostRanges)
-        return fail(too_many_links(fmt::format("the ways of messages are more than {} rows of links", kMostRanges)));
+        return fail(too_many_links(fmt::format("the ways of messages have more than {} straight parts", kMostRanges)));
     }
     if (crosses) step.then = add_later_step({resource(Resource::Kind::link, chip, chip), cost + 1, step.then});
     return {};

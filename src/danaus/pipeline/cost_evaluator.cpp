@@ -187,8 +187,9 @@ chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
   // A program says how many converters there are, but is the same for any number, unless the placement asks.
   reduced.adc.per_array = uses_converters ? chip.adc.per_array : 1;
   reduced.adc.double_buffer = chip.adc.double_buffer;
-  if (chip.network.contention == chip::Contention::links) {  // on a mesh alone
-    reduced.network.topology = chip.network.topology;
+  // The links that messages take are part of a program's dependences; elsewhere than on a mesh there are none.
+  if (chip.network.topology == chip::Topology::mesh && chip.network.contention == chip::Contention::links) {
+    reduced.network.topology = chip::Topology::mesh;
     reduced.network.contention = chip::Contention::links;
   }
   reduced.input.bits = chip.input.bits;

@@ -19,6 +19,7 @@ struct Contest {
   Settings more = {};
   Picoseconds offset = 0;  // what the holder takes beside the setting
   bool chips = false;      // needs several
+  std::uint32_t arrays = 4;
 };
 
 // Picoseconds as the ns of a setting.
@@ -49,6 +50,14 @@ TEST_CASE("a command is not ready a moment before, and starts the moment it is r
        "digital.gelu_ns",
        {{"digital.location", "hub"}}},
       {"port", "move t0 40+4 -> t1 0\n", "move t0 10+4 -> t1 40\n", "network.hop_ns", mesh},
+      {"link of a mesh",
+       "move t1 40+4 -> t2 0\n",
+       "move t0 10+4 -> t2 40\n",  // by tile 1
+       "network.hop_ns",
+       {{"network.topology", "mesh"}, {"network.clock_ns", "0"}, {"network.contention", "links"}},
+       0,
+       false,
+       18},
       {"attention unit",
        "attend kv1 context 40 -> 60\n",
        "attend kv0 append 10 14\n",
@@ -79,7 +88,8 @@ TEST_CASE("a command is not ready a moment before, and starts the moment it is r
         chip = small_chip(settings);
       }
       const std::string commands = kProducer + contest.holder + contest.user;
-      const std::vector<Event> events = events_of(contest.chips ? on_two_chips(commands) : code(commands), chip);
+      const std::vector<Event> events =
+          events_of(contest.chips ? on_two_chips(commands) : code(commands, contest.arrays), chip);
       REQUIRE(events.size() == 3);
       CHECK(events[0].end == kReady);
       CHECK(events[1].start == 0);

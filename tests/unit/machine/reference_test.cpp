@@ -20,9 +20,9 @@ struct Executed {
   std::set<Element> reads, writes;
   bool add = false;
   int context_of = -1, append_to = -1;
-  std::string resource;  // empty: none
+  std::set<std::string> resources;
   Picoseconds duration = 0;
-  std::vector<std::pair<std::string, Picoseconds>> then;  // further steps: (resource, duration)
+  std::vector<std::pair<std::set<std::string>, Picoseconds>> then;  // further steps: (resources, duration)
   std::vector<std::size_t> start_after, end_after;
   std::size_t opened = 0;  // number of its iteration, counted over all loops
   Picoseconds start = -1, work_end = -1, end = -1;
@@ -64,6 +64,24 @@ class Reference {
   std::uint32_t in_chip(std::uint32_t tile) const { return tiles_each() == 0 ? tile : tile % tiles_each(); }
   std::string physical(std::uint32_t tile) const {
     return std::to_string(chip_of(tile)) + " " + std::to_string(in_chip(tile));
+  }
+
+  // Step by step along the row, then along the column.
+  void walk(std::set<std::string>& links, std::uint32_t chip, std::uint32_t from, std::uint32_t to) const {
+    if (chip_.network.contention != chip::Contention::links) return;
+    std::uint32_t side = 1;
+    while (side * side < mesh_tiles()) ++side;
+    int x = static_cast<int>(from % side), y = static_cast<int>(from / side);
+    const int to_x = static_cast<int>(to % side), to_y = static_cast<int>(to / side);
+    while (x != to_x || y != to_y) {
+      std::string link = "mesh " + std::to_string(chip) + " " + std::to_string(x) + " " + std::to_string(y) + " to ";
+      if (x != to_x) {
+        x += x < to_x ? 1 : -1;
+      } else {
+        y += y < to_y ? 1 : -1;
+      }
+      links.insert(link + std::to_string(x) + " " + std::to_string(y));
+    }
   }
 
   void unroll() {
@@ -110,7 +128,7 @@ class Reference {
       place(one.reads, tile, mvm->src, mvm->rows.length, mvm->rows.count);
       place(one.writes, tile, mvm->dst, mvm->columns.length, mvm->columns.count);
       one.add = mvm->add;
-      one.resource = "array " + std::to_string(share % shape.chips) + " " + std::to_string(in_share);
+      one.resources = {"array " + std::to_string(share % shape.chips) + " " + std::to_string(in_share)};
       std::map<std::uint32_t, std::uint32_t> read;
       std::uint32_t rounds = 0;
       for (std::uint32_t q = 0; q < mvm->columns.count; ++q) {
@@ -129,11 +147,13 @@ class Reference {
       }
       const std::uint64_t elements = std::uint64_t{move->length} * move->count;
       std::map<std::uint32_t, std::uint32_t> farthest;  // by chip
+      std::set<std::string> links, links_beyond;
       for (const std::uint32_t target : targets) {
         place(one.writes, target, move->dst, move->length, move->count);
         const bool here = chip_of(target) == chip_of(index(move->from));
         const std::uint32_t hops =
             chip::mesh_hops(here ? in_chip(index(move->from)) : 0, in_chip(target), mesh_tiles());
+        walk(here ? links : links_beyond, chip_of(target), here ? in_chip(index(move->from)) : 0, in_chip(target));
         std::uint32_t& most = farthest[chip_of(target)];
         most = std::max(most, hops);
       }
@@ -141,28 +161,36 @@ class Reference {
       farthest.erase(chip_of(index(move->from)));
       if (!farthest.empty()) {
         own = std::max(own, chip::mesh_hops(in_chip(index(move->from)), 0, mesh_tiles()));
+        walk(links, chip_of(index(move->from)), in_chip(index(move->from)), 0);
         Picoseconds beyond = 0;
         for (const auto& [number, hops] : farthest)
           beyond = std::max(beyond, chip::message_time(chip_, elements, 8, hops));
         const double bits = static_cast<double>(8 * elements + chip_.network.header_bits);
         const Picoseconds crossing = chip::to_picoseconds(bits / chip_.system.link_gbps);
-        one.then.emplace_back("link " + std::to_string(chip_of(index(move->from))),
+        one.then.emplace_back(std::set{"link " + std::to_string(chip_of(index(move->from)))},
                               static_cast<Picoseconds>(farthest.size()) * crossing);
-        one.then.emplace_back("", chip::to_picoseconds(chip_.system.link_latency_ns) + beyond);
+        const Picoseconds latency = chip::to_picoseconds(chip_.system.link_latency_ns);
+        if (links_beyond.empty()) {
+          one.then.emplace_back(links_beyond, latency + beyond);
+        } else {
+          one.then.emplace_back(std::set<std::string>{}, latency);
+          one.then.emplace_back(links_beyond, beyond);
+        }
       }
       one.duration = chip::message_time(chip_, elements, 8, own);
-      if (one.duration > 0) one.resource = "port " + physical(index(move->from));
+      one.resources = links;
+      if (one.duration > 0) one.resources.insert("port " + physical(index(move->from)));
     } else if (const program::Vec* vec = std::get_if<program::Vec>(&command)) {
       for (std::uint32_t s = 0; s < program::source_count(vec->op); ++s)
         vector(one.reads, index(vec->tile), vec->src[s], program::source_length(vec->op, s, vec->length));
       vector(one.writes, index(vec->tile), vec->dst, program::result_length(vec->op, vec->length));
-      one.resource = "digital " + physical(index(vec->tile));
+      one.resources = {"digital " + physical(index(vec->tile))};
       one.duration = vec->op == program::VecOp::relu ? 0 : chip::to_picoseconds(chip_.digital.add_ns);
     } else if (const program::Attend* attend = std::get_if<program::Attend>(&command)) {
       const std::uint32_t number = index(attend->region);
       const program::KvRegion& region = program_.kv[number];
       const std::uint32_t tile = index(region.tile);
-      one.resource = "attention " + std::to_string(number);
+      one.resources = {"attention " + std::to_string(number)};
       if (attend->append) {
         vector(one.reads, tile, attend->a, region.size);
         vector(one.reads, tile, attend->b, region.size);
@@ -211,13 +239,13 @@ class Reference {
   void schedule() {
     Picoseconds now = 0;
     const auto ended = [&](std::size_t number) { return executed[number].end >= 0; };
-    const auto busy = [&](const std::string& resource) {
-      return !resource.empty() && std::any_of(executed.begin(), executed.end(), [&](const Executed& one) {
-        return one.resource == resource && one.start >= 0 && one.start < now && one.work_end > now;
-      });
-    };
     while (true) {
       std::set<std::string> taken;
+      for (const Executed& one : executed) {
+        if (one.start >= 0 && one.start < now && one.work_end > now)
+          taken.insert(one.resources.begin(), one.resources.end());
+      }
+      const auto is_taken = [&](const std::string& resource) { return taken.contains(resource); };
       for (int phase = 0; phase < 2; ++phase) {  // zero length to a fixed point, then the rest
         bool changed = true;
         while (changed) {
@@ -226,7 +254,7 @@ class Reference {
             if (one.end < 0 && one.start >= 0 && one.work_end <= now && !one.then.empty()) {
               // The next step is a command of its own, as old as the first, that is ready now.
               one.start = -1;
-              one.resource = one.then.front().first;
+              one.resources = one.then.front().first;
               one.duration = one.then.front().second;
               one.then.erase(one.then.begin());
               changed = true;
@@ -240,11 +268,11 @@ class Reference {
           for (Executed& one : executed) {
             if (one.start >= 0 || (one.duration > 0) != (phase == 1)) continue;
             if (!std::all_of(one.start_after.begin(), one.start_after.end(), ended)) continue;
-            if (busy(one.resource) || taken.contains(one.resource)) continue;
+            if (std::any_of(one.resources.begin(), one.resources.end(), is_taken)) continue;
             one.start = now;
             if (one.first_start < 0) one.first_start = now;
             one.work_end = now + one.duration;
-            if (one.duration > 0 && !one.resource.empty()) taken.insert(one.resource);
+            if (one.duration > 0) taken.insert(one.resources.begin(), one.resources.end());
             changed = true;
             break;
           }
@@ -326,6 +354,19 @@ std::string random_code(std::mt19937& random, std::uint32_t most_iterations) {
   return result;
 }
 
+// Messages of all lengths between all of 16 tiles, many at a time: they wait for links, ports and each other's data.
+std::string random_messages(std::mt19937& random) {
+  const auto number = [&](std::uint32_t least, std::uint32_t most) {
+    return std::to_string(std::uniform_int_distribution<std::uint32_t>(least, most)(random));
+  };
+  std::string result = "rep " + number(1, 3) + " b1+" + number(0, 100) + "\n";
+  for (int message = 0; message < 30; ++message) {
+    result += "move t" + number(0, 15) + " " + number(0, 900) + "+" + number(2, 60) + " -> " +
+              (message % 5 == 0 ? "g" + number(0, 3) : "t" + number(0, 15)) + " " + number(1000, 1900) + "@1\n";
+  }
+  return result + "end\n";
+}
+
 }  // namespace
 
 static Timing simulate_half(const program::Program& program, const chip::Chip& chip, bool linear_only) {
@@ -364,6 +405,7 @@ TEST_CASE("random programs against a reference scheduler, and replays of their d
       program.chip.arrays_per_chip = dealt.each;
       chip.system.chips = dealt.chips;
       chip.system.arrays = dealt.each;
+      chip.network.contention = round % 3 == 0 ? chip::Contention::port : chip::Contention::links;
       if (dealt.each % 2 != 0) {
         // Tiles of one array lie between those of two, so there are more of them; the groups' are there all the same.
         CHECK(program.chip.tiles() > 9);
@@ -387,6 +429,38 @@ TEST_CASE("random programs against a reference scheduler, and replays of their d
     }
   }
   CHECK(replays > 500);
+}
+
+TEST_CASE("random messages that take links against a reference scheduler") {
+  std::mt19937 random(20270101);
+  int slower = 0;
+  for (int round = 0; round < 300; ++round) {
+    program::Program program = code("", 32);
+    program.groups = {{{TileId{0}, TileId{5}, TileId{10}, TileId{15}}},
+                      {{TileId{1}, TileId{2}, TileId{3}, TileId{13}}},
+                      {{TileId{4}, TileId{7}}},
+                      {{TileId{6}, TileId{9}, TileId{12}}}};
+    program.chip.buffer = 3000;
+    const std::string text = program::to_text(program);
+    const std::string commands = random_messages(random);
+    CAPTURE(commands);
+    program = parse_good(text.substr(0, text.find("halt")) + commands + "halt\n");
+    chip::Chip chip = moves_chip({{"chip.link_gbps", "100"}, {"chip.link_latency_ns", "3"}});
+    program.chip.chips = chip.system.chips = round % 2 == 0 ? 1 : 2;
+    program.chip.arrays_per_chip = chip.system.arrays = round % 2 == 0 ? 0 : 16;
+    const Picoseconds port_total = simulate_good(program, chip).total;
+    chip.network.contention = chip::Contention::links;
+    slower += simulate_good(program, chip).total > port_total ? 1 : 0;
+    const Reference reference(program, chip);
+    const std::vector<Event> events = events_of(program, chip);
+    REQUIRE(events.size() == reference.executed.size());
+    for (std::size_t number = 0; number < events.size(); ++number) {
+      CAPTURE(number);
+      REQUIRE(events[number].start == reference.executed[number].first_start);
+      REQUIRE(events[number].end == reference.executed[number].end);
+    }
+  }
+  CHECK(slower > 200);
 }
 
 TEST_CASE("a page that falls into many runs keeps its histories") {
