@@ -63,7 +63,7 @@ def test_show_sources_of_a_chip(danaus, golden):
     assert {"source": "published", "key": "array.slices", "value": "4", "comment": "ISAAC: 2 bits per cell"} in items
 
 
-@pytest.mark.parametrize("words", [("cost",), ("cost", "adc"), ("cost", "activation"), ("cost", "message"), ("cost", "link"),
+@pytest.mark.parametrize("words", [("cost",), ("cost", "adc"), ("cost", "activation"), ("cost", "message"), ("cost", "network"), ("cost", "link"),
                                    ("cost", "reload"), ("mapping", "dense"),
                                    ("gguf.truncated",), ("adc.per_array",)])
 def test_explain(danaus, golden, words):

@@ -434,12 +434,51 @@ std::string explain_message(const Chip& chip) {
   }
   page.line(
       "Nothing within a tile. A multicast takes the hops of the farthest member and counts every link of its tree\n"
-      "once. A message occupies the outgoing port of its tile until it has arrived.");
+      "once. A message occupies the outgoing port of its tile until it has arrived. Messages that meet: danaus "
+      "explain\n"
+      "cost network");
   for (const std::uint64_t elements : {std::uint64_t{32}, std::uint64_t{256}, std::uint64_t{1024}}) {
     for (const std::uint32_t far : {1u, 4u})
       page.line(fmt::format("{:>5} elements over {} {}: {}, {:.4g} pJ", elements, far, far == 1 ? "hop " : "hops",
                             ns(message_time(chip, elements, 8, far)), message_energy_pj(chip, elements, 8, far)));
   }
+  return page.take();
+}
+
+// Tiles 0 to 3 of a row send to tiles 4 to 7: the link between tiles 3 and 4 is part of all four ways.
+std::string explain_network(const Chip& chip) {
+  const Chip::Network& network = chip.network;
+  constexpr std::uint32_t kElements = 256, kHops = 4, kMessages = 4;
+  if (network.topology != Topology::mesh) {
+    const bool flat = network.topology == Topology::flat;
+    Page page(fmt::format("Messages that meet on chip '{}' ({} network)", chip.name, flat ? "flat" : "ideal"));
+    page.gap();
+    page.line("Messages do not wait for each other: there is no mesh. network.contention does nothing.");
+    return page.take();
+  }
+  const bool links = network.contention == Contention::links;
+  Page page(fmt::format("{} messages of {} 8-bit elements over {} hops with a common link, on chip '{}' ({})",
+                        kMessages, kElements, kHops, chip.name,
+                        links ? "network.contention = links" : "network.contention = port"));
+  const Picoseconds port = message_port_time(chip, kElements, 8), time = message_time(chip, kElements, 8, kHops);
+  page.equation("T", "hops * network.hop_ns + t_port",
+                fmt::format("{} * {:g} + {:g} ns", kHops, network.hop_ns, nanoseconds(port)), ns(time));
+  const std::string here = ", this chip";
+  page.equation("T_port", "T: each tile has a port of its own", fmt::format("1 * {:g} ns", nanoseconds(time)),
+                ns(time) + (links ? "" : here));
+  page.equation("T_links", "messages * T", fmt::format("{} * {:g} ns", kMessages, nanoseconds(time)),
+                ns(kMessages * time) + (links ? here : ""));
+  page.gap();
+  page.line(
+      "network.contention = \"port\": a message occupies the port of its tile until it has arrived. Any number of\n"
+      "messages of different tiles share a link without waiting, which is optimistic.\n"
+      "network.contention = \"links\": with the port it takes all links of its way, along the row first, then along "
+      "the\n"
+      "column, or of the tree of a multicast, all at once and until it has arrived; a deal those of all its messages.\n"
+      "The two directions between two tiles are two links. A message that finds a link taken waits and holds none; of\n"
+      "those whose links are free the oldest goes first, so younger ones may pass one that waits. This is circuit\n"
+      "switching, without buffers in the routers: pessimistic for a network that passes parts of messages on.\n"
+      "Active energy is the same.");
   return page.take();
 }
 
@@ -632,6 +671,7 @@ constexpr Entry kEntries[] = {
     {{"adc", "one conversion: bits, time, the regression of energy and area"}, explain_adc},
     {{"activation", "one product with a whole array: time, energy, area, and what silicon took"}, explain_activation},
     {{"message", "a message on the network of tiles"}, explain_message},
+    {{"network", "messages that meet on the network of tiles"}, explain_network},
     {{"link", "a message from chip to chip"}, explain_link},
     {{"digital", "vector operations: adds, norms, activations"}, explain_digital},
     {{"attention", "reading a context, appending to it"}, explain_attention},

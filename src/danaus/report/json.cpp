@@ -82,6 +82,7 @@ void add_timing(Json& json, const machine::Timing& timing) {
   json["breakdown_nj"] = std::move(energy);
   json["counts"] = counts_json(timing.counts);
   json["busiest_link_ns"] = static_cast<double>(timing.busiest_link) / 1000;
+  json["busiest_mesh_link_ns"] = static_cast<double>(timing.busiest_mesh_link) / 1000;
   json["reload"] = {{"passes", timing.reload.passes}, {"writes", timing.reload.writes}};
 }
 

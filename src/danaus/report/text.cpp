@@ -171,6 +171,19 @@ void add_system(MapTable& table, const std::vector<MapResult>& results, std::uin
                                 [](const MapResult& map) { return map.timing.reload.passes; });
 }
 
+/// Messages that take links: how long the link that most of them wait for is taken.
+void add_mesh(MapTable& table, const std::vector<MapResult>& results) {
+  if (std::none_of(results.begin(), results.end(),
+                   [](const MapResult& map) { return map.timing.busiest_mesh_link != 0; }))
+    return;
+  table.gap();
+  table.figure<double>("busiest mesh link", format_time,
+                       [](const MapResult& map) { return nanoseconds(map.timing.busiest_mesh_link); });
+  table.text("  of the time", [](const MapResult& map) {
+    return format_percent(nanoseconds(map.timing.busiest_mesh_link) / nanoseconds(map.timing.total));
+  });
+}
+
 /// Parts of latency and energy that a model larger than a chip adds.
 void add_system_costs(MapTable& table, const std::vector<MapResult>& results) {
   const bool linked = std::any_of(results.begin(), results.end(),
@@ -471,6 +484,7 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
                                 [](const MapResult& map) { return map.peak_buffer_bytes.value_or(0); });
     table.figure<std::uint64_t>("operations", format_count, [](const MapResult& map) { return map.flops.value_or(0); });
   }
+  add_mesh(table, results);
   add_system_costs(table, results);
   if (breakdown) {
     add_programming(table, results);
@@ -557,6 +571,9 @@ std::string simulation_table(const Simulation& simulation) {
     table.add({"passes", format_count(timing.reload.passes)});
     table.add({"passes written", format_count(timing.reload.writes)});
   }
+  if (timing.busiest_mesh_link != 0)
+    table.add({"busiest mesh link", format_time(nanoseconds(timing.busiest_mesh_link)),
+               share(nanoseconds(timing.busiest_mesh_link), nanoseconds(timing.total))});
   table.add({"linear latency", format_time(nanoseconds(simulation.linear.total))});
   table.add({"latency", format_time(nanoseconds(timing.total))});
   for (const TimePart& part : kTimeParts) {
