@@ -165,7 +165,11 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
     const std::shared_ptr<const Compiled> compiled = cache_->get(model, std::move(key), options);
     if (compiled == nullptr) return run(model, chip, cost_only, no_progress());  // the error, with this chip's figures
     DANAUS_TRY(full, time(*compiled, chip, options, false));
-    DANAUS_TRY(linear, time(*compiled, chip, options, true));
+    machine::Timing linear;
+    if (options.time_linear) {
+      DANAUS_TRY(timed, time(*compiled, chip, options, true));
+      linear = std::move(timed);
+    }
     DANAUS_TRY(row, map_result(compiled->facts, chip, map, options, std::move(full), linear));
     DANAUS_TRY(routing, routing_cost(compiled->program, chip, options, row.timing, no_progress()));
     row.routing = routing;

@@ -15,7 +15,8 @@ namespace danaus::pipeline {
 ///
 /// A program is compiled for the *reduced chip*, which has only the keys that the compiler reads, everything else at
 /// its default, so all chips with the same reduced chip share the program, its proof and its dependences by
-/// construction. Per point there are two schedules of the dependences and the multiplications.
+/// construction. Per point there are two schedules of the dependences (one without
+/// RunOptions::time_linear) and the multiplications.
 class CostEvaluator {
  public:
   /// Programs and dependences are kept up to `most_bytes`, those that were used last.

@@ -124,6 +124,7 @@ Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, 
   result.parameters = facts.parameters;
   result.macs = facts.macs;
   result.copies = facts.copies;
+  result.adc_bits = facts.largest_adc_bits;
   result.commands = facts.commands;
   result.proof_tokens = facts.proof_tokens;
   const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input

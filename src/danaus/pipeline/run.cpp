@@ -35,16 +35,17 @@ class MapProgress final : public Progress {
   const std::string& map_;
 };
 
-/// The proof and two simulations as one step: its units are those of the simulations, which take longest.
+/// The proof and the simulations as one step: its units are those of the simulations, which take longest.
 class ProveAndTimeProgress final : public Progress {
  public:
-  explicit ProveAndTimeProgress(Progress& progress) : progress_(progress) {}
+  ProveAndTimeProgress(Progress& progress, std::uint64_t simulations)
+      : progress_(progress), simulations_(simulations) {}
   ~ProveAndTimeProgress() override {
     if (begun_) progress_.end();
   }
   void begin(std::string_view, std::uint64_t total) override {
     total_ = total;
-    if (!begun_) progress_.begin("prove and time", 2 * total);
+    if (!begun_) progress_.begin("prove and time", simulations_ * total);
     begun_ = true;
   }
   void update(std::uint64_t done) override { progress_.update(before_ + done); }
@@ -55,6 +56,7 @@ class ProveAndTimeProgress final : public Progress {
 
  private:
   Progress& progress_;
+  std::uint64_t simulations_;
   bool begun_ = false;
   std::uint64_t before_ = 0;  // units of the simulations that have ended
   std::uint64_t total_ = 0;   // of the current one
@@ -159,7 +161,7 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   Result<program::VerifyReport> proof;
   Result<machine::Timing> full, linear;
   {
-    ProveAndTimeProgress prove_and_time(map_progress);
+    ProveAndTimeProgress prove_and_time(map_progress, options.time_linear ? 2 : 1);
     parallel_for(2, 1, [&](std::size_t first, std::size_t last) {
       for (std::size_t task = first; task < last; ++task) {
         if (task == 0) {
@@ -168,7 +170,7 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
         }
         const machine::Routing routing{.seed = options.seed, .first = {}};
         full = machine::simulate(program, chip, {.routing = routing, .trace = {}}, prove_and_time);
-        if (full)
+        if (full && options.time_linear)
           linear =
               machine::simulate(program, chip, {.linear_only = true, .routing = routing, .trace = {}}, prove_and_time);
       }

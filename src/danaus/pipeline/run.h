@@ -40,6 +40,7 @@ struct RunOptions {
   bool reload = false;                   ///< a model that needs more arrays than the chips have is programmed in passes
   std::vector<Reference> references;     ///< what a user has today, estimated beside the maps
   bool project_weights = true;           ///< project the weights of a model that has some, for `relative_error`
+  bool time_linear = true;  ///< programs: time them without digital and attention, too, for `linear_latency_ns`
 };
 
 /// What a mixture of experts costs over the choices of its routers. The timing of a result is that of the first draw.
@@ -64,8 +65,10 @@ struct MapResult {
   std::uint32_t chips_used = 1;                    ///< that hold weights
   double utilisation = 0;                          ///< parameters / (arrays * rows * cols)
   std::uint64_t activations = 0, conversions = 0;  ///< per token
-  std::uint64_t adc_rounds = 0;                    ///< along the critical path of linear_latency, per token
-  double linear_latency_ns = 0, latency_ns = 0, throughput_tokens_per_s = 0;
+  std::uint32_t adc_bits = 0;                      ///< the most of any stage
+  std::uint64_t adc_rounds = 0;  ///< along the critical path of linear_latency, per token; 0 without that
+  double linear_latency_ns = 0;  ///< digital and attention times zero; 0 if it was not asked for
+  double latency_ns = 0, throughput_tokens_per_s = 0;
   machine::Timing timing;  ///< the full simulation
   chip::Area area;
   double programming_time_us = 0, programming_energy_uj = 0;  ///< writing all weights once

@@ -1,6 +1,7 @@
-// One job is one program: a model, a map, a policy, ADC bits and a number of ADCs. It is compiled and proved once and
-// timed with both kinds of converters, which change times only. The dense operator knows no policy and has 8 bits
-// either way, so its jobs are fewer. Jobs write into slots of their own; the map of figures is filled afterwards.
+// One job is what shares a program: a model, a map, a policy and ADC bits, timed with both kinds of converters and
+// every number of them. The cost evaluator compiles and proves the program at the first of these chips and finds it
+// again at the others. The dense operator knows no policy and has 8 bits either way, so its jobs are fewer. Jobs write
+// into slots of their own; the map of figures is filled afterwards.
 
 #include "danaus/reproduce/measure.h"
 
@@ -8,15 +9,15 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
+#include <span>
 
-#include "danaus/chip/cost.h"
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
 #include "danaus/factor/factor.h"
-#include "danaus/machine/timing.h"
 #include "danaus/model/model.h"
 #include "danaus/model/summary.h"
+#include "danaus/pipeline/cost_evaluator.h"
+#include "danaus/pipeline/list.h"
 #include "danaus/pipeline/run.h"
 
 namespace danaus::reproduce {
@@ -32,7 +33,6 @@ struct Job {
   Map map{};
   Bits bits{};
   Policy policy{};
-  std::uint32_t adcs = 0;
 };
 
 factor::Policy policy_of(Policy policy) {
@@ -55,11 +55,12 @@ std::uint32_t paper_bits(Map map) {
   return 3;
 }
 
-Result<chip::Chip> chip_for(const std::string& name, Settings settings, Converter converter, const Job& job) {
+Result<chip::Chip> chip_for(const std::string& name, Settings settings, Converter converter, const Job& job,
+                            std::uint32_t adcs) {
   settings.emplace_back("adc.kind", converter == Converter::ramp ? "ramp" : "sar");
   settings.emplace_back("adc.rule", job.bits == Bits::paper ? "fixed" : "rows");
   settings.emplace_back("adc.bits", fmt::format("{}", paper_bits(job.map)));
-  settings.emplace_back("adc.per_array", fmt::format("{}", job.adcs));
+  settings.emplace_back("adc.per_array", fmt::format("{}", adcs));
   return chip::load(name, settings);
 }
 
@@ -70,11 +71,9 @@ std::vector<Job> jobs_for(Scope scope) {
     for (const Map map : {Map::dense, Map::dense_diagonal, Map::sparse, Map::linear}) {  // longest first
       for (const Policy policy : kPolicies) {
         for (const Bits bits : kBits) {
-          for (const std::uint32_t adcs : kAdcs) {
-            if (scope == Scope::arrays && (bits != Bits::paper || adcs != kAdcs.back())) continue;
-            if (map == Map::linear && (policy != Policy::published || bits != Bits::paper)) continue;
-            jobs.push_back({.model = model, .map = map, .bits = bits, .policy = policy, .adcs = adcs});
-          }
+          if (scope == Scope::arrays && bits != Bits::paper) continue;
+          if (map == Map::linear && (policy != Policy::published || bits != Bits::paper)) continue;
+          jobs.push_back({.model = model, .map = map, .bits = bits, .policy = policy});
         }
       }
     }
@@ -82,50 +81,46 @@ std::vector<Job> jobs_for(Scope scope) {
   return jobs;
 }
 
-double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
+Figure figure_of(const pipeline::MapResult& result) {
+  constexpr double kPjPerNj = 1000, kPsPerNs = 1000;
+  const machine::Timing& timing = result.timing;
+  Figure figure;
+  figure.arrays = result.arrays;
+  figure.adc_bits = result.adc_bits;
+  figure.weights = result.parameters;
+  figure.utilisation = result.utilisation;
+  figure.activations = timing.counts.activations;
+  figure.conversions = timing.counts.conversions;
+  figure.latency_ns = result.latency_ns;
+  figure.settle_ns = static_cast<double>(timing.critical_path.settle) / kPsPerNs;
+  figure.adc_ns = static_cast<double>(timing.critical_path.adc) / kPsPerNs;
+  figure.active_nj = timing.energy.active() / kPjPerNj;
+  figure.passive_nj = timing.energy.passive / kPjPerNj;
+  figure.adc_nj = timing.energy.adc / kPjPerNj;
+  figure.area_mm2 = result.area.total_mm2();
+  figure.program = result.program_digest;
+  return figure;
+}
 
-using PerConverter = std::array<Figure, kConverters.size()>;
+/// Figures of a job for each number of converters, and for each kind.
+using Sweep = std::vector<std::array<Figure, kConverters.size()>>;
 
-Result<PerConverter> execute(const Job& job, const model::Model& model, const std::string& chip_name,
-                             const Settings& settings, std::uint64_t seed) {
+Result<Sweep> execute(const Job& job, const model::Model& model, const std::string& chip_name, const Settings& settings,
+                      std::span<const std::uint32_t> adcs, std::uint64_t seed, pipeline::CostEvaluator& evaluator) {
   pipeline::RunOptions options;
+  options.maps = {std::string(name_of(job.map))};
   options.policy = policy_of(job.policy);
   options.seed = seed;
-  const std::string map(name_of(job.map));
-  DANAUS_TRY(first_chip, chip_for(chip_name, settings, kConverters[0], job));
-  DANAUS_TRY(program, pipeline::compile_model(model, first_chip, map, options, no_progress()));
-  DANAUS_TRY(proof, pipeline::prove(program, map, seed));
-  PerConverter figures;
-  for (std::size_t c = 0; c < kConverters.size(); ++c) {
-    DANAUS_TRY(chip, chip_for(chip_name, settings, kConverters[c], job));
-    DANAUS_TRY(timing, machine::simulate(program, chip));
-    Figure& figure = figures[c];
-    figure.arrays = program.chip.arrays;
-    for (const Node& node : program.intent.nodes) {
-      if (node.kind != NodeKind::linear) continue;
-      figure.weights += node.structure.parameters();
-      for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage)
-        figure.adc_bits =
-            std::max<std::uint32_t>(figure.adc_bits, program.intent.configs[index(node.configs[stage])].adc_bits);
+  options.time_linear = false;
+  Sweep sweep(adcs.size());
+  for (std::size_t n = 0; n < adcs.size(); ++n) {
+    for (std::size_t c = 0; c < kConverters.size(); ++c) {
+      DANAUS_TRY(chip, chip_for(chip_name, settings, kConverters[c], job, adcs[n]));
+      DANAUS_TRY(result, evaluator.evaluate(model, chip, options));
+      sweep[n][c] = figure_of(result.results.front());
     }
-    const double cells = double{1} * program.chip.rows * program.chip.cols * figure.arrays;
-    figure.utilisation = static_cast<double>(figure.weights) / cells;
-    figure.activations = timing.counts.activations;
-    figure.conversions = timing.counts.conversions;
-    figure.latency_ns = nanoseconds(timing.total);
-    figure.settle_ns = nanoseconds(timing.critical_path.settle);
-    figure.adc_ns = nanoseconds(timing.critical_path.adc);
-    figure.active_nj = timing.energy.active() / 1000;
-    figure.passive_nj = timing.energy.passive / 1000;
-    figure.adc_nj = timing.energy.adc / 1000;
-    const std::uint64_t buffer_bytes = (std::uint64_t{proof.buffer_used} * chip.input.bits + 7) / 8;
-    DANAUS_TRY(area, chip::system_area(chip, figure.arrays,
-                                       {.buffer_bytes = buffer_bytes,
-                                        .largest_adc_bits = figure.adc_bits,
-                                        .kv_regions = static_cast<std::uint32_t>(program.kv.size())}));
-    figure.area_mm2 = area.total_mm2();
   }
-  return figures;
+  return sweep;
 }
 
 /// Blocks of b x b cells in arrays of `edge`: (edge / b) blocks lie along each of (edge / b) diagonals, of which one is
@@ -226,25 +221,31 @@ Result<Results> measure(const std::string& chip, const Settings& settings, Scope
     models.push_back(std::move(model));
   }
   const std::vector<Job> jobs = jobs_for(scope);
-  std::vector<Result<PerConverter>> done(jobs.size(), PerConverter{});
+  if (!jobs.empty()) DANAUS_CHECK(pipeline::check_runs_programs(base));
+  const std::span<const std::uint32_t> all_adcs = kAdcs;
+  const std::span<const std::uint32_t> adcs = scope == Scope::arrays ? all_adcs.last(1) : all_adcs;
+  std::vector<Result<Sweep>> done(jobs.size(), Sweep{});
   std::atomic<std::uint64_t> finished = 0;
+  pipeline::CostEvaluator evaluator;
   if (!jobs.empty()) progress.begin("compile, prove and time", jobs.size());
   parallel_for(jobs.size(), 1, [&](std::size_t first, std::size_t last) {
     for (std::size_t n = first; n < last; ++n) {
-      done[n] = execute(jobs[n], models[jobs[n].model], chip, settings, seed);
+      done[n] = execute(jobs[n], models[jobs[n].model], chip, settings, adcs, seed, evaluator);
       progress.update(++finished);
     }
   });
   if (!jobs.empty()) progress.end();
-  for (std::size_t n = 0; n < jobs.size(); ++n) {
-    if (!done[n]) return fail(done[n].error());
-    const Job& job = jobs[n];
-    for (std::size_t c = 0; c < kConverters.size(); ++c) {
-      for (const Bits bits : kBits) {
-        for (const Policy policy : kPolicies) {
-          if (job.map != Map::linear && (bits != job.bits || policy != job.policy)) continue;
-          const Setting setting{.converter = kConverters[c], .bits = bits, .policy = policy, .adcs = job.adcs};
-          results.figures[{job.model, job.map, setting}] = (*done[n])[c];
+  for (std::size_t j = 0; j < jobs.size(); ++j) {
+    if (!done[j]) return fail(done[j].error());
+    const Job& job = jobs[j];
+    for (const Bits bits : kBits) {
+      for (const Policy policy : kPolicies) {
+        if (job.map != Map::linear && (bits != job.bits || policy != job.policy)) continue;
+        for (std::size_t n = 0; n < adcs.size(); ++n) {
+          for (std::size_t c = 0; c < kConverters.size(); ++c) {
+            const Setting setting{.converter = kConverters[c], .bits = bits, .policy = policy, .adcs = adcs[n]};
+            results.figures[{job.model, job.map, setting}] = (*done[j])[n][c];
+          }
         }
       }
     }

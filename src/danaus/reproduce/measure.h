@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "danaus/chip/chip.h"
+#include "danaus/core/digest.h"
 #include "danaus/core/error.h"
 #include "danaus/core/progress.h"
 
@@ -56,6 +57,7 @@ struct Figure {
   double latency_ns = 0, settle_ns = 0, adc_ns = 0;  ///< the latter two along the critical path
   double active_nj = 0, passive_nj = 0, adc_nj = 0;  ///< adc_nj is part of active_nj
   double area_mm2 = 0;
+  Digest program;  ///< of the program that was proved
   double energy_nj() const { return active_nj + passive_nj; }
 };
 
@@ -90,8 +92,8 @@ struct Results {
 };
 
 /// Compiles, proves and times what `scope` asks for, in parallel; deterministic. `chip` and `settings` as for
-/// chip::load. Progress counts programs. Errors: reproduce.setting for keys that are varied here, those of chip::load
-/// and of the pipeline.
+/// chip::load. Progress counts programs. Errors: reproduce.setting for keys that are varied here, pipeline.list-chip
+/// for chips that run no programs, those of chip::load and of the pipeline.
 Result<Results> measure(const std::string& chip, const std::vector<std::pair<std::string, std::string>>& settings,
                         Scope scope, std::uint64_t seed, Progress& progress);
 
