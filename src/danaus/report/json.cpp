@@ -408,7 +408,10 @@ std::string reproduction_json(const Reproduction& reproduction, const Provenance
       Json setting = Json::object();
       for (std::size_t a = 0; a < outcome.axes.size(); ++a)
         setting[outcome.axes[a].name] = outcome.axes[a].words[value.setting[a]];
-      values.push_back({{"setting", std::move(setting)}, {"ours", value.ours}, {"holds", value.holds}});
+      values.push_back({{"setting", std::move(setting)},
+                        {"ours", value.ours},
+                        {"holds", value.holds},
+                        {"borrowed", value.borrowed}});
     }
     json["claims"].push_back({{"claim", claim.id},
                               {"text", claim.text},
@@ -421,6 +424,7 @@ std::string reproduction_json(const Reproduction& reproduction, const Provenance
                               {"ratio", outcome.ours() / claim.published},
                               {"status", name_of(outcome.status)},
                               {"under", outcome.under},
+                              {"reason", outcome.reason},
                               {"explanation", outcome.explanation},
                               {"values", std::move(values)}});
   }

@@ -22,6 +22,9 @@ struct Axis {
   std::string suffix = "";                            ///< after the words: " ADCs"
   std::size_t reference = 0;                          ///< of the figure that is shown first
   std::optional<std::size_t> claimed = std::nullopt;  ///< the word that the paper means, if it says so
+  /// Words that put in another published figure or a guess made to explain one: what holds there agrees with the
+  /// paper's other figures and is found by none of ours.
+  std::vector<std::size_t> borrowed = {};
 };
 
 /// A figure of ours under one setting.
@@ -29,6 +32,7 @@ struct Value {
   std::vector<std::size_t> setting;  ///< a word per axis
   double ours = 0;
   bool holds = false;
+  bool borrowed = false;  ///< a word of the setting is
 };
 
 enum class Relation : std::uint8_t { about, more_than };
@@ -50,6 +54,7 @@ struct Claim {
 enum class Status : std::uint8_t {
   reproduced,        ///< under all settings of what the paper says
   reproduced_under,  ///< under some settings
+  consistent,        ///< under borrowed ones alone
   differs            ///< under none
 };
 
@@ -59,11 +64,12 @@ struct Outcome {
   std::vector<Value> values;  ///< settings that make no sense are missing
   std::size_t reference = 0;  ///< in `values`
   Status status = Status::differs;
-  std::string under;        ///< reproduced_under: the settings, in words; "" otherwise
+  std::string under;        ///< reproduced_under, consistent: the settings, in words; "" otherwise
+  std::string reason;       ///< consistent, differs: why, in a few words; "" if the figures bear out no cause
   std::string explanation;  ///< where the figures come from and, for those that differ, why
 
   double ours() const { return values[reference].ours; }
-  std::size_t held() const;      ///< number of settings under which it holds
+  std::size_t held() const;      ///< number of settings that the status rests on
   const Value& closest() const;  ///< to the published figure, as a ratio
   double least() const;
   double most() const;
@@ -80,7 +86,7 @@ Scope scope_of(std::span<const Claim> selected);
 /// Compares. Results must have the claim's scope.
 Outcome judge(const Claim& claim, const Results& results);
 
-/// "reproduced", "reproduced under", "differs"
+/// "reproduced", "reproduced under", "consistent with", "differs"
 std::string_view name_of(Status status);
 /// The words of a setting: "ramp, paper bits, 32 ADCs".
 std::string describe(const std::vector<Axis>& axes, const std::vector<std::size_t>& setting);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
 #include <span>
 
 #include "danaus/core/internal_error.h"
@@ -98,6 +99,7 @@ Figure figure_of(const pipeline::MapResult& result) {
   figure.passive_nj = timing.energy.passive / kPjPerNj;
   figure.adc_nj = timing.energy.adc / kPjPerNj;
   figure.area_mm2 = result.area.total_mm2();
+  figure.arrays_mm2 = result.area.arrays_mm2 + result.area.adcs_mm2;
   figure.program = result.program_digest;
   return figure;
 }
@@ -162,6 +164,7 @@ Result<Shapes> shapes_of(const model::Model& model, std::uint32_t array_edge) {
     for (const Structure& structure : structures) {
       shapes.weights[p] += structure.parameters();
       if (structure.out != structure.in) shapes.feed_forward_blocks[p] += structure.parameters();
+      if (structure.out > structure.in && shapes.expansion[p].in == 0) shapes.expansion[p] = structure;
       if (policy != Policy::published) continue;
       (structure.out != structure.in ? shapes.feed_forward_rows : shapes.attention_rows) = structure.in_block;
       for (std::uint32_t stage = 0; stage < structure.stages(); ++stage)
@@ -202,6 +205,12 @@ double Results::steps_as_one_ns(std::size_t model, const Setting& setting) const
   return serial.latency_ns - serial.settle_ns + at(model, Map::sparse, setting).settle_ns;
 }
 
+std::size_t Results::programs() const {
+  std::set<std::string> programs;
+  for (const auto& [key, figure] : figures) programs.insert(to_string(figure.program));
+  return programs.size();
+}
+
 Result<Results> measure(const std::string& chip, const Settings& settings, Scope scope, std::uint64_t seed,
                         Progress& progress) {
   for (const auto& [key, value] : settings) {
@@ -213,6 +222,10 @@ Result<Results> measure(const std::string& chip, const Settings& settings, Scope
   results.scope = scope;
   DANAUS_TRY(base, chip::load(chip, settings));
   results.chip = base;
+  results.chip_name = chip;
+  results.settings = settings;
+  DANAUS_TRY(reconstruction, chip::load("paper", {}));
+  results.is_reconstruction = base == reconstruction;
   std::vector<model::Model> models;
   for (const std::string_view name : kModels) {
     DANAUS_TRY(model, model::load(std::string(name)));

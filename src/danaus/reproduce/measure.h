@@ -13,6 +13,7 @@
 #include "danaus/core/digest.h"
 #include "danaus/core/error.h"
 #include "danaus/core/progress.h"
+#include "danaus/core/structure.h"
 
 /// What the published claims of arXiv 2510.11192 are compared with: figures of compiled and proved programs, and
 /// arithmetic on the shapes of its models.
@@ -56,8 +57,8 @@ struct Figure {
   std::uint64_t activations = 0, conversions = 0;
   double latency_ns = 0, settle_ns = 0, adc_ns = 0;  ///< the latter two along the critical path
   double active_nj = 0, passive_nj = 0, adc_nj = 0;  ///< adc_nj is part of active_nj
-  double area_mm2 = 0;
-  Digest program;  ///< of the program that was proved
+  double area_mm2 = 0, arrays_mm2 = 0;               ///< of all; of the arrays with their converters
+  Digest program;                                    ///< of the program that was proved
   double energy_nj() const { return active_nj + passive_nj; }
 };
 
@@ -75,12 +76,16 @@ struct Shapes {
   /// Published policy: DenseMap's arrays if one diagonal index of each were lost (a hypothesis, not a program).
   std::uint64_t arrays_one_index_lost = 0;
   std::uint32_t attention_rows = 0, feed_forward_rows = 0;  ///< that sum in a column: the edge of a block
+  std::array<Structure, 2> expansion{};  ///< by policy: the first operator with more outputs than inputs
 };
 
 enum class Scope : std::uint8_t { shapes, arrays, all };  ///< arrays: 32 ADCs, ramp and paper bits only
 
 struct Results {
   chip::Chip chip;
+  std::string chip_name;                                      ///< preset or file
+  std::vector<std::pair<std::string, std::string>> settings;  ///< keys that were changed
+  bool is_reconstruction = false;                             ///< the preset `paper` as it is
   Scope scope = Scope::shapes;
   std::vector<Shapes> shapes;                                       ///< in the order of kModels
   std::map<std::tuple<std::size_t, Map, Setting>, Figure> figures;  ///< number of the model first
@@ -89,6 +94,8 @@ struct Results {
   /// Latency of DenseMap if its steps counted as one: the array time of SparseMap, which fires once per stage, in place
   /// of its own. Arithmetic: no legal program does that.
   double steps_as_one_ns(std::size_t model, const Setting& setting) const;
+  /// Different programs behind the figures; each was proved to compute its model.
+  std::size_t programs() const;
 };
 
 /// Compiles, proves and times what `scope` asks for, in parallel; deterministic. `chip` and `settings` as for
