@@ -15,6 +15,7 @@
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
 #include "danaus/factor/factor.h"
+#include "danaus/machine/timing.h"
 #include "danaus/model/model.h"
 #include "danaus/model/summary.h"
 #include "danaus/pipeline/cost_evaluator.h"
