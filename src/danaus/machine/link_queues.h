@@ -18,13 +18,10 @@ namespace danaus::machine {
 /// of those that could, the oldest goes first. Messages are named by their ordinals, ways by their resources.
 class LinkQueues {
  public:
-  /// The outline must outlive it.
+  /// For an outline with link contention, which must outlive it.
   explicit LinkQueues(const Outline& outline);
 
-  /// False for all resources without link contention.
-  bool is_way(std::uint32_t resource) const {
-    return !links_.empty() && outline_.resources[resource].kind == Resource::Kind::way;
-  }
+  bool is_way(std::uint32_t resource) const { return outline_.resources[resource].kind == Resource::Kind::way; }
 
   /// The message is ready at this instant.
   void arrive(std::uint32_t ordinal, std::uint32_t way) { candidates_.push({ordinal, way, kNone}); }

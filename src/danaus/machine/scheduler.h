@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <queue>
 #include <vector>
@@ -45,8 +46,9 @@ struct Live {
 template <typename Machine, typename Path>
 class Scheduler {
  protected:
-  Scheduler(const Outline& outline, const Plan& plan)
-      : plan_(plan), resources_(plan.capacity.size()), messages_(outline) {}
+  Scheduler(const Outline& outline, const Plan& plan) : plan_(plan), resources_(plan.capacity.size()) {
+    if (outline.link_contention) messages_ = std::make_unique<LinkQueues>(outline);
+  }
 
   Result<void> execute() {
     while (true) {
@@ -122,7 +124,11 @@ class Scheduler {
         start(pop_waiting(resource), number);
     }
     touched_.clear();
-    while (const std::optional<LinkQueues::Grant> grant = messages_.grant()) {
+    if (messages_) start_messages();
+  }
+
+  void start_messages() {
+    while (const std::optional<LinkQueues::Grant> grant = messages_->grant()) {
       inherit_release(grant->ordinal, grant->released_by);
       occupy(grant->ordinal, grant->way);
     }
@@ -133,8 +139,8 @@ class Scheduler {
     const std::uint32_t resource = machine().resource_of(ordinal);
     if (machine().duration_of(ordinal) == 0 && resources_[resource].running < plan_.capacity[resource]) {
       zero_length_.push(ordinal);
-    } else if (messages_.is_way(resource)) {
-      messages_.arrive(ordinal, resource);
+    } else if (messages_ && messages_->is_way(resource)) {
+      messages_->arrive(ordinal, resource);
     } else {
       push_waiting(resource, ordinal);
     }
@@ -184,7 +190,7 @@ class Scheduler {
     ResourceState& resource = resources_[number];
     --resource.running;
     resource.released_by = machine().handle(ordinal);
-    if (messages_.is_way(number)) return messages_.release(number, resource.released_by);
+    if (messages_ && messages_->is_way(number)) return messages_->release(number, resource.released_by);
     touched_.push_back(number);
     while (resource.waiting != kNone && is_zero_length(heaps_[resource.waiting].front()))
       zero_length_.push(pop_waiting(resource));
@@ -226,7 +232,7 @@ class Scheduler {
 
   const Plan& plan_;
   std::vector<ResourceState> resources_;
-  LinkQueues messages_;
+  std::unique_ptr<LinkQueues> messages_;  // with link contention
   Pool<std::vector<std::uint64_t>> heaps_;
 
   // This instant.
