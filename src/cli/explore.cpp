@@ -3,6 +3,7 @@
 #include "danaus/explore/explore.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <optional>
 
@@ -51,8 +52,14 @@ void tell_how_many_are_missing(const explore::Results& results, Console& console
                              results.rows.size(), results.head.points, results.head.study_file));
 }
 
+/// An interrupt waits until the database is closed: SQLite removes its log then.
+Result<explore::Results> read_results(const std::string& database) {
+  const UninterruptedWriting guard;
+  return explore::read_results(database);
+}
+
 Result<int> export_results(const Arguments& arguments, Console& console) {
-  DANAUS_TRY(results, explore::read_results(arguments.study[1]));
+  DANAUS_TRY(results, read_results(arguments.study[1]));
   tell_how_many_are_missing(results, console);
   const bool as_json = arguments.format == "json" || (arguments.format.empty() && arguments.json);
   std::string text;
@@ -71,7 +78,7 @@ Result<int> export_results(const Arguments& arguments, Console& console) {
 }
 
 Result<int> show_results(const std::string& database, const Arguments& arguments, Console& console, bool front_only) {
-  DANAUS_TRY(results, explore::read_results(database));
+  DANAUS_TRY(results, read_results(database));
   if (front_only) tell_how_many_are_missing(results, console);
   DANAUS_CHECK(console.result(arguments.json ? report::study_json(results, front_only, provenance(arguments))
                                              : report::study_table(results)));
@@ -80,8 +87,16 @@ Result<int> show_results(const std::string& database, const Arguments& arguments
 
 Result<int> merge_databases(const Arguments& arguments, Console& console) {
   const std::vector<std::string> inputs(arguments.study.begin() + 1, arguments.study.end());
-  DANAUS_TRY(rows, explore::merge(inputs, arguments.output));
-  console.talk(fmt::format("{} points in {}", rows, arguments.output));
+  const UninterruptedWriting guard;
+  DANAUS_TRY(merged, explore::merge(inputs, arguments.output));
+  console.talk(fmt::format("{} points in {}", merged.rows, arguments.output));
+  if (merged.rows < merged.points)
+    console.talk(fmt::format("note: {} of {} points are missing{}; danaus explore STUDY -o {} --resume computes them",
+                             merged.points - merged.rows, merged.points,
+                             merged.missing.empty()
+                                 ? ""
+                                 : fmt::format(", of shard {} there is no database", fmt::join(merged.missing, ", ")),
+                             arguments.output));
   return 0;
 }
 

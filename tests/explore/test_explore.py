@@ -1,5 +1,6 @@
 """danaus explore as a user runs it: the same export however it was computed; resume, shards, ranks, merge, interrupt."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -10,6 +11,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -160,6 +162,67 @@ def test_a_larger_budget_goes_on(danaus, folder):
     assert len(rows(export(danaus, folder))) == 72
 
 
+def test_a_smaller_budget_is_refused(danaus, folder):
+    for budget, code in ((25, 0), (10, 3)):
+        (folder / "s.toml").write_text(STUDY.replace("[study]", f"[study]\nbudget = {budget}"))
+        _, stderr = danaus("explore", "s.toml", "--resume", "-q", cwd=folder, code=code)
+    assert "error[explore.other-study]" in stderr and "25 points" in stderr and "10 now" in stderr
+    assert len(rows(export(danaus, folder))) == 25
+
+
+@pytest.mark.parametrize("change", [
+    "UPDATE points SET number = 1000 WHERE number = 3",
+    "UPDATE points SET id = (SELECT '0' || substr(id, 2, 30) || '0' FROM points WHERE number = 4) WHERE number = 3",
+    "UPDATE points SET map = 'dense' WHERE number = 3",
+    "UPDATE points SET error = 'place.capacity', message = 'm', latency_ns = NULL WHERE number = 3",
+    "ALTER TABLE points RENAME COLUMN latency_ns TO latency"])
+def test_a_damaged_database_is_not_resumed(danaus, folder, change):
+    (folder / "s.toml").write_text(STUDY.replace("[study]", "[study]\nbudget = 25"))
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    with sqlite3.connect(folder / "t.db") as connection:
+        connection.execute(change)
+    (folder / "s.toml").write_text(STUDY)
+    _, stderr = danaus("explore", "s.toml", "--resume", "-q", cwd=folder, code=3)
+    assert "error[explore.database]" in stderr
+
+
+def unprivileged(command):
+    """As someone to whom permissions mean something."""
+    if os.geteuid() != 0:
+        return command
+    if shutil.which("setpriv") is None:
+        pytest.skip("root, and no setpriv")
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+
+
+@pytest.mark.parametrize("mode, file_mode", [(0o555, 0o444), (0o755, 0o444), (0o555, 0o644)])
+def test_a_database_that_cannot_be_written_can_be_read(danaus, folder, mode, file_mode):
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    expected = {words: danaus("explore", *words, cwd=folder)[0] for words in (("export", "t.db"), ("pareto", "t.db"))}
+    with tempfile.TemporaryDirectory() as name:
+        frozen = pathlib.Path(name)
+        shutil.copy(folder / "t.db", frozen)
+        if os.geteuid() == 0:
+            os.chown(frozen, 65534, 65534)
+            os.chown(frozen / "t.db", 65534, 65534)
+        (frozen / "t.db").chmod(file_mode)
+        frozen.chmod(mode)
+        for words, text in expected.items():
+            done = subprocess.run(unprivileged([danaus.path, "explore", *words]), cwd=frozen, capture_output=True, text=True)
+            assert (done.returncode, done.stderr, done.stdout) == (0, "", text)
+        assert [path.name for path in frozen.iterdir()] == ["t.db"]
+        frozen.chmod(0o755)
+
+
+def test_an_incomplete_merge_says_what_is_missing(danaus, folder):
+    for number in (1, 2):
+        danaus("explore", "s.toml", "-o", f"{number}.db", "--shard", f"{number}/3", "-q", cwd=folder)
+    _, stderr = danaus("explore", "merge", "1.db", "2.db", "-o", "part.db", cwd=folder)
+    assert "48 points in part.db" in stderr
+    assert "note: 24 of 72 points are missing, of shard 3/3 there is no database" in stderr
+    assert len(rows(export(danaus, folder, "part.db"))) == 48
+
+
 def test_the_database_can_be_queried(danaus, folder):
     danaus("explore", "s.toml", "-q", cwd=folder)
     with sqlite3.connect(folder / "t.db") as connection:
@@ -168,7 +231,8 @@ def test_the_database_can_be_queried(danaus, folder):
         assert connection.execute("SELECT value FROM meta WHERE key = 'study'").fetchone() == (STUDY,)
 
 
-def test_ctrl_c_keeps_everything(danaus, folder):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_everything_in_one_file(danaus, folder, number):
     (folder / "s.toml").write_text(STUDY.replace('"m.toml"', '"bert-base"').replace("[2, 4]", "{from = 2, to = 64, step = 1}"))
     process = subprocess.Popen([danaus.path, "explore", "s.toml"], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -176,14 +240,15 @@ def test_ctrl_c_keeps_everything(danaus, folder):
         time.sleep(0.2)
         if (folder / "t.db").exists():
             try:
-                with sqlite3.connect(folder / "t.db") as connection:
+                with contextlib.closing(sqlite3.connect(folder / "t.db")) as connection:
                     if connection.execute("SELECT count(*) FROM points").fetchone()[0] > 2:
                         break
             except sqlite3.OperationalError:
                 continue
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and stdout == ""
+    assert sorted(path.name for path in folder.glob("t.db*")) == ["t.db"]  # no log stays
     assert "points are in t.db; the same command with --resume goes on" in stderr
     done = rows(export(danaus, folder))
     assert 2 < len(done) < 2268 and f"{len(done)} of 2268" in stderr

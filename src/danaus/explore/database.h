@@ -35,7 +35,8 @@ struct Row {
   Outcome outcome;
   Digest id;
   std::vector<std::pair<std::string, Value>> parameters;  ///< of the axes, in study order
-  bool feasible = false;                                  ///< has figures that keep all constraints
+  bool feasible = false;           ///< has figures that keep all constraints, and all that objectives ask for
+  std::string infeasible_because;  ///< why a point with figures is not: why_infeasible
   bool operator==(const Row&) const = default;
 };
 
@@ -57,10 +58,12 @@ class Database {
  public:
   enum class Open : std::uint8_t {
     create,  ///< error explore.exists if there is one that holds anything
-    resume,  ///< create it, or go on: explore.other-study if it is of another study, version or shard
+    resume,  ///< create it, or go on: explore.other-study if it is of another study, version or shard, or of more
+             ///< points
     read     ///< explore.no-database if there is none
   };
-  /// Errors beside: explore.database (no database of ours, damaged, or SQLite says no).
+  /// Errors beside: explore.database (no database of ours, damaged, or SQLite says no). What is only read needs not be
+  /// writable, file or folder.
   static Result<Database> open(const std::string& path, Open how, const DatabaseHead* head = nullptr);
 
   Database(Database&&) noexcept;
@@ -68,10 +71,10 @@ class Database {
   ~Database();
 
   const DatabaseHead& head() const { return head_; }
-  /// Numbers of the points that are there.
-  Result<std::vector<std::uint64_t>> done() const;
-  /// All rows in study order.
+  /// All rows in study order, each whole: with figures or an error. Error explore.database.
   Result<std::vector<Row>> rows() const;
+  /// Error explore.database for a row that is whole, but cannot be of the study.
+  Error damaged(std::string what) const;
   /// Adds rows in one transaction; a point that is there already is left as it is.
   Result<void> add(std::span<const Row> rows);
 
@@ -85,9 +88,5 @@ class Database {
 
 /// The name of an axis as a column of databases and exports: its key, "option.relative_error" where a metric has it.
 std::string column_of(std::string_view key);
-
-/// All rows of several databases of one study into a new one. Errors: explore.merge (different studies, or one point
-/// with two results), those of open.
-Result<std::uint64_t> merge(const std::vector<std::string>& inputs, const std::string& output);
 
 }  // namespace danaus::explore

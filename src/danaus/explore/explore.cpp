@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -19,6 +18,7 @@
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
 #include "danaus/explore/evaluate_point.h"
+#include "danaus/explore/results.h"
 #include "danaus/explore/wire.h"
 
 namespace danaus::explore {
@@ -107,11 +107,36 @@ class Board {
   bool stopped_ = false;
 };
 
-const Point& point_of(const Plan& plan, std::uint64_t number) {
+/// Null if there is none.
+const Point* find_point(const Plan& plan, std::uint64_t number) {
   const auto point = std::lower_bound(plan.points().begin(), plan.points().end(), number,
                                       [](const Point& a, std::uint64_t wanted) { return a.number < wanted; });
-  ensure(point != plan.points().end() && point->number == number, "ranks talk about points of the plan");
+  return point != plan.points().end() && point->number == number ? &*point : nullptr;
+}
+
+const Point& point_of(const Plan& plan, std::uint64_t number) {
+  const Point* const point = find_point(plan, number);
+  ensure(point != nullptr, "ranks talk about points of the plan");
   return *point;
+}
+
+/// Rows that a database has already are those of the plan's points.
+Result<void> check_rows(const Plan& plan, const Shard& shard, const Database& database, const std::vector<Row>& rows) {
+  for (const Row& row : rows) {
+    const std::uint64_t number = row.outcome.number;
+    const Point* const point = find_point(plan, number);
+    if (point == nullptr || !shard.holds(number))
+      return fail(database.damaged(fmt::format("there is a point {}, which is none of the study or shard", number)));
+    const auto same = [](const std::pair<std::string, Value>& a, const std::pair<std::string, Value>& b) {
+      return a.first == b.first && to_string(a.second) == to_string(b.second);
+    };
+    const std::vector<std::pair<std::string, Value>> parameters = plan.parameters(number);
+    if (row.id != point->id ||
+        !std::equal(row.parameters.begin(), row.parameters.end(), parameters.begin(), parameters.end(), same))
+      return fail(database.damaged(fmt::format("point {} has another id or other parameters in the study", number)));
+    DANAUS_CHECK(check_feasible(database, plan.study(), row));
+  }
+  return {};
 }
 
 DatabaseHead head_of(const Plan& plan, const Shard& shard) {
@@ -127,10 +152,14 @@ DatabaseHead head_of(const Plan& plan, const Shard& shard) {
 }
 
 /// The points of the shard that the database lacks, accuracy points first, those with the same accuracy in a row.
-std::vector<Point> missing(const Plan& plan, const Shard& shard, const std::vector<std::uint64_t>& done) {
+std::vector<Point> missing(const Plan& plan, const Shard& shard, const std::vector<Row>& done) {
   std::vector<Point> todo;
-  for (const Point& point : plan.points())
-    if (shard.holds(point.number) && !std::binary_search(done.begin(), done.end(), point.number)) todo.push_back(point);
+  std::size_t row = 0;  // both are in study order
+  for (const Point& point : plan.points()) {
+    while (row < done.size() && done[row].outcome.number < point.number) ++row;
+    const bool is_done = row < done.size() && done[row].outcome.number == point.number;
+    if (shard.holds(point.number) && !is_done) todo.push_back(point);
+  }
   std::map<std::string, std::uint64_t> first;  // by digest
   for (const Point& point : todo)
     if (point.accuracy) first.emplace(to_string(*point.accuracy), point.number);
@@ -155,14 +184,12 @@ class Leader {
     const DatabaseHead head = head_of(plan_, options_.shard);
     DANAUS_TRY(database, Database::open(options_.database,
                                         options_.resume ? Database::Open::resume : Database::Open::create, &head));
-    database_ = &database;
-    DANAUS_TRY(done, database.done());
-    if (!done.empty()) {
-      DANAUS_TRY(rows, database.rows());
-      for (const Row& row : rows) front_.add(row);
-      if (front_.size() > 0 && options_.improved) options_.improved(front_);
-    }
-    board_.emplace(missing(plan_, options_.shard, done));
+    database_ = std::move(database);
+    DANAUS_TRY(rows, database_->rows());
+    DANAUS_CHECK(check_rows(plan_, options_.shard, *database_, rows));
+    for (const Row& row : rows) front_.add(row);
+    if (front_.size() > 0 && options_.improved) options_.improved(front_);
+    board_.emplace(missing(plan_, options_.shard, rows));
     const std::uint64_t todo = board_->left();
     for (const Point& point : plan_.points()) result_.total += options_.shard.holds(point.number) ? 1 : 0;
     result_.before = result_.total - todo;
@@ -203,6 +230,7 @@ class Leader {
       if (error) return fail(*error);
       if (interrupted) {
         board_->stop();
+        database_.reset();  // SQLite puts its log into the file and removes it
         result_.interrupted = true;
         if (options_.stopping) options_.stopping(result_.before + result_.computed, result_.total);
         return result_;
@@ -216,7 +244,10 @@ class Leader {
     Row row;
     row.id = point_of(plan_, outcome.number).id;
     row.parameters = plan_.parameters(outcome.number);
-    row.feasible = is_feasible(plan_.study(), outcome.values);
+    if (!outcome.error) {
+      row.infeasible_because = why_infeasible(plan_.study(), outcome.values);
+      row.feasible = row.infeasible_because.empty();
+    }
     row.outcome = std::move(outcome);
     ++result_.computed;
     if (row.outcome.error) ++result_.failed;
@@ -289,7 +320,7 @@ class Leader {
   int workers_ = 0;             // other ranks
   std::optional<int> waiting_;  // of them, that have not been told to end
   std::map<int, Turn> turns_;   // by rank
-  Database* database_ = nullptr;
+  std::optional<Database> database_;
   std::optional<Board> board_;
   std::vector<Row> batch_;  // accepted, not yet written
   Exploration result_;
@@ -331,23 +362,6 @@ Result<Exploration> follow(const Plan& plan, const ExploreOptions& options) {
 
 }  // namespace
 
-Result<Shard> parse_shard(const std::string& text) {
-  const std::size_t slash = text.find('/');
-  Shard shard;
-  const auto number = [&](std::string_view part, std::uint32_t& target) {
-    const std::from_chars_result read = std::from_chars(part.data(), part.data() + part.size(), target);
-    return read.ec == std::errc() && read.ptr == part.data() + part.size();
-  };
-  const std::string_view whole = text;
-  constexpr std::uint32_t kMost = 1'000'000;
-  if (slash != std::string::npos && number(whole.substr(0, slash), shard.number) &&
-      number(whole.substr(slash + 1), shard.count) && shard.number >= 1 && shard.number <= shard.count &&
-      shard.count <= kMost)
-    return shard;
-  return fail(Error("explore.shard", Failure::usage, fmt::format("'{}' is no shard", whole.substr(0, 64)))
-                  .with_hint("write --shard i/N with i from 1 to N, such as --shard 2/8"));
-}
-
 Result<void> agree(Communicator& ranks, const Result<Plan>& plan) {
   const auto stopped = [] { return Error("explore.mpi", Failure::check, "rank 0 has stopped"); };
   if (ranks.rank() != 0) {
@@ -388,18 +402,6 @@ Result<Exploration> explore(const Plan& plan, const ExploreOptions& options, Pro
   if (options.communicator != nullptr && options.communicator->rank() != 0) return follow(plan, options);
   Leader leader(plan, options, progress);
   return leader.run();
-}
-
-Result<Results> read_results(const std::string& path) {
-  DANAUS_TRY(database, Database::open(path, Database::Open::read));
-  Results results;
-  results.head = database.head();
-  DANAUS_TRY(study, parse_study(results.head.study_text, results.head.study_file));
-  results.study = std::move(study);
-  DANAUS_TRY(rows, database.rows());
-  results.rows = std::move(rows);
-  results.front = pareto_front(results.study.objectives, results.rows);
-  return results;
 }
 
 }  // namespace danaus::explore

@@ -11,16 +11,9 @@
 #include "danaus/explore/database.h"
 #include "danaus/explore/pareto.h"
 #include "danaus/explore/plan.h"
+#include "danaus/explore/shard.h"
 
 namespace danaus::explore {
-
-/// Every N-th point from the first on: shard i of N.
-struct Shard {
-  std::uint32_t number = 1, count = 1;  ///< 1 <= number <= count
-  bool holds(std::uint64_t point) const { return point % count == number - 1; }
-};
-/// "2/4". Error explore.shard.
-Result<Shard> parse_shard(const std::string& text);
 
 struct ExploreOptions {
   std::string database;
@@ -29,8 +22,8 @@ struct ExploreOptions {
   int threads = 1;                       ///< of this process, that compute
   Communicator* communicator = nullptr;  ///< null: this process alone
   std::function<bool()> interrupted;     ///< asked often; true: keep what is there and stop
-  /// Called once when interrupted, everything kept; it may end the process rather than wait for the points that are
-  /// being computed.
+  /// Called once when interrupted, everything kept and the database closed; it may end the process rather than wait for
+  /// the points that are being computed.
   std::function<void(std::uint64_t done, std::uint64_t total)> stopping;
   std::function<void(const Front& front)> improved;  ///< the front has changed
 };
@@ -51,14 +44,5 @@ Result<void> agree(Communicator& ranks, const Result<Plan>& plan);
 /// Computes the points that the database lacks. Ranks other than 0 only compute; rank 0 writes. Errors: those of
 /// Database, and of a point that say nothing about the point (file.*, internal).
 Result<Exploration> explore(const Plan& plan, const ExploreOptions& options, Progress& progress);
-
-/// A database as data: what reports and exports are made of.
-struct Results {
-  Study study;
-  DatabaseHead head;
-  std::vector<Row> rows;           ///< in study order
-  std::vector<std::size_t> front;  ///< positions in rows
-};
-Result<Results> read_results(const std::string& database);
 
 }  // namespace danaus::explore

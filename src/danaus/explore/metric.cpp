@@ -83,7 +83,7 @@ const std::vector<Entry>& table() {
        [](const MapResult& r) { return r.relative_error; }},
       {{"perplexity", "[accuracy]: of the text, decoders", least, false, true}, nullptr},
       {{"nll", "[accuracy]: mean of -ln p of the scored tokens, decoders", least, false, true}, nullptr},
-      {{"similarity", "[accuracy]: mean cosine to the float model's embeddings, encoders", most, false, true, 1},
+      {{"similarity", "[accuracy]: mean cosine to the float model's embeddings, encoders", most, false, true, 1, -1},
        nullptr},
   };
   return entries;
@@ -130,6 +130,8 @@ void add_metrics(MetricValues& values, const pipeline::Evaluation& evaluation) {
   slot(values, "nll") = evaluation.perplexity.nll;
 }
 
-void add_similarity(MetricValues& values, double similarity) { slot(values, "similarity") = similarity; }
+void add_similarity(MetricValues& values, double similarity) {
+  slot(values, "similarity") = std::clamp(similarity, -1.0, 1.0);  // beyond by rounding alone
+}
 
 }  // namespace danaus::explore

@@ -21,7 +21,8 @@ struct Metric {
   Direction better;        ///< where nothing else is said
   bool whole = false;      ///< a count
   bool accuracy = false;   ///< needs the weights of a model and a text
-  double largest = 1e300;  ///< no value is above it; none is below 0
+  double largest = 1e300;  ///< no value is above it
+  double smallest = 0;     ///< none is below it
 };
 
 /// In the order of the columns of a database and of an export.

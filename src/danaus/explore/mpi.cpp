@@ -88,16 +88,18 @@ class Mpi final : public Communicator {
     mpi->ignore_ = flavour.status_ignore;
     const bool is_open_mpi = find("ompi_mpi_comm_world") != nullptr;
     int provided = 0;
-    if (!good || is_open_mpi != flavour.handles_are_addresses || mpi->world_ == 0 || mpi->byte_ == 0 || init(nullptr, nullptr, kThreadsFunneled, &provided) != 0 ||
-        rank(mpi->world_, &mpi->rank_number_) != 0 || size(mpi->world_, &mpi->size_) != 0)
+    if (!good || is_open_mpi != flavour.handles_are_addresses || mpi->world_ == 0 || mpi->byte_ == 0 ||
+        init(nullptr, nullptr, kThreadsFunneled, &provided) != 0 || rank(mpi->world_, &mpi->rank_number_) != 0 ||
+        size(mpi->world_, &mpi->size_) != 0)
       return fail(Error("explore.mpi", Failure::unsupported, fmt::format("{} does not start", flavour.library))
                       .with_hint("is it the library of this mpirun? --shard i/N needs none"));
     if (mpi->size_ > 1) return mpi;
     // A library that does not understand the launcher takes every rank for a process alone.
     mpi->finish();
-    return fail(Error("explore.mpi", Failure::unsupported,
-                      fmt::format("several ranks were started, but {} ({}) sees one", flavour.name, flavour.library))
-                    .with_hint("use the mpirun of that library; srun may need another --mpi; --shard i/N needs no MPI"));
+    return fail(
+        Error("explore.mpi", Failure::unsupported,
+              fmt::format("several ranks were started, but {} ({}) sees one", flavour.name, flavour.library))
+            .with_hint("use the mpirun of that library; srun may need another --mpi; --shard i/N needs no MPI"));
   }
 
   int rank() const override { return rank_number_; }

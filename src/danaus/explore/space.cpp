@@ -51,43 +51,55 @@ double between(const Axis& axis, double part) {
   return axis.from + part * (axis.to - axis.from);
 }
 
-Error too_many(const Study& study, std::string message) {
-  Location where;
-  where.file = study.file;
-  if (!study.axes.empty()) where = study.axes.back().where;
-  return Error("explore.too-many-points", Failure::bad_input, std::move(message))
-      .at(std::move(where))
-      .with_hint("set a budget with sampling = \"random\" or \"latin-hypercube\", or take fewer values");
+/// Points of the full product; nothing if it is infinite or above 2^63.
+std::optional<std::uint64_t> product_of(const Study& study) {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 63;
+  std::uint64_t product = 1;
+  for (const Axis& axis : study.axes) {
+    const std::uint64_t values = axis.values.size();
+    if (axis.is_continuous() || product > kMost / values) return std::nullopt;
+    product *= values;
+  }
+  return product;
 }
 
 }  // namespace
 
+Result<std::uint64_t> Space::size_of(const Study& study) {
+  const std::optional<std::uint64_t> product = product_of(study);
+  const std::uint64_t budget = study.budget.value_or(std::numeric_limits<std::uint64_t>::max());
+  const bool by_budget = study.sampling == Sampling::latin_hypercube || !product;
+  const std::uint64_t size = by_budget ? budget : std::min(budget, *product);
+  if (size <= kMostPoints) return size;
+  Location where = study.budget_at;
+  std::string factors = "the budget";
+  if (!study.budget || (!by_budget && size == *product)) {
+    if (!study.axes.empty()) where = study.axes.back().where;
+    factors.clear();
+    for (const Axis& axis : study.axes)
+      factors += fmt::format("{}{} ({})", factors.empty() ? "" : " x ", axis.key,
+                             axis.is_continuous() ? "continuous" : fmt::format("{}", axis.values.size()));
+  }
+  return fail(
+      Error("explore.too-many-points", Failure::bad_input,
+            fmt::format("the study has {} points, at most {} can be listed: {}",
+                        study.budget || product ? fmt::format("{}", size) : "more than 2^63", kMostPoints, factors))
+          .at(std::move(where))
+          .with_hint(study.budget ? fmt::format("take a budget of at most {}", kMostPoints)
+                                  : "set a budget with sampling = \"random\" or \"latin-hypercube\", or take "
+                                    "fewer values"));
+}
+
 Result<Space> Space::create(const Study& study) {
+  DANAUS_TRY(size, size_of(study));
   Space space;
   space.axes_ = study.axes;
   space.sampling_ = study.sampling;
   space.seed_ = study.seed;
-  std::optional<std::uint64_t> product = 1;
-  std::string factors;
-  for (const Axis& axis : study.axes) {
-    factors += fmt::format("{}{} ({})", factors.empty() ? "" : " x ", axis.key,
-                           axis.is_continuous() ? "continuous" : fmt::format("{}", axis.values.size()));
-    constexpr std::uint64_t kMost = std::uint64_t{1} << 63;
-    const std::uint64_t values = axis.values.size();
-    if (axis.is_continuous() || !product || *product > kMost / values) {
-      product.reset();
-    } else {
-      *product *= values;
-    }
-  }
-  space.product_ = product;
-  const std::uint64_t budget = study.budget.value_or(std::numeric_limits<std::uint64_t>::max());
-  space.size_ = study.sampling == Sampling::latin_hypercube ? budget : std::min(budget, product.value_or(budget));
-  if (space.size_ > kMostPoints)
-    return fail(
-        too_many(study, fmt::format("the study has {} points, at most {} can be listed: {}",
-                                    product ? fmt::format("{}", *product) : "more than 2^63", kMostPoints, factors)));
-  if (study.sampling == Sampling::random && product) space.drawn_ = draw(*product, space.size_, study.seed);
+  space.product_ = product_of(study);
+  space.size_ = size;
+  if (study.sampling == Sampling::random && space.product_)
+    space.drawn_ = draw(*space.product_, space.size_, study.seed);
   if (study.sampling == Sampling::latin_hypercube) {
     for (std::size_t axis = 0; axis < study.axes.size(); ++axis)
       space.permutations_.push_back(permutation(space.size_, study.seed, kOrderStream + 1 + 2 * axis));

@@ -20,6 +20,9 @@ class Space {
   /// point in each part. Error explore.too-many-points, explore.missing-key (a sample needs a budget).
   static Result<Space> create(const Study& study);
 
+  /// The number of points alone.
+  static Result<std::uint64_t> size_of(const Study& study);
+
   std::uint64_t size() const { return size_; }
   /// Points of the full product; nothing if it is infinite or above 2^63.
   std::optional<std::uint64_t> product() const { return product_; }

@@ -341,6 +341,7 @@ Result<void> Reader::read_budget(const Entry& entry) {
             .at(entry.value_at)
             .with_hint("leave it out to compute the full product"));
   study_.budget = static_cast<std::uint64_t>(number->get());
+  study_.budget_at = entry.value_at;
   return {};
 }
 
@@ -696,7 +697,7 @@ Result<void> Reader::check_bounds() const {
     std::optional<std::size_t> by = {};  // which constraint
   };
   for (std::size_t metric = 0; metric < metrics().size(); ++metric) {
-    Bound low{0}, high{metrics()[metric].largest};
+    Bound low{metrics()[metric].smallest}, high{metrics()[metric].largest};
     for (std::size_t n = 0; n < study_.constraints.size(); ++n) {
       const Constraint& constraint = study_.constraints[n];
       if (constraint.metric != metric) continue;
@@ -862,12 +863,17 @@ std::string canonical_text(const Study& study) {
   return text;
 }
 
-bool is_feasible(const Study& study, const MetricValues& values) {
-  return !values.empty() &&
-         std::all_of(study.constraints.begin(), study.constraints.end(), [&](const Constraint& constraint) {
-           const std::optional<double>& value = values[constraint.metric];
-           return value && constraint.holds(*value);
-         });
+std::string why_infeasible(const Study& study, const MetricValues& values) {
+  std::vector<std::string> reasons;
+  for (const Constraint& constraint : study.constraints)
+    if (const std::optional<double>& value = values[constraint.metric]; value && !constraint.holds(*value))
+      reasons.push_back(fmt::format("{} is not kept", to_string(constraint)));
+  std::vector<bool> lacks(values.size());
+  for (const Constraint& constraint : study.constraints) lacks[constraint.metric] = !values[constraint.metric];
+  for (const Objective& objective : study.objectives) lacks[objective.metric] = !values[objective.metric];
+  for (std::size_t metric = 0; metric < lacks.size(); ++metric)
+    if (lacks[metric]) reasons.push_back(fmt::format("there is no {}", metrics()[metric].name));
+  return fmt::format("{}", fmt::join(reasons, "; "));
 }
 
 }  // namespace danaus::explore

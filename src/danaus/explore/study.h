@@ -72,6 +72,7 @@ struct Study {
   std::vector<Objective> objectives;
   std::vector<Constraint> constraints;
   std::optional<std::uint64_t> budget;  ///< points at most
+  Location budget_at;
   Sampling sampling = Sampling::grid;
   std::uint64_t seed = 1;
   std::optional<Accuracy> accuracy;
@@ -94,7 +95,8 @@ std::string to_string(const Constraint& constraint);
 /// A value as it stands in canonical parameters and exports: 8 and 8.0 alike, words without quotes.
 std::string to_string(const Value& value);
 
-/// Whether the metrics keep every constraint; a figure that a point does not have keeps none.
-bool is_feasible(const Study& study, const MetricValues& values);
+/// Empty for figures that keep every constraint and have every metric of an objective; otherwise what they lack:
+/// "latency_ns <= 5 is not kept; there is no area_mm2".
+std::string why_infeasible(const Study& study, const MetricValues& values);
 
 }  // namespace danaus::explore

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "danaus/core/error.h"
-#include "danaus/explore/explore.h"
+#include "danaus/explore/results.h"
 #include "danaus/model/model.h"
 #include "danaus/pipeline/evaluate.h"
 #include "danaus/pipeline/run.h"

@@ -43,8 +43,18 @@ TEST_CASE("a product that is too large is an error, whatever its size") {
                             "\nencoder_tokens = " + many + "\n\"noise.time_s\" = " + many;
   CHECK(Space::create(good_study(sweep)).error().id == "explore.too-many-points");
   CHECK(space_of(sweep, "sampling = \"random\"\nbudget = 5").size() == 5);
-  CHECK(Space::create(good_study("kv = [1]", "sampling = \"latin-hypercube\"\nbudget = 9000000000000")).error().id ==
-        "explore.too-many-points");
+  // "[study]" and the model are in front of the further lines.
+  const Error hypercube =
+      Space::create(good_study("kv = [1]", "sampling = \"latin-hypercube\"\nbudget = 9000000000000")).error();
+  CHECK(hypercube.id == "explore.too-many-points");
+  CHECK(hypercube.message == "the study has 9000000000000 points, at most 1000000 can be listed: the budget");
+  CHECK(to_string(hypercube).find("s.toml:4:10") != std::string::npos);
+  const Error grid =
+      Space::create(good_study("kv = {from = 1, to = 2000, step = 1}\nslots = {from = 1, to = 4000, step = 1}",
+                               "budget = 9000000"))
+          .error();
+  CHECK(grid.message == "the study has 8000000 points, at most 1000000 can be listed: kv (2000) x slots (4000)");
+  CHECK(to_string(grid).find("s.toml:6:") != std::string::npos);
 }
 
 TEST_CASE("a random sample is of different points, and a larger one begins with the smaller") {
