@@ -214,6 +214,42 @@ def test_a_database_that_cannot_be_written_can_be_read(danaus, folder, mode, fil
         frozen.chmod(0o755)
 
 
+def test_points_without_a_figure_are_not_feasible_and_say_why(danaus, folder):
+    """List scheduling has no area and no converters; a decoder encodes nothing."""
+    (folder / "s.toml").write_text("""[study]
+name = "t"
+model = "gpt2"
+map = "linear"
+objective = ["min latency_ns", "min area_mm2"]
+constraint = "conversions <= 1e300"
+[sweep]
+chip = ["ibm-3dcim", "unit"]
+mode = ["decode", "encode"]
+""")
+    stdout, _ = danaus("explore", "s.toml", cwd=folder)
+    assert "1 x there is no area_mm2; there is no conversions, such as point 0\n" in stdout
+    assert "1 x pipeline.list-mode, such as point 1: this model is a decoder\n" in stdout
+    table = rows(export(danaus, folder))
+    absent = ("area_mm2", "conversions", "adc_rounds", "buffer_bytes", "programming_time_us", "programming_energy_uj")
+    assert [[row[name] == "" for name in absent] for row in table] == [[True] * 6] * 2 + [[False] * 6] + [[True] * 6]
+    assert [row["feasible"] for row in table] == ["false", "false", "true", "false"]
+    assert table[0]["message"] == "there is no area_mm2; there is no conversions" and table[0]["error"] == ""
+    assert table[0]["latency_ns"] != "" and table[0]["arrays"] != ""
+    document = json.loads(export(danaus, folder, "t.db", "--format", "json"))
+    assert document["points"][0]["infeasible_because"] == table[0]["message"]
+    assert document["points"][0]["metrics"]["area_mm2"] is None
+
+
+def test_errors_of_points_are_told_by_id(danaus, folder):
+    (folder / "s.toml").write_text(STUDY.replace("{from = 1, to = 32, factor = 2}", "[16, 32]"))
+    stdout, _ = danaus("explore", "s.toml", cwd=folder)
+    message = rows(export(danaus, folder))[1]["message"]
+    assert f"\n12 x chip.range, such as point 1: {message}\n" in stdout
+    (folder / "s.toml").write_text(STUDY.replace("{from = 1, to = 32, factor = 2}", "[32, 64]"))
+    stdout, stderr = danaus("explore", "s.toml", "-o", "none.db", cwd=folder)
+    assert stdout.endswith("\nno point has figures\n") and "24 x chip.range" in stdout and "24 with an error" in stderr
+
+
 def test_an_incomplete_merge_says_what_is_missing(danaus, folder):
     for number in (1, 2):
         danaus("explore", "s.toml", "-o", f"{number}.db", "--shard", f"{number}/3", "-q", cwd=folder)

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 
@@ -662,6 +663,28 @@ std::string explain_reload(const Chip& chip) {
   return page.take() + explain_program(chip);
 }
 
+/// What a chip that schedules by list has instead of the equations of a topic; empty where they hold for it, too.
+std::string explain_list(const Chip& chip, std::string_view topic) {
+  if (chip.system.scheduling != Scheduling::list) return "";
+  constexpr std::array<std::string_view, 3> kOfProducts = {"input", "adc", "activation"};
+  constexpr std::array<std::string_view, 5> kOfPrograms = {"link", "buffer", "area", "program", "reload"};
+  if (std::find(kOfProducts.begin(), kOfProducts.end(), topic) != kOfProducts.end()) {
+    Page page(fmt::format(
+        "Chip '{}' schedules whole operations by list: it has no figures of its own for inputs and converters.\n"
+        "One product of a vector with an array, both included:",
+        chip.name));
+    page.equation("T", "array.settle_ns", "", fmt::format("{:g} ns", chip.array.settle_ns));
+    page.equation("E", "array.activation_energy_pj", "", pj(chip.array.activation_energy_pj));
+    return page.take();
+  }
+  if (std::find(kOfPrograms.begin(), kOfPrograms.end(), topic) != kOfPrograms.end())
+    return fmt::format(
+        "Chip '{}' schedules whole operations by list: it has no areas, no links, no costs of buffers and\n"
+        "no writing of weights.\n",
+        chip.name);
+  return "";
+}
+
 struct Entry {
   CostTopic topic;
   std::string (*explain)(const Chip&);
@@ -695,7 +718,9 @@ const std::vector<CostTopic>& cost_topics() {
 
 std::string explain_cost(const Chip& chip, std::string_view topic) {
   for (const Entry& entry : kEntries) {
-    if (entry.topic.name == topic) return entry.explain(chip);
+    if (entry.topic.name != topic) continue;
+    std::string text = explain_list(chip, topic);
+    return text.empty() ? entry.explain(chip) : text;
   }
   return "";
 }

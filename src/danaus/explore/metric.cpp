@@ -38,6 +38,11 @@ double active_energy_nj(const MapResult& result) {
 
 double count(std::uint64_t number) { return static_cast<double>(number); }
 
+/// What list scheduling does not model is nothing, not 0.
+std::optional<double> of_program(const MapResult& result, double value) {
+  return result.is_scheduled_by_list() ? std::nullopt : std::optional(value);
+}
+
 const std::vector<Entry>& table() {
   using enum Direction;
   static const std::vector<Entry> entries = {
@@ -53,8 +58,7 @@ const std::vector<Entry>& table() {
        }},
       {{"energy_active_nj", "energy of what is executed", least},
        [](const MapResult& r) -> std::optional<double> { return active_energy_nj(r); }},
-      {{"area_mm2", "all chips", least},
-       [](const MapResult& r) -> std::optional<double> { return r.area.total_mm2(); }},
+      {{"area_mm2", "all chips", least}, [](const MapResult& r) { return of_program(r, r.area.total_mm2()); }},
       {{"arrays", "arrays that hold weights", least, true},
        [](const MapResult& r) -> std::optional<double> { return r.arrays; }},
       {{"tiles", "tiles of all chips", least, true},
@@ -70,15 +74,15 @@ const std::vector<Entry>& table() {
       {{"activations", "per token", least, true},
        [](const MapResult& r) -> std::optional<double> { return count(r.activations); }},
       {{"conversions", "per token", least, true},
-       [](const MapResult& r) -> std::optional<double> { return count(r.conversions); }},
+       [](const MapResult& r) { return of_program(r, count(r.conversions)); }},
       {{"adc_rounds", "along the critical path of linear_latency_ns, per token", least, true},
-       [](const MapResult& r) -> std::optional<double> { return count(r.adc_rounds); }},
+       [](const MapResult& r) { return of_program(r, count(r.adc_rounds)); }},
       {{"buffer_bytes", "buffer of the fullest tile", least, true},
-       [](const MapResult& r) -> std::optional<double> { return r.buffer_bytes; }},
+       [](const MapResult& r) { return of_program(r, r.buffer_bytes); }},
       {{"programming_time_us", "writing all weights once", least},
-       [](const MapResult& r) -> std::optional<double> { return r.programming_time_us; }},
+       [](const MapResult& r) { return of_program(r, r.programming_time_us); }},
       {{"programming_energy_uj", "writing all weights once", least},
-       [](const MapResult& r) -> std::optional<double> { return r.programming_energy_uj; }},
+       [](const MapResult& r) { return of_program(r, r.programming_energy_uj); }},
       {{"relative_error", "of the blocks against the weights, with relative_error = true", least},
        [](const MapResult& r) { return r.relative_error; }},
       {{"perplexity", "[accuracy]: of the text, decoders", least, false, true}, nullptr},

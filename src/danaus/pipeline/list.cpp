@@ -164,7 +164,6 @@ Result<RunResult> run_list(const model::Model& model, const chip::Chip& chip, co
   const std::uint64_t tokens =
       std::uint64_t{work.sequences} * (generates ? run_result.tokens - options.generation->prompt : run_result.tokens);
   result.activations = full->counts.mvms / tokens;
-  result.adc_rounds = linear->path.mvms / tokens;
   result.linear_latency_ns = nanoseconds(linear->total);
   result.latency_ns = nanoseconds(full->total);
   if (full->total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;

@@ -89,6 +89,8 @@ struct MapResult {
   // List scheduling only; there is no program then, so no proof.
   std::optional<std::uint64_t> flops;              ///< floating point operations of everything
   std::optional<std::uint64_t> peak_buffer_bytes;  ///< live operands of the chip, high water
+  /// Then there are no figures of area, conversions, adc_rounds, programming, commands, proof_tokens and buffer_bytes.
+  bool is_scheduled_by_list() const { return peak_buffer_bytes.has_value(); }
   bool operator==(const MapResult&) const = default;
 };
 

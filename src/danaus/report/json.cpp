@@ -86,6 +86,18 @@ void add_timing(Json& json, const machine::Timing& timing) {
   json["reload"] = {{"passes", timing.reload.passes}, {"writes", timing.reload.writes}};
 }
 
+/// What list scheduling does not model.
+void add_hardware(Json& json, const pipeline::MapResult& result) {
+  json["area_mm2"] = result.area.total_mm2();
+  json["breakdown_mm2"] = {{"arrays", result.area.arrays_mm2},   {"adcs", result.area.adcs_mm2},
+                           {"digital", result.area.digital_mm2}, {"attention", result.area.attention_mm2},
+                           {"buffers", result.area.buffers_mm2}, {"network", result.area.network_mm2},
+                           {"links", result.area.links_mm2}};
+  json["programming"] = {{"time_us", result.programming_time_us},
+                         {"energy_uj", result.programming_energy_uj},
+                         {"break_even_tokens", optional_number(result.break_even_tokens)}};
+}
+
 Json map_json(const pipeline::MapResult& result) {
   Json json = {{"map", result.map},
                {"structure", result.structure},
@@ -101,11 +113,16 @@ Json map_json(const pipeline::MapResult& result) {
                {"linear_latency_ns", result.linear_latency_ns}};
   add_timing(json, result.timing);
   json["throughput_tokens_per_s"] = result.throughput_tokens_per_s;
-  json["area_mm2"] = result.area.total_mm2();
-  json["breakdown_mm2"] = {{"arrays", result.area.arrays_mm2},   {"adcs", result.area.adcs_mm2},
-                           {"digital", result.area.digital_mm2}, {"attention", result.area.attention_mm2},
-                           {"buffers", result.area.buffers_mm2}, {"network", result.area.network_mm2},
-                           {"links", result.area.links_mm2}};
+  if (result.is_scheduled_by_list()) {
+    for (const char* const name : {"conversions", "adc_rounds", "area_mm2", "breakdown_mm2", "programming"})
+      json[name] = nullptr;
+    for (const char* const name :
+         {"commands", "conversions", "adc_rounds", "driven_rows", "active_cells", "link_messages", "link_bits",
+          "vector_elements", "attention_macs", "kv_bytes", "buffer_bytes"})
+      json["counts"][name] = nullptr;
+  } else {
+    add_hardware(json, result);
+  }
   if (result.routing) {
     json["routing"] = {{"draws", result.routing->draws},
                        {"expected_latency_ns", result.routing->expected_latency_ns},
@@ -119,13 +136,10 @@ Json map_json(const pipeline::MapResult& result) {
   json["arrays_per_chip"] = result.arrays_per_chip;
   json["chips_used"] = result.chips_used;
   json["reload"]["tokens_until_worn_out"] = optional_number(result.tokens_until_worn_out);
-  json["programming"] = {{"time_us", result.programming_time_us},
-                         {"energy_uj", result.programming_energy_uj},
-                         {"break_even_tokens", optional_number(result.break_even_tokens)}};
   if (result.flops) json["flops"] = *result.flops;
-  if (result.peak_buffer_bytes) {
+  if (result.is_scheduled_by_list()) {
     json["peak_buffer_bytes"] = *result.peak_buffer_bytes;
-    return json;  // list scheduling: no program
+    return json;
   }
   json["program"] = {{"commands", result.commands},
                      {"buffer_bytes_per_tile", result.buffer_bytes},

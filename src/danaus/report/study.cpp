@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "danaus/report/report.h"
@@ -70,12 +71,35 @@ Json row_json(const Row& row, bool front) {
   }
   json["metrics"] = std::move(values);
   json["feasible"] = row.feasible;
+  if (!row.feasible) json["infeasible_because"] = row.infeasible_because;
   json["pareto"] = front;
   json["error"] = nullptr;
   return json;
 }
 
 std::string shown(double value) { return fmt::format("{:.4g}", value); }
+
+/// Why points are not feasible or have no figures: how many for each reason, and the first of them. Nothing for none.
+std::string reasons_table(const explore::Results& results) {
+  struct Group {
+    std::uint64_t count = 0, first = 0;
+    std::string message;
+  };
+  std::map<std::string, Group> errors, constraints;
+  for (const Row& row : results.rows) {
+    if (row.feasible) continue;
+    Group& group = row.outcome.error ? errors[row.outcome.error->id] : constraints[row.infeasible_because];
+    if (group.count++ > 0) continue;
+    group.first = row.outcome.number;
+    if (row.outcome.error) group.message = row.outcome.error->message;
+  }
+  std::string text;
+  for (const auto& [id, group] : errors)
+    text += fmt::format("{} x {}, such as point {}: {}\n", group.count, id, group.first, group.message);
+  for (const auto& [reason, group] : constraints)
+    text += fmt::format("{} x {}, such as point {}\n", group.count, reason, group.first);
+  return text.empty() ? text : text + "\n";
+}
 
 }  // namespace
 
@@ -96,11 +120,8 @@ std::string study_csv(const explore::Results& results, bool front_only) {
         text += metric_text(explore::metrics()[metric], *row.outcome.values[metric]);
     }
     text += fmt::format(",{},{}", row.feasible, bool{front[n]});
-    if (row.outcome.error) {
-      text += fmt::format(",{},{}\n", cell(row.outcome.error->id), cell(row.outcome.error->message));
-    } else {
-      text += ",,\n";
-    }
+    const std::string& message = row.outcome.error ? row.outcome.error->message : row.infeasible_because;
+    text += fmt::format(",{},{}\n", cell(row.outcome.error ? row.outcome.error->id : ""), cell(message));
   }
   return text;
 }
@@ -133,7 +154,10 @@ std::string study_table(const explore::Results& results) {
   if (failed > 0) text += fmt::format(", {} with an error", failed);
   if (infeasible > 0) text += fmt::format(", {} outside the constraints", infeasible);
   text += fmt::format(", {} on the front\n\n", results.front.size());
-  if (results.front.empty()) return text + "no point keeps all constraints\n";
+  text += reasons_table(results);
+  if (results.rows.empty()) return text + "no point is computed yet\n";
+  if (failed == results.rows.size()) return text + "no point has figures\n";
+  if (results.front.empty()) return text + "no point keeps all constraints and has all that the objectives ask for\n";
 
   std::vector<std::size_t> best = results.front;
   const explore::Objective& first = results.study.objectives.front();

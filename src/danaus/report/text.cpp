@@ -452,7 +452,10 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   table.figure<std::uint64_t>("  lower bound", format_count, [](const MapResult& map) { return map.array_bound; });
   add_system(table, results, result.chip.system.chips);
   table.text("utilisation", [](const MapResult& map) { return format_percent(map.utilisation); });
-  table.figure<std::uint64_t>("conversions/token", format_count, [](const MapResult& map) { return map.conversions; });
+  const bool by_list = results.front().is_scheduled_by_list();
+  if (!by_list)
+    table.figure<std::uint64_t>("conversions/token", format_count,
+                                [](const MapResult& map) { return map.conversions; });
   table.figure<double>("linear latency", format_time, [](const MapResult& map) { return map.linear_latency_ns; });
   table.figure<double>("latency", format_time, [](const MapResult& map) { return map.latency_ns; });
   if (results.front().routing) {
@@ -471,7 +474,7 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   if (result.chip.adc.calibration_high > 0)
     table.figure<double>(fmt::format("  with ADCs x {:g}", result.chip.adc.calibration_high), format_energy,
                          [](const MapResult& map) { return pipeline::energy_high_pj(map.timing) / 1000; });
-  table.figure<double>("area", format_area, [](const MapResult& map) { return map.area.total_mm2(); });
+  if (!by_list) table.figure<double>("area", format_area, [](const MapResult& map) { return map.area.total_mm2(); });
   const bool errors =
       std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.relative_error; });
   if (errors) {
@@ -479,7 +482,7 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
       return map.relative_error ? fmt::format("{:.3f}", *map.relative_error) : "-";
     });
   }
-  if (results.front().peak_buffer_bytes) {
+  if (by_list) {
     table.figure<std::uint64_t>("peak of buffers (bytes)", format_count,
                                 [](const MapResult& map) { return map.peak_buffer_bytes.value_or(0); });
     table.figure<std::uint64_t>("operations", format_count, [](const MapResult& map) { return map.flops.value_or(0); });
@@ -490,7 +493,6 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
     add_programming(table, results);
     add_breakdown(table, results);
   }
-  const bool by_list = results.front().peak_buffer_bytes.has_value();
   text += "\n" + table.to_string() + "\n";
   if (!result.references.empty()) text += reference_table(result) + "\n";
   text += by_list ? list_line() : proof_line(results);
