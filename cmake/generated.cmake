@@ -48,3 +48,17 @@ const std::vector<StrategyInfo>& strategies() {
 
 }  // namespace danaus::compile\n")
 target_sources(danaus_compile PRIVATE "${CMAKE_BINARY_DIR}/generated/strategies.cpp")
+
+# What is compiled into danaus, as a digest: results of two builds are told apart by it, where the version is the same.
+file(GLOB_RECURSE danaus_sources CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}"
+  "${PROJECT_SOURCE_DIR}/src/*.cpp" "${PROJECT_SOURCE_DIR}/src/*.h" "${PROJECT_SOURCE_DIR}/src/*.py"
+  "${PROJECT_SOURCE_DIR}/chips/*.toml" "${PROJECT_SOURCE_DIR}/shapes/*.toml" "${PROJECT_SOURCE_DIR}/data/reference/*.toml")
+list(SORT danaus_sources)
+list(JOIN danaus_sources "\n" danaus_source_lines)
+file(GENERATE OUTPUT "${CMAKE_BINARY_DIR}/generated/sources.txt" CONTENT "${danaus_source_lines}\n")
+list(TRANSFORM danaus_sources PREPEND "${PROJECT_SOURCE_DIR}/" OUTPUT_VARIABLE danaus_source_paths)
+add_custom_command(OUTPUT "${CMAKE_BINARY_DIR}/generated/danaus/sources_digest.h"
+  COMMAND "${CMAKE_COMMAND}" "-DROOT=${PROJECT_SOURCE_DIR}" "-DLIST=${CMAKE_BINARY_DIR}/generated/sources.txt"
+    "-DOUTPUT=${CMAKE_BINARY_DIR}/generated/danaus/sources_digest.h" -P "${PROJECT_SOURCE_DIR}/cmake/sources_digest.cmake"
+  DEPENDS ${danaus_source_paths} "${CMAKE_BINARY_DIR}/generated/sources.txt" "${PROJECT_SOURCE_DIR}/cmake/sources_digest.cmake"
+  COMMENT "Digest of all sources" VERBATIM)

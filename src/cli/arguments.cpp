@@ -12,6 +12,8 @@
 #include <cmath>
 #include <memory>
 
+#include "cli/version.h"
+
 namespace danaus::cli {
 namespace {
 
@@ -289,8 +291,10 @@ CLI::Option* add_maps(CLI::App& app, Arguments& arguments, const std::string& ty
   return app.add_option("--map", split, help)->type_name(type)->check(each_once)->group("Program");
 }
 
+std::string not_empty(const std::string& text) { return text.empty() ? "an empty text names nothing" : ""; }
+
 void add_output(CLI::App& app, Arguments& arguments, const std::string& help, bool required) {
-  app.add_option("-o,--output", arguments.output, help)->type_name("FILE")->required(required);
+  app.add_option("-o,--output", arguments.output, help)->type_name("FILE")->required(required)->check(not_empty);
 }
 
 using Declare = void (*)(CLI::App&, Arguments&);
@@ -460,7 +464,8 @@ constexpr Subcommand kSubcommands[] = {
        app.add_flag("--list", arguments.list, "Only list the claims");
        app.add_option("-o,--output", arguments.output,
                       "Write figures (SVG, by gnuplot), their data, the JSON document and a Markdown page here")
-           ->type_name("DIR");
+           ->type_name("DIR")
+           ->check(not_empty);
        add_chip(app, arguments, "paper", "paper, our reconstruction");
        app.get_option("--set")->description("Override a key of the chip file, such as array.settle_ns=10 (repeatable)");
        add_json(app, arguments);
@@ -481,7 +486,8 @@ constexpr Subcommand kSubcommands[] = {
        add_output(app, arguments, "The database [NAME.db]; of export the file [stdout]", false);
        app.add_flag("--resume", arguments.resume, "Go on with a database, or start it: compute what is missing");
        app.add_option("--shard", arguments.shard, "Every N-th point from the i-th on, into a database of its own")
-           ->type_name("i/N");
+           ->type_name("i/N")
+           ->check(not_empty);
        add_choice<std::string>(app, "--format", arguments.format, "export: parquet needs Python with pyarrow [csv]",
                                {{"csv", "csv"}, {"json", "json"}, {"parquet", "parquet"}});
        app.add_flag("--pareto", arguments.front, "export: only points on the front");
@@ -589,8 +595,6 @@ Result<void> check_options(const CLI::App& sub, std::vector<std::string>& words)
 }
 
 }  // namespace
-
-std::string_view version() { return DANAUS_VERSION; }
 
 bool wants_json(int argc, const char* const* argv) {
   return std::any_of(argv, argv + argc, [](const char* word) { return std::string_view(word) == "--json"; });

@@ -60,24 +60,24 @@ struct Arguments {
   std::string placement_out;
   std::string placement_in;
   std::vector<std::string> references;  ///< run: keys or files
-  bool sources = false;            ///< show chips NAME
-  bool full = false;               ///< verify: independent random weights
-  std::vector<std::string> topic;  ///< explain, show; reproduce: claims
-  bool list = false;               ///< reproduce
-  bool structured = false;         ///< eval, generate: some option asks for blocks
-  std::string text;                ///< eval: file, "-" = stdin
-  std::string ids;                 ///< eval: file of token ids, "-" = stdin
-  std::string factors;             ///< eval, generate: a factor file
-  bool analog = false;             ///< eval, generate: on the analog machine
-  std::string analog_map;          ///< empty: by the structure
-  std::string calibration;         ///< file, "-" = stdin
+  bool sources = false;                 ///< show chips NAME
+  bool full = false;                    ///< verify: independent random weights
+  std::vector<std::string> topic;       ///< explain, show; reproduce: claims
+  bool list = false;                    ///< reproduce
+  bool structured = false;              ///< eval, generate: some option asks for blocks
+  std::string text;                     ///< eval: file, "-" = stdin
+  std::string ids;                      ///< eval: file of token ids, "-" = stdin
+  std::string factors;                  ///< eval, generate: a factor file
+  bool analog = false;                  ///< eval, generate: on the analog machine
+  std::string analog_map;               ///< empty: by the structure
+  std::string calibration;              ///< file, "-" = stdin
   std::uint32_t calibration_tokens = 1024;
   pipeline::ChannelScale channel_scale = pipeline::ChannelScale::automatic;
   std::vector<std::string> study;  ///< explore: the study, or export, pareto or merge and databases
   bool resume = false;
-  std::string shard;   ///< "i/N"
-  std::string format;  ///< of explore export: csv, json, parquet; empty = csv
-  bool front = false;  ///< explore export: the front alone
+  std::string shard;         ///< "i/N"
+  std::string format;        ///< of explore export: csv, json, parquet; empty = csv
+  bool front = false;        ///< explore export: the front alone
   std::uint32_t window = 0;  ///< eval: 0 = the context
   std::uint32_t stride = 0;  ///< eval: 0 = half the window
   std::string prompt;
@@ -96,8 +96,5 @@ Result<std::variant<Arguments, Notice>> parse_arguments(int argc, const char* co
 
 /// Whether --json stands on the command line, however wrong the rest of it is: decides how errors are printed.
 bool wants_json(int argc, const char* const* argv);
-
-/// "0.1.0"
-std::string_view version();
 
 }  // namespace danaus::cli

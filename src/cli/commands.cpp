@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "cli/interrupt.h"
+#include "cli/version.h"
 #include "danaus/core/files.h"
 #include "danaus/core/parallel.h"
 

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/parquet.h"
+#include "cli/version.h"
 #include "danaus/core/parallel.h"
 
 namespace danaus::cli {
@@ -100,9 +101,9 @@ Result<int> merge_databases(const Arguments& arguments, Console& console) {
   return 0;
 }
 
-Result<explore::Plan> make_plan(const Arguments& arguments) {
+Result<explore::Plan> make_plan(const Arguments& arguments, Progress& progress) {
   DANAUS_TRY(study, explore::load_study(arguments.study[0], arguments.seed));
-  return explore::Plan::create(std::move(study), std::string(version()));
+  return explore::Plan::create(std::move(study), build(), progress);
 }
 
 /// "front 5, best latency_ns 1728"
@@ -141,7 +142,7 @@ Result<int> run_study(const Arguments& arguments, Console& console) {
     }
   };
   const Goodbye goodbye{ranks.get()};
-  Result<explore::Plan> plan = make_plan(arguments);
+  Result<explore::Plan> plan = make_plan(arguments, leads ? console.progress() : no_progress());
   const Result<void> agreed = ranks != nullptr ? explore::agree(*ranks, plan) : Result<void>{};
   if (!leads && (!plan || !agreed))
     return static_cast<int>((plan ? agreed.error() : plan.error()).failure);  // rank 0 says it

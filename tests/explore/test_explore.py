@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sqlite3
@@ -149,6 +150,77 @@ def test_without_the_mpi_library_of_the_launcher_ranks_are_refused(danaus, folde
     environment = {**os.environ, "PMI_SIZE": "2", "PMI_RANK": "0", "LD_LIBRARY_PATH": ""}
     done = subprocess.run([danaus.path, "explore", "s.toml"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 4 and "error[explore.mpi]" in done.stderr
+
+
+@pytest.mark.parametrize("variables, code", [
+    ({"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0", "SLURM_PROCID": "1"}, 2),
+    ({"SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "3", "SLURM_PROCID": "0"}, 2),
+    ({"SLURM_NTASKS": "1", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}, 0),
+    ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, 0),  # a batch script, a shell of salloc
+    ({"SLURM_NTASKS": "8", "SLURM_STEP_ID": "batch"}, 0),
+    ({"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0", "OMPI_COMM_WORLD_SIZE": "1"}, 0)])
+def test_tasks_of_srun_that_do_not_know_each_other_are_refused(danaus, folder, variables, code):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "PMI", "OMPI"))}
+    command = [danaus.path, "explore", "s.toml", "-q"]
+    done = subprocess.run(command, cwd=folder, env={**environment, **variables}, capture_output=True, text=True)
+    assert done.returncode == code and ("error[explore.mpi]: srun has started 2 tasks" in done.stderr) == (code != 0)
+    assert (folder / "t.db").exists() == (code == 0)
+    command += ["--shard", "2/2", "-o", "2.db"]
+    done = subprocess.run(command, cwd=folder, env={**environment, **variables}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_paths_start_at_the_folder_of_the_study(danaus, folder):
+    """Not at the working directory, whatever is there."""
+    place = folder / "deep/studies"
+    place.mkdir(parents=True)
+    shutil.copytree(ROOT / "tests/data/nn/llama", folder / "deep/llama")
+    shutil.copytree(ROOT / "tests/data/nn/llama", place / "twin")
+    (place / "ids.json").write_text("[1, 2, 3, 4]")
+    (place / "p.toml").write_text('[[layer]]\nmatch = "*"\nstructure = "dense"\n')
+    (place / "c.toml").write_text((ROOT / "chips/unit.toml").read_text().replace('"unit"', '"mine"'))
+    (folder / "c.toml").write_text("not a chip")
+    (place / "s.toml").write_text("""[study]
+name = "t"
+chip = "c.toml"
+policy = "p.toml"
+"adc.rule" = "fixed"
+[sweep]
+model = ["../llama", "twin"]
+[accuracy]
+ids = "ids.json"
+calibrate = "ids.json"
+""")
+    danaus("explore", "deep/studies/s.toml", "-q", cwd=folder)
+    table = rows(export(danaus, folder))
+    assert [row["model"] for row in table] == ["../llama", "twin"] and {row["error"] for row in table} == {""}
+    assert table[0]["perplexity"] == table[1]["perplexity"] != ""
+    danaus("explore", "s.toml", "-q", cwd=place)
+    assert export(danaus, place) == export(danaus, folder)
+    for name, code in (("ids.json", 6), ("p.toml", 6), ("c.toml", 6), ("../llama", 4)):
+        (place / name).rename(place / "away")
+        _, stderr = danaus("explore", "deep/studies/s.toml", "-o", "x.db", cwd=folder, code=code)
+        assert f"deep/studies/{name}" in stderr and "named by deep/studies/s.toml:" in stderr
+        (place / "away").rename(place / name)
+
+
+def test_an_empty_shard_or_name_is_no_default(danaus, folder):
+    for option in ("--shard", "-o"):
+        _, stderr = danaus("explore", "s.toml", option, "", cwd=folder, code=2)
+        assert "error[cli.arguments]" in stderr and option in stderr and "an empty text names nothing" in stderr
+    assert not (folder / "t.db").exists()
+
+
+def test_a_database_is_no_study(danaus, folder):
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    _, stderr = danaus("explore", "t.db", cwd=folder, code=3)
+    assert "error[explore.syntax]: this is a database, not a study" in stderr and "danaus explore pareto t.db" in stderr
+
+
+def test_results_know_the_sources_of_their_build(danaus, folder):
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    build = json.loads(export(danaus, folder, "t.db", "--format", "json"))["study"]["version"]
+    assert re.fullmatch(r"0\.1\.0\+[0-9a-f]{16}", build) and danaus("--version")[0] == "danaus 0.1.0\n"
 
 
 def test_a_larger_budget_goes_on(danaus, folder):

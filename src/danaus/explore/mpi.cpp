@@ -36,16 +36,25 @@ constexpr Flavour kOpenMpi{"Open MPI", "libmpi.so.40", true, -1, 0, 0, 0};
 constexpr Flavour kMpich{"MPICH", "libmpi.so.12", false, -2, 1, 0x44000000, 0x4c00010d};
 constexpr Flavour kMpichOfDebian{"MPICH", "libmpich.so.12", false, -2, 1, 0x44000000, 0x4c00010d};
 
+/// 0 where it is not set.
 int number_in(const char* variable) {
   const char* const text = std::getenv(variable);
   return text == nullptr ? 0 : std::atoi(text);
+}
+
+/// How many of us srun has started, 0 if it has not. A batch script and a shell of salloc have the number of the tasks
+/// of their job, too, but are one process, outside any step or in the step "batch".
+int tasks_of_srun() {
+  const char* const step = std::getenv("SLURM_STEP_ID");
+  if (step == nullptr || *step < '0' || *step > '9') return 0;
+  return number_in(std::getenv("SLURM_STEP_NUM_TASKS") != nullptr ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS");
 }
 
 /// Which libraries to try: none if no launcher has started several of us.
 std::vector<Flavour> flavours() {
   if (number_in("OMPI_COMM_WORLD_SIZE") > 1) return {kOpenMpi};
   if (number_in("PMI_SIZE") > 1) return {kMpich, kMpichOfDebian, kOpenMpi};
-  if (std::getenv("PMIX_RANK") != nullptr && number_in("SLURM_NTASKS") > 1) return {kOpenMpi, kMpich, kMpichOfDebian};
+  if (std::getenv("PMIX_RANK") != nullptr && tasks_of_srun() > 1) return {kOpenMpi, kMpich, kMpichOfDebian};
   return {};
 }
 
@@ -147,6 +156,14 @@ Result<std::unique_ptr<Communicator>> connect_mpi() {
     if (!error) error = std::move(mpi).error();
   }
   if (error) return fail(std::move(*error));
+  const bool knows_ranks = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMI_SIZE") != nullptr;
+  if (const int tasks = tasks_of_srun(); tasks > 1 && !knows_ranks)
+    return fail(
+        Error(
+            "explore.mpi", Failure::usage,
+            fmt::format("srun has started {} tasks that know nothing of each other: each would compute the whole study",
+                        tasks))
+            .with_hint("srun --mpi=pmix for Open MPI, --mpi=pmi2 for MPICH; or one task, or --shard i/N for each"));
   return std::unique_ptr<Communicator>();
 }
 

@@ -8,7 +8,8 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
+#include <filesystem>
+#include <tuple>
 
 #include "danaus/chip/keys.h"
 #include "danaus/core/files.h"
@@ -16,6 +17,7 @@
 #include "danaus/core/parallel.h"
 #include "danaus/explore/options.h"
 #include "danaus/factor/choose.h"
+#include "danaus/model/formats.h"
 
 namespace danaus::explore {
 namespace {
@@ -56,6 +58,31 @@ bool is_cost(std::string_view key) {
   return false;
 }
 
+template <typename T>
+void append_bytes(std::string& text, T value) {
+  text.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+/// Name and keys of a chip, byte by byte: writing its file for every point would take most of the time of a plan.
+void append(std::string& text, chip::Chip& chip) {
+  text += chip.name + "\n";
+  for (const chip::Key& key : chip::key_table()) {
+    if (const chip::Count* count = std::get_if<chip::Count>(&key.kind)) append_bytes(text, count->at(chip));
+    if (const chip::LargeCount* count = std::get_if<chip::LargeCount>(&key.kind)) append_bytes(text, count->at(chip));
+    if (const chip::Number* number = std::get_if<chip::Number>(&key.kind)) append_bytes(text, number->at(chip));
+    if (const chip::Flag* flag = std::get_if<chip::Flag>(&key.kind)) append_bytes(text, flag->at(chip));
+    if (const chip::Choice* choice = std::get_if<chip::Choice>(&key.kind)) append_bytes(text, choice->get(chip));
+  }
+}
+
+std::string line_of(std::string_view key, const Value& value) {
+  std::string line(key);
+  line += " = ";
+  line += to_string(value);
+  line += '\n';
+  return line;
+}
+
 /// Run options that change what a run costs, never what it computes.
 bool is_of_cost_alone(std::string_view option) {
   constexpr std::array<std::string_view, 11> kOptions = {
@@ -82,10 +109,30 @@ chip::Chip without_costs(chip::Chip chip) {
   return chip;
 }
 
+/// A file that the study names.
+std::string Plan::resolved(const std::string& path) const {
+  return (std::filesystem::path(study_.file).parent_path() / path).string();
+}
+
+/// A preset, or a file that the study names.
+std::string Plan::resolved(const std::string& word, const std::vector<std::string_view>& presets) const {
+  if (std::find(presets.begin(), presets.end(), word) != presets.end()) return word;
+  const std::vector<model::FileKind> kinds = model::file_kinds();
+  const bool is_path =
+      word.find('/') != std::string::npos || std::any_of(kinds.begin(), kinds.end(), [&](const model::FileKind& kind) {
+        return kind.name.starts_with('.') && word.ends_with(kind.name);
+      });
+  std::string path = resolved(word);
+  std::error_code ignored;
+  // What is neither here nor in the working directory is a preset with a typing error.
+  if (is_path || std::filesystem::exists(path, ignored) || std::filesystem::exists(word, ignored)) return path;
+  return word;
+}
+
 Result<void> Plan::load_models() {
   bool some_have_weights = false;
   for (const auto& [name, where] : texts_of(study_, "model")) {
-    Result<model::Model> loaded = model::load(name);
+    Result<model::Model> loaded = model::load(model_paths_[name] = resolved(name, model::preset_names()));
     if (!loaded) return fail(named_by(std::move(loaded).error(), where));
     some_have_weights = some_have_weights || loaded->has_weights();
     if (study_.accuracy && !loaded->has_weights())
@@ -104,7 +151,7 @@ Result<void> Plan::load_chips() {
   std::vector<std::pair<std::string, Location>> names = texts_of(study_, "chip");
   if (names.empty()) names.emplace_back(OptionValues().chip, Location{});
   for (const auto& [name, where] : names) {
-    Result<chip::Chip> loaded = chip::load(name);
+    Result<chip::Chip> loaded = chip::load(resolved(name, chip::preset_names()));
     if (!loaded) return fail(named_by(std::move(loaded).error(), where));
     chips_[name] = std::move(*loaded);
   }
@@ -113,29 +160,34 @@ Result<void> Plan::load_chips() {
 
 Result<void> Plan::load_files() {
   for (const auto& [path, where] : texts_of(study_, "policy")) {
-    Result<std::string> text = read_text(path, kLargestText);
+    const std::string file = resolved(path);
+    Result<std::string> text = read_text(file, kLargestText);
     if (!text) return fail(named_by(std::move(text).error(), where));
-    DANAUS_CHECK(factor::parse_policy(*text, path, {}));
+    DANAUS_CHECK(factor::parse_policy(*text, file, {}));
     policies_[path] = danaus::digest_of(std::string_view(*text));
   }
   if (!study_.accuracy) return {};
   const auto read = [&](const std::string& path, std::string& target) -> Result<void> {
     if (path.empty()) return {};
-    Result<std::string> text = read_text(path, kLargestText);
+    Result<std::string> text = read_text(resolved(path), kLargestText);
     if (!text) return fail(named_by(std::move(text).error(), study_.accuracy->where));
     target = std::move(*text);
     return {};
   };
   DANAUS_CHECK(read(study_.accuracy->file, accuracy_text_));
-  return read(study_.accuracy->calibration, calibration_text_);
+  DANAUS_CHECK(read(study_.accuracy->calibration, calibration_text_));
+  accuracy_digests_ = fmt::format("{} {}", danaus::to_string(danaus::digest_of(std::string_view(accuracy_text_))),
+                                  danaus::to_string(danaus::digest_of(std::string_view(calibration_text_))));
+  return {};
 }
 
-std::vector<Setting> Plan::settings(std::uint64_t number) const {
-  std::vector<Setting> settings = study_.fixed;
-  const std::vector<Value> values = space_.values(number);
+Plan::Given Plan::given(std::uint64_t number) const {
+  Given given;
+  for (const Setting& setting : study_.fixed) given.emplace_back(setting.key, setting.value);
+  std::vector<Value> values = space_.values(number);
   for (std::size_t axis = 0; axis < values.size(); ++axis)
-    settings.push_back({study_.axes[axis].key, values[axis], study_.axes[axis].where});
-  return settings;
+    given.emplace_back(study_.axes[axis].key, std::move(values[axis]));
+  return given;
 }
 
 std::vector<std::pair<std::string, Value>> Plan::parameters(std::uint64_t number) const {
@@ -145,18 +197,19 @@ std::vector<std::pair<std::string, Value>> Plan::parameters(std::uint64_t number
   return parameters;
 }
 
-Result<Setup> Plan::setup(std::uint64_t number) const {
+Result<Setup> Plan::setup(std::uint64_t number) const { return setup(given(number)); }
+
+Result<Setup> Plan::setup(const Given& given) const {
   OptionValues values;
   values.run.maps = {"dense"};
   values.run.seed = study_.seed;
   values.relative_error = uses(study_, "relative_error");
   std::vector<std::pair<std::string, Value>> chip_values;
-  const std::vector<Setting> given = settings(number);
-  for (const Setting& setting : given) {
-    if (const Option* option = find_option(setting.key)) {
-      option->set(values, setting.value);
+  for (const auto& [key, value] : given) {
+    if (const Option* option = find_option(key)) {
+      option->set(values, value);
     } else {
-      chip_values.emplace_back(setting.key, setting.value);
+      chip_values.emplace_back(key, value);
     }
   }
   Setup setup;
@@ -164,7 +217,8 @@ Result<Setup> Plan::setup(std::uint64_t number) const {
   const auto chip = chips_.find(values.chip);
   ensure(model != models_.end() && chip != chips_.end(), "models and chips of a plan are loaded");
   setup.model = model->second.get();
-  setup.model_path = values.model;
+  setup.model_path = model_paths_.at(values.model);
+  if (!values.run.policy.file.empty()) values.run.policy.file = resolved(values.run.policy.file);
   DANAUS_TRY(effective, chip::with_values(chip->second, chip_values));
   setup.chip = std::move(effective);
   setup.options = run_options(values, *setup.model);
@@ -180,16 +234,16 @@ Result<Setup> Plan::setup(std::uint64_t number) const {
   return setup;
 }
 
-Digest Plan::id_of(const std::vector<Setting>& settings, const Setup* setup) const {
+Digest Plan::id_of(const Given& given, Setup* setup) const {
   std::vector<std::string> lines;
   std::string model;
-  for (const Setting& setting : settings) {
-    if (setting.key == "model") model = to_string(setting.value);
-    // A chip that holds together is its file; one that does not is what was asked for.
-    const bool in_chip = setting.key == "chip" || find_chip_key(setting.key) != nullptr;
-    if (setting.key == "model" || (in_chip && setup != nullptr)) continue;
-    lines.push_back(fmt::format("{} = {}\n", setting.key, to_string(setting.value)));
-    if (setting.key == "policy") lines.back() += danaus::to_string(policies_.at(to_string(setting.value)));
+  for (const auto& [key, value] : given) {
+    if (key == "model") model = to_string(value);
+    // A chip that holds together is its keys; one that does not is what was asked for.
+    const bool in_chip = key == "chip" || find_chip_key(key) != nullptr;
+    if (key == "model" || (in_chip && setup != nullptr)) continue;
+    lines.push_back(line_of(key, value));
+    if (key == "policy") lines.back() += danaus::to_string(policies_.at(to_string(value)));
   }
   std::sort(lines.begin(), lines.end());
   std::string text = fmt::format("danaus {}\nmodel {} {}\n", version_, models_.at(model)->name,
@@ -198,45 +252,57 @@ Digest Plan::id_of(const std::vector<Setting>& settings, const Setup* setup) con
   text += fmt::format("seed {}\n", study_.seed);
   if (setup == nullptr) return danaus::digest_of(std::string_view(text));
   if (setup->accuracy)
-    text += fmt::format(
-        "accuracy {} {} {} {} {} {}\n", danaus::to_string(danaus::digest_of(std::string_view(accuracy_text_))),
-        danaus::to_string(danaus::digest_of(std::string_view(calibration_text_))), study_.accuracy->tokens,
-        study_.accuracy->window, study_.accuracy->analog, study_.accuracy->calibration_tokens);
-  return danaus::digest_of(std::string_view(text + chip::to_toml(setup->chip)));
+    text += fmt::format("accuracy {} {} {} {} {}\n", accuracy_digests_, study_.accuracy->tokens,
+                        study_.accuracy->window, study_.accuracy->analog, study_.accuracy->calibration_tokens);
+  append(text, setup->chip);
+  return danaus::digest_of(std::string_view(text));
 }
 
-Digest Plan::accuracy_of(const std::vector<Setting>& settings, const chip::Chip& chip) const {
+Digest Plan::accuracy_of(const Given& given, const chip::Chip& chip) const {
   std::vector<std::string> lines;
-  for (const Setting& setting : settings)
-    if (setting.key != "chip" && find_chip_key(setting.key) == nullptr && !is_of_cost_alone(setting.key))
-      lines.push_back(fmt::format("{} = {}\n", setting.key, to_string(setting.value)));
+  for (const auto& [key, value] : given)
+    if (key != "chip" && find_chip_key(key) == nullptr && !is_of_cost_alone(key)) lines.push_back(line_of(key, value));
   std::sort(lines.begin(), lines.end());
-  if (study_.accuracy->analog) lines.push_back(chip::to_toml(without_costs(chip)));
-  lines.push_back(fmt::format("{} x {}\n", chip.array.rows, chip.array.cols));
-  return danaus::digest_of(std::string_view(fmt::format("{}", fmt::join(lines, ""))));
+  std::string text = fmt::format("{} x {}\n{}", chip.array.rows, chip.array.cols, fmt::join(lines, ""));
+  if (study_.accuracy->analog) {
+    chip::Chip machine = without_costs(chip);
+    append(text, machine);
+  }
+  return danaus::digest_of(std::string_view(text));
 }
 
-Result<void> Plan::list_points() {
+void Plan::list_points(Progress& progress) {
   std::vector<Point> all(space_.size());
   constexpr std::size_t kChunk = 64;
-  parallel_for(all.size(), kChunk, [&](std::size_t first, std::size_t last) {
-    for (std::size_t n = first; n < last; ++n) {
-      const Result<Setup> ready = setup(n);
-      all[n] = {n, id_of(settings(n), ready ? &*ready : nullptr), ready ? ready->accuracy : std::nullopt};
-    }
-  });
-  std::set<std::pair<std::uint64_t, std::uint64_t>> seen;
-  for (const Point& point : all)
-    if (seen.emplace(point.id.high, point.id.low).second) points_.push_back(point);
-  if (points_.size() < all.size())
-    notes_.push_back(fmt::format("{} points are the same as others", all.size() - points_.size()));
+  constexpr std::size_t kReport = 1u << 14;
+  progress.begin(fmt::format("plan {}", study_.name), all.size());
+  for (std::size_t start = 0; start < all.size(); start += kReport) {
+    parallel_for(std::min(kReport, all.size() - start), kChunk, [&](std::size_t first, std::size_t last) {
+      for (std::size_t n = start + first; n < start + last; ++n) {
+        const Given values = given(n);
+        Result<Setup> ready = setup(values);
+        all[n] = {n, id_of(values, ready ? &*ready : nullptr), ready ? ready->accuracy : std::nullopt};
+      }
+    });
+    progress.update(std::min(start + kReport, all.size()));
+  }
+  progress.end();
+  // By id, the first point of each in front; then the first ones in study order.
+  const auto key = [](const Point& point) { return std::tuple(point.id.high, point.id.low, point.number); };
+  std::sort(all.begin(), all.end(), [&](const Point& a, const Point& b) { return key(a) < key(b); });
+  points_ = std::move(all);
+  points_.erase(
+      std::unique(points_.begin(), points_.end(), [](const Point& a, const Point& b) { return a.id == b.id; }),
+      points_.end());
+  std::sort(points_.begin(), points_.end(), [](const Point& a, const Point& b) { return a.number < b.number; });
+  if (points_.size() < space_.size())
+    notes_.push_back(fmt::format("{} points are the same as others", space_.size() - points_.size()));
   if (study_.sampling == Sampling::grid && space_.product() && *space_.product() > space_.size())
     notes_.push_back(fmt::format("budget: the first {} points of {} in the grid; --resume goes on with a larger budget",
                                  space_.size(), *space_.product()));
-  return {};
 }
 
-Result<Plan> Plan::create(Study study, std::string version) {
+Result<Plan> Plan::create(Study study, std::string version, Progress& progress) {
   Plan plan;
   plan.study_ = std::move(study);
   plan.version_ = std::move(version);
@@ -255,7 +321,7 @@ Result<Plan> Plan::create(Study study, std::string version) {
   for (const std::string* file : {&plan.accuracy_text_, &plan.calibration_text_})
     text += fmt::format("text {}\n", danaus::to_string(danaus::digest_of(std::string_view(*file))));
   plan.digest_ = danaus::digest_of(std::string_view(text));
-  DANAUS_CHECK(plan.list_points());
+  plan.list_points(progress);
   return plan;
 }
 

@@ -5,12 +5,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "danaus/chip/chip.h"
 #include "danaus/core/digest.h"
 #include "danaus/core/error.h"
+#include "danaus/core/progress.h"
 #include "danaus/explore/space.h"
 #include "danaus/explore/study.h"
 #include "danaus/model/model.h"
@@ -21,7 +23,7 @@ namespace danaus::explore {
 /// A point made ready: what pipeline::run takes.
 struct Setup {
   const model::Model* model = nullptr;
-  std::string model_path;
+  std::string model_path;  ///< a preset or where it was read from
   chip::Chip chip;
   pipeline::RunOptions options;  ///< with one map
   /// What the model makes of the text is the same for all points with the same digest; nothing: a cost point.
@@ -42,10 +44,11 @@ chip::Chip without_costs(chip::Chip chip);
 /// A study with its models and chips loaded and its points listed: the same on every rank and in every shard.
 class Plan {
  public:
-  /// Points that are the same are one: the first of them stays. Errors: those of Space, of models and chips,
+  /// Relative paths in a study start at the folder of its file. Points that are the same are one: the first of them
+  /// stays. Errors: those of Space, of models and chips,
   /// explore.accuracy (no model has weights), file.*. Everything is read here, so that points differ by their
   /// parameters alone.
-  static Result<Plan> create(Study study, std::string version);
+  static Result<Plan> create(Study study, std::string version, Progress& progress);
 
   const Study& study() const { return study_; }
   const std::string& version() const { return version_; }
@@ -67,13 +70,18 @@ class Plan {
 
  private:
   Plan() = default;
+  std::string resolved(const std::string& path) const;
+  std::string resolved(const std::string& word, const std::vector<std::string_view>& presets) const;
   Result<void> load_models();
   Result<void> load_chips();
   Result<void> load_files();
-  Result<void> list_points();
-  std::vector<Setting> settings(std::uint64_t number) const;
-  Digest id_of(const std::vector<Setting>& settings, const Setup* setup) const;
-  Digest accuracy_of(const std::vector<Setting>& settings, const chip::Chip& chip) const;
+  void list_points(Progress& progress);
+  /// Everything that the study says of one point.
+  using Given = std::vector<std::pair<std::string_view, Value>>;
+  Given given(std::uint64_t number) const;
+  Result<Setup> setup(const Given& given) const;
+  Digest id_of(const Given& given, Setup* setup) const;
+  Digest accuracy_of(const Given& given, const chip::Chip& chip) const;
 
   Study study_;
   std::string version_;
@@ -81,10 +89,13 @@ class Plan {
   std::vector<Point> points_;
   Digest digest_;
   std::vector<std::string> notes_;
+  // By the names in the study.
+  std::map<std::string, std::string> model_paths_;
   std::map<std::string, std::shared_ptr<const model::Model>> models_;
   std::map<std::string, chip::Chip> chips_;
   std::map<std::string, Digest> policies_;
   std::string accuracy_text_, calibration_text_;
+  std::string accuracy_digests_;  // of both
 };
 
 }  // namespace danaus::explore

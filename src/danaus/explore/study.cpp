@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <map>
 
@@ -819,6 +820,14 @@ Result<Study> parse_study(std::string_view text, const std::string& file_name, s
 }
 
 Result<Study> load_study(const std::string& path, std::uint64_t seed) {
+  constexpr std::string_view kDatabase = "SQLite format 3";
+  std::string start(kDatabase.size(), '\0');
+  std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
+  if (start == kDatabase)
+    return fail(
+        Error("explore.syntax", Failure::bad_input, "this is a database, not a study")
+            .in_file(path)
+            .with_hint(fmt::format("danaus explore pareto {} shows it, export {} writes it as CSV", path, path)));
   DANAUS_TRY(text, read_text(path, std::size_t{1} << 20));
   return parse_study(text, path, seed);
 }

@@ -83,6 +83,7 @@ struct Study {
 /// explore.conflict, explore.empty-range, explore.duplicate, explore.unit, explore.unknown-metric,
 /// explore.contradiction, explore.budget, place.unknown-map.
 Result<Study> parse_study(std::string_view text, const std::string& file_name, std::uint64_t seed = 1);
+/// The same of a file; file.*.
 Result<Study> load_study(const std::string& path, std::uint64_t seed = 1);
 
 /// Everything that decides about the study's points, their figures and their order: two studies of the same text have

@@ -13,7 +13,7 @@ std::string data(const std::string& path) { return std::string(DANAUS_SOURCE_DIR
 Plan good_plan(const std::string& text) {
   Result<Study> study = parse_study(text, "s.toml");
   if (!study) FAIL(to_string(study.error()));
-  Result<Plan> plan = Plan::create(std::move(*study), "1");
+  Result<Plan> plan = Plan::create(std::move(*study), "1", no_progress());
   if (!plan) FAIL(to_string(plan.error()));
   return std::move(*plan);
 }
