@@ -34,7 +34,7 @@ struct Setup {
 struct Point {
   std::uint64_t number = 0;
   Digest id;                       ///< of the model, the effective chip, all options and the version of danaus
-  std::optional<Digest> accuracy;  ///< as in Setup; takes seconds to minutes rather than milliseconds
+  std::optional<Digest> accuracy;  ///< as in Setup; takes seconds rather than hundredths of one
 };
 
 /// The chip with the defaults of all times, energies and areas: what the analog machine does not read. What it computes
