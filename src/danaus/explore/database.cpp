@@ -116,11 +116,14 @@ struct Database::Connection {
 
   Error error(std::string_view what) const {
     const bool damaged = !is_of_the_machine(sqlite3_extended_errcode(handle.get()));
+    std::error_code ignored;
+    const bool has_log = std::filesystem::exists(path + "-wal", ignored);
     return Error("explore.database", damaged ? Failure::bad_input : Failure::io,
                  fmt::format("{}: {}", what, sqlite3_errmsg(handle.get())))
         .in_file(path)
-        .with_hint(damaged ? "this is no database of danaus explore, or a damaged one"
-                           : "is the folder there, writable and not full? a file of this name with -wal belongs to it");
+        .with_hint(damaged   ? "this is no database of danaus explore, or a damaged one"
+                   : has_log ? "the file with -wal beside it belongs to it: both and their folder must be writable"
+                             : "is the folder there, writable and not full?");
   }
 
   Error damaged(std::string what) const {
