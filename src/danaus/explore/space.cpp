@@ -8,8 +8,8 @@
 
 #include <cmath>
 #include <limits>
-#include <map>
 #include <numeric>
+#include <unordered_map>
 
 #include "danaus/core/internal_error.h"
 #include "danaus/core/random.h"
@@ -32,7 +32,8 @@ std::vector<std::uint64_t> permutation(std::uint64_t count, std::uint64_t seed, 
 
 // `count` different numbers below `product`, in the order of the draws.
 std::vector<std::uint64_t> draw(std::uint64_t product, std::uint64_t count, std::uint64_t seed) {
-  std::map<std::uint64_t, std::uint64_t> moved;  // entries of the shuffled list that are not in their own place
+  std::unordered_map<std::uint64_t, std::uint64_t> moved;  // entries of the shuffled list not in their own place
+  moved.reserve(count);
   const auto entry = [&](std::uint64_t place) {
     const auto found = moved.find(place);
     return found == moved.end() ? place : found->second;
