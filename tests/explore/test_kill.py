@@ -23,12 +23,12 @@ objective = ["min latency_ns", "min area_mm2"]
 [sweep]
 map = ["linear", "sparse", "dense"]
 blocks = [2, 4]
-"array.rows" = [16, 32, 64]
-"array.cols" = [16, 32]
+"array.rows" = {from = 16, to = 64, step = 4}
+"array.cols" = {from = 16, to = 64, step = 4}
 "adc.per_array" = {from = 1, to = 32, factor = 2}
-"adc.bits" = {from = 1, to = 12, step = 1}
+"adc.bits" = [6, 8]
 """
-POINTS = 3 * 2 * 3 * 2 * 6 * 12
+POINTS = 3 * 2 * 13 * 13 * 6 * 2
 PATIENCE_S = 120
 
 
