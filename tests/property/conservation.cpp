@@ -68,6 +68,7 @@ chip::Chip priced(chip::Chip chip, test::Dice& dice) {
   chip.attention.kv_passive_mw = price();
   chip.network.topology = dice.coin() ? chip::Topology::mesh : chip::Topology::ideal;
   chip.network.contention = dice.coin() ? chip::Contention::links : chip::Contention::port;
+  chip.network.switching = dice.coin() ? chip::Switching::wormhole : chip::Switching::circuit;
   chip.network.hop_ns = ns();
   chip.network.energy_pj_per_bit_hop = price();
   chip.buffer.energy_pj_per_byte = price();
@@ -341,11 +342,19 @@ class Recount {
         message(move.from, {member}, std::uint64_t{move.length} * width + chip_.network.header_bits, taken);
     }
     std::vector<Interval>& port = ports_[index(move.from)];
-    if (port.size() > before + 1) port.resize(before + 1);  // one command, one use of the port
+    const auto messages = static_cast<Picoseconds>(port.size() - before);
+    if (messages > 1) port.resize(before + 1);  // one command, one use of the port
+    // With wormhole switching until the last bit has left.
+    Interval use = {event_->start, event_->end};
+    if (chip_.network.switching == chip::Switching::wormhole) {
+      const std::uint64_t each = move.deal ? move.length : elements;
+      use.second = event_->start + messages * chip::message_port_time(chip_, each, width);
+    }
+    if (messages > 0 && chip_.network.topology == chip::Topology::mesh) port.back() = use;
     // With several chips the time of a message has parts on several meshes.
     if (program_.chip.is_dealt() || chip_.network.topology != chip::Topology::mesh) return;
     if (chip_.network.contention != chip::Contention::links) return;
-    for (const auto& link : taken) mesh_links_[link].push_back({event_->start, event_->end});
+    for (const auto& link : taken) mesh_links_[link].push_back(use);
   }
 
   void count(const program::Vec& vec) {

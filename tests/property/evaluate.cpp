@@ -47,6 +47,7 @@ void change_costs(test::Dice& dice, chip::Chip& chip) {
   chip.attention.energy_pj_per_mac = some({0, 0.1});
   chip.network.topology = dice.roll(0, 2) == 0 ? chip::Topology::ideal : chip::Topology::mesh;
   chip.network.contention = dice.coin() ? chip::Contention::links : chip::Contention::port;
+  chip.network.switching = dice.coin() ? chip::Switching::wormhole : chip::Switching::circuit;
   chip.network.hop_ns = some({0, 2});
   chip.network.clock_ns = some({0, 1});
   chip.network.link_bits = dice.pick(std::vector<std::uint32_t>{8, 64});
@@ -133,6 +134,7 @@ TEST_CASE("points that differ in times and converters share a program, under any
     chips[n].network.topology = chip::Topology::mesh;
     chips[n].network.contention = chip::Contention::links;
   }
+  chips[2].network.switching = chip::Switching::wormhole;
   for (std::size_t n = 4; n < 8; ++n) chips[n].network.contention = chip::Contention::port;
   for (std::size_t n = 1; n < chips.size(); n += 2) {  // the same times: one schedule for both
     chips[n] = chips[n - 1];

@@ -20,6 +20,7 @@ enum class AdcRule : std::uint8_t { fixed, rows, lossless };
 enum class Wiring : std::uint8_t { interleaved, blocked };
 enum class Topology : std::uint8_t { mesh, ideal, flat };
 enum class Contention : std::uint8_t { port, links };
+enum class Switching : std::uint8_t { circuit, wormhole };
 enum class Issue : std::uint8_t { ready, program };
 enum class Scheduling : std::uint8_t { scoreboard, list };
 
@@ -108,7 +109,8 @@ struct Chip {
   } attention;
   struct Network {
     Topology topology = Topology::ideal;
-    Contention contention = Contention::port;  ///< what a message on the mesh occupies
+    Contention contention = Contention::port;   ///< what a message on the mesh occupies
+    Switching switching = Switching::circuit;  ///< and for how long
     std::uint32_t arrays_per_tile = 16;
     double hop_ns = 0;
     std::uint32_t link_bits = 64;

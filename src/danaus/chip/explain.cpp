@@ -467,8 +467,14 @@ std::string explain_network(const Chip& chip) {
   const std::string here = ", this chip";
   page.equation("T_port", "T: each tile has a port of its own", fmt::format("1 * {:g} ns", nanoseconds(time)),
                 ns(time) + (links ? "" : here));
-  page.equation("T_links", "messages * T", fmt::format("{} * {:g} ns", kMessages, nanoseconds(time)),
-                ns(kMessages * time) + (links ? here : ""));
+  if (network.switching == Switching::wormhole) {
+    page.equation("T_links", "(messages - 1) * t_port + T",
+                  fmt::format("{} * {:g} + {:g} ns", kMessages - 1, nanoseconds(port), nanoseconds(time)),
+                  ns((kMessages - 1) * port + time) + (links ? here : ""));
+  } else {
+    page.equation("T_links", "messages * T", fmt::format("{} * {:g} ns", kMessages, nanoseconds(time)),
+                  ns(kMessages * time) + (links ? here : ""));
+  }
   page.gap();
   page.line(
       "network.contention = \"port\": a message occupies the port of its tile until it has arrived. Any number of\n"
@@ -479,6 +485,7 @@ std::string explain_network(const Chip& chip) {
       "The two directions between two tiles are two links. A message that finds a link taken waits and holds none; of\n"
       "those whose links are free the oldest goes first, so younger ones may pass one that waits. This is circuit\n"
       "switching, without buffers in the routers: pessimistic for a network that passes parts of messages on.\n"
+      "network.switching = \"wormhole\": port and links are free again when the last bits have left, after t_port.\n"
       "Active energy is the same.");
   return page.take();
 }

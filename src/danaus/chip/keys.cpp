@@ -44,8 +44,7 @@ std::string shown(const Value& value) {
 }
 
 // The table's accessors: a chip and a path to a field.
-#define DANAUS_FIELD(path) \
-  [](Chip & chip) -> auto& { return chip.path; }
+#define DANAUS_FIELD(path) [](Chip& chip) -> auto& { return chip.path; }
 #define DANAUS_CHOICE(path, Type)                                         \
   [](const Chip& chip) { return static_cast<std::uint32_t>(chip.path); }, \
       [](Chip& chip, std::uint32_t word) { chip.path = static_cast<Type>(word); }
@@ -174,6 +173,9 @@ std::vector<Key> make_table() {
        Choice{{"mesh", "ideal", "flat"}, DANAUS_CHOICE(network.topology, Topology)}},
       {"network.contention", "what a message on the mesh occupies: the port of its tile, or all links of its way, too",
        Choice{{"port", "links"}, DANAUS_CHOICE(network.contention, Contention)}},
+      {"network.switching",
+       "how long a message on the mesh occupies it: circuit until it has arrived, wormhole until its end has left",
+       Choice{{"circuit", "wormhole"}, DANAUS_CHOICE(network.switching, Switching)}},
       {"network.arrays_per_tile", "arrays that share a buffer, vector units and a router",
        count(DANAUS_FIELD(network.arrays_per_tile), 1, 65536)},
       {"network.hop_ns", "router and link, per hop", ns(DANAUS_FIELD(network.hop_ns))},
@@ -195,7 +197,8 @@ std::vector<Key> make_table() {
        Choice{{"scoreboard", "list"}, DANAUS_CHOICE(system.scheduling, Scheduling)}},
       {"chip.tiers", "weight planes per array; more than 1 only with list scheduling",
        count(DANAUS_FIELD(system.tiers), 1, 1024)},
-      {"chip.one_tier_at_a_time", "list scheduling: an array computes with one of its tiers at a time", Flag{DANAUS_FIELD(system.one_tier_at_a_time)}},
+      {"chip.one_tier_at_a_time", "list scheduling: an array computes with one of its tiers at a time",
+       Flag{DANAUS_FIELD(system.one_tier_at_a_time)}},
       {"chip.passive_mw_per_array", "idle power", mw(DANAUS_FIELD(system.passive_mw_per_array))},
       {"chip.control_area_um2_per_array", "control logic", um2(DANAUS_FIELD(system.control_area_um2_per_array))},
       {"chip.chips", "equal chips that share the model's arrays, each linked to a switch (--chips)",

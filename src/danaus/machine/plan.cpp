@@ -45,6 +45,10 @@ Error too_many_links(const std::string& what) {
 }
 
 /// Messages take the links of their ways.
+bool has_wormhole_switching(const Chip& chip) {
+  return chip.network.topology == chip::Topology::mesh && chip.network.switching == chip::Switching::wormhole;
+}
+
 bool has_link_contention(const Chip& chip) {
   return chip.network.topology == chip::Topology::mesh && chip.network.contention == chip::Contention::links;
 }
@@ -59,6 +63,12 @@ struct KeyHash {
   }
 };
 
+/// Costs of a move, from Work::cost on: what its messages take of their mesh and, with wormhole switching, their way
+/// after that; for other chips the link, its latency (and the meshes beyond without link contention), and the same
+/// there.
+constexpr std::uint32_t kMesh = 0, kArrival = 1, kLink = 2, kLinkLatency = 3, kBeyond = 4, kArrivalBeyond = 5;
+constexpr std::uint32_t kMoveCosts = 6;
+
 // Events of the activations of one mvm configuration; energies are these times constants.
 struct ConfigCounts {
   std::uint64_t activations = 0, rows = 0, cells = 0, columns = 0;
@@ -72,6 +82,7 @@ class Outliner {
         mesh_(chip::mesh_side(program.chip.is_dealt() ? program.chip.tiles_per_chip() : tiles_)) {
     outline_.double_buffer = chip.adc.double_buffer;
     outline_.link_contention = has_link_contention(chip);
+    outline_.wormhole = has_wormhole_switching(chip);
     outline_.mesh = mesh_;
   }
 
@@ -376,7 +387,7 @@ class Outliner {
     const std::uint64_t written = move.deal ? elements : elements * members.size();
     const bool crosses = std::any_of(legs_.begin(), legs_.end(), [](const Leg& leg) { return leg.crosses; });
     const auto fill = [&](Work& fresh) {
-      fresh.cost = new_costs(!crosses ? 1 : outline_.link_contention ? 4 : 3);
+      fresh.cost = new_costs(crosses ? kMoveCosts : kArrival + 1);
       fresh.elements = elements + written;
       fresh.first_leg = static_cast<std::uint32_t>(outline_.legs.size());
       fresh.legs = static_cast<std::uint32_t>(legs_.size());
@@ -395,20 +406,25 @@ class Outliner {
     Step& step = outline_.steps[position_];
     const bool is_remote =
         std::any_of(legs_.begin(), legs_.end(), [](const Leg& leg) { return leg.is_own_chip && leg.farthest > 0; });
+    // From the last step to the first.
+    std::uint32_t then = kNone;
+    if (crosses) {
+      if (outline_.link_contention) {
+        if (outline_.wormhole) then = add_later_step({0, cost + kArrivalBeyond, then});
+        then = add_later_step({way(move, links_beyond_, true), cost + kBeyond, then});
+      }
+      then = add_later_step({0, cost + kLinkLatency, then});
+      then = add_later_step({resource(Resource::Kind::link, chip, chip), cost + kLink, then});
+    }
+    if (outline_.wormhole && is_remote) then = add_later_step({0, cost + kArrival, then});
     if (!outline_.link_contention) {
-      step = {is_remote ? resource(Resource::Kind::port, physical_tile(move.from), chip) : 0, cost};
-      if (crosses) step.then = add_later_step({0, cost + 2, kNone});
+      step = {is_remote ? resource(Resource::Kind::port, physical_tile(move.from), chip) : 0, cost + kMesh, then};
     } else {
       if (is_remote) links_.push_back({chip_links(chip) + mesh_.port(mesh_place(move.from)), 1});
-      step = {way(move, links_, false), cost};
-      if (crosses) {
-        step.then = add_later_step({way(move, links_beyond_, true), cost + 3, kNone});
-        step.then = add_later_step({0, cost + 2, step.then});
-      }
+      step = {way(move, links_, false), cost + kMesh, then};
       if (outline_.ranges.size() > kMostRanges)
         return fail(too_many_links(fmt::format("the ways of messages have more than {} straight parts", kMostRanges)));
     }
-    if (crosses) step.then = add_later_step({resource(Resource::Kind::link, chip, chip), cost + 1, step.then});
     return {};
   }
 
@@ -694,7 +710,8 @@ class Planner {
     const std::uint64_t bits = work.message * work.bits + chip_.network.header_bits;
     Cost mesh, link, beyond;
     bool crosses = false;
-    Picoseconds departure = 0;
+    Picoseconds departure = 0;  // of the last message from its tile
+    const Picoseconds at_port = chip::message_port_time(chip_, work.message, work.bits);
     const std::span<const Leg> legs(outline_.legs.data() + work.first_leg, work.legs);
     for (std::size_t first = 0, last = 0; first < legs.size(); first = last) {
       bool is_message = legs[first].crosses;
@@ -706,9 +723,7 @@ class Planner {
         const Picoseconds time = chip::message_time(chip_, work.message, work.bits, leg.farthest);
         if (leg.is_own_chip) {
           extend(mesh.network, departure + time);
-          if (leg.farthest > 0)
-            departure =
-                std::min(chip::kLongestTime, departure + chip::message_port_time(chip_, work.message, work.bits));
+          if (leg.farthest > 0) departure = std::min(chip::kLongestTime, departure + at_port);
         } else {
           const Picoseconds crossing = chip::link_time(chip_, bits);
           crosses = true;
@@ -725,17 +740,23 @@ class Planner {
       if (chip_.network.topology == chip::Topology::mesh) plan_.counts.bit_hops += times * bits * links;
       if (chip_.network.topology == chip::Topology::flat) plan_.counts.bit_hops += times * bits;
     }
-    plan_.costs[work.cost] = mesh;
+    const auto put = [&](std::uint32_t taken, std::uint32_t arrival, const Cost& cost, Picoseconds leaving) {
+      plan_.costs[work.cost + taken] = cost;
+      if (!outline_.wormhole || leaving >= cost.network) return;
+      plan_.costs[work.cost + taken].network = leaving;
+      plan_.costs[work.cost + arrival].network = cost.network - leaving;
+    };
+    put(kMesh, kArrival, mesh, departure);
     if (crosses) {
       Cost latency;
       latency.link = chip::to_picoseconds(chip_.system.link_latency_ns);
       if (outline_.link_contention) {
-        plan_.costs[work.cost + 3] = beyond;
+        put(kBeyond, kArrivalBeyond, beyond, at_port);
       } else {
         latency.network = beyond.network;  // one step
       }
-      plan_.costs[work.cost + 1] = link;
-      plan_.costs[work.cost + 2] = latency;
+      plan_.costs[work.cost + kLink] = link;
+      plan_.costs[work.cost + kLinkLatency] = latency;
     }
     plan_.counts.buffer_bytes += times * work.elements * bytes_of(work.bits);
   }
@@ -848,7 +869,8 @@ Result<Outline> make_outline(const Program& program, const Chip& chip) { return 
 
 Result<Plan> make_plan(const Program& program, const Outline& outline, const Chip& chip, bool linear_only,
                        const Routing& routing) {
-  ensure(chip.adc.double_buffer == outline.double_buffer && has_link_contention(chip) == outline.link_contention,
+  ensure(chip.adc.double_buffer == outline.double_buffer && has_link_contention(chip) == outline.link_contention &&
+             has_wormhole_switching(chip) == outline.wormhole,
          "the outline has the steps of the chip");
   return Planner(program, outline, chip, linear_only, routing).run();
 }

@@ -53,7 +53,8 @@ struct Resource {
 };
 
 /// kNone where the operands' registers decide (attend). A message to another chip is a step on its own mesh, then one
-/// on the link, then one on the mesh beyond (with link contention two, of which the second takes the links there): each
+/// on the link, then one on the mesh beyond (with link contention two, of which the second takes the links there); with
+/// wormhole switching the rest of a way that needs no resource any more is a step of its own: each
 /// waits for its resource and starts when the one before it has ended.
 struct Step {
   std::uint32_t resource = 0;  ///< in Outline::resources
@@ -104,6 +105,7 @@ struct Work {
 struct Outline {
   bool double_buffer = false;    ///< an activation is two steps: its array, then the array's converters
   bool link_contention = false;  ///< messages take the links of their ways
+  bool wormhole = false;         ///< a message frees its port or way before it has arrived: one more step
   Mesh mesh{1};                  ///< of a chip
   std::vector<Segment> segments;
   std::vector<Step> steps;  ///< by position in the code
@@ -154,7 +156,8 @@ Result<void> check_shape(const program::ChipShape& shape, const chip::Chip& chip
 
 /// Operations on one resource are checked here once, operands' addresses when they are used (registers move them).
 /// The shape of the program must be that of a chip. Of the chip only the steps count that a command takes
-/// (adc.double_buffer, network.contention). Errors: machine.invalid, machine.too-long, machine.too-large.
+/// (adc.double_buffer, network.contention, network.switching). Errors: machine.invalid, machine.too-long,
+/// machine.too-large.
 Result<Outline> make_outline(const program::Program& program, const chip::Chip& chip);
 
 /// The outline must be for a chip that takes the same steps. Errors: machine.too-long, chip.adc-bits, chip.adc-rate.

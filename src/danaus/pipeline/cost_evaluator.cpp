@@ -192,9 +192,12 @@ chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
   reduced.adc.per_array = uses_converters ? chip.adc.per_array : 1;
   reduced.adc.double_buffer = chip.adc.double_buffer;
   // The links that messages take are part of a program's dependences; elsewhere than on a mesh there are none.
-  if (chip.network.topology == chip::Topology::mesh && chip.network.contention == chip::Contention::links) {
+  const bool other_steps =
+      chip.network.contention == chip::Contention::links || chip.network.switching == chip::Switching::wormhole;
+  if (chip.network.topology == chip::Topology::mesh && other_steps) {
     reduced.network.topology = chip::Topology::mesh;
-    reduced.network.contention = chip::Contention::links;
+    reduced.network.contention = chip.network.contention;
+    reduced.network.switching = chip.network.switching;
   }
   reduced.input.bits = chip.input.bits;
   reduced.adc.rule = chip.adc.rule;

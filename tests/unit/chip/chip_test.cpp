@@ -84,6 +84,7 @@ TEST_CASE("every key can be set, from a file and from --set, is written and read
     if (key == "chip.issue") value = "\"program\"";
     if (key == "chip.scheduling") value = "\"list\"";
     if (key == "network.contention") value = "\"links\"";
+    if (key == "network.switching") value = "\"wormhole\"";
     if (key == "digital.energy_per") value = "\"operation\"";
     if (key == "noise.device") value = "\"pcm\"";
     if (key == "noise.weight_scale") value = "\"matrix\"";

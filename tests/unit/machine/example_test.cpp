@@ -81,6 +81,7 @@ TEST_CASE("example with a network and digital times: finish of each token") {
   CHECK(ends(example(2, 1), chip) == Ends{222, 330});
   CHECK(ends(example(2, 2), chip) == Ends{224, 272});
   CHECK(ends(example(2, 3), chip) == Ends{224, 272});
+  CHECK(ends(example(2, 2), moves_chip({{"network.switching", "wormhole"}})).back() == 271);
 }
 
 TEST_CASE("example: steady state") {

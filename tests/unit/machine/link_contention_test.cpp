@@ -55,6 +55,22 @@ TEST_CASE("messages with a common link go one after the other") {
             .busiest_mesh_link == 42 * kNs);
 }
 
+// 160 bits leave in 3 ns and arrive 2 ns per hop later.
+TEST_CASE("with wormhole switching what a message takes is free when it has left") {
+  const std::string commands =
+      "move t0 0+16 -> t2 0\n"     // 0 > 1 > 2
+      "move t0 0+16 -> t4 20\n"    // down: the same port
+      "move t1 0+16 -> t3 40\n"    // 1 > 2 > 3
+      "move t3 40+16 -> t7 60\n";  // reads what the one before brings
+  const Settings wormhole = {{"network.switching", "wormhole"}};
+  CHECK(schedule(on_mesh(commands), moves_chip(wormhole)) == Schedule{{0, 7}, {3, 8}, {0, 7}, {7, 12}});
+  CHECK(schedule(on_mesh(commands), links_chip(wormhole)) == Schedule{{0, 7}, {3, 8}, {3, 10}, {10, 15}});
+  CHECK(simulate_good(on_mesh(commands), links_chip(wormhole)).busiest_mesh_link == 6 * kNs);  // 1 > 2
+  CHECK(simulate_good(on_mesh(commands), links_chip(wormhole)).critical_path == Breakdown{.network = 15 * kNs});
+  // Circuit switching: until it has arrived.
+  CHECK(schedule(on_mesh(commands), moves_chip()) == Schedule{{0, 7}, {7, 12}, {0, 7}, {7, 12}});
+}
+
 TEST_CASE("messages without a common link do not wait for each other") {
   CHECK(schedule("move t0 0+16 -> t1 0\n"
                  "move t2 0+16 -> t3 0\n"

@@ -121,83 +121,171 @@ std::vector<Sliver> cut_columns(const std::vector<Sliver>& wide_blocks, std::uin
 /// Free slots of one class on one array: (row, first column) of the next ones, from the back.
 using Slots = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
 
-/// The slots of every class on `arrays` arrays; nothing if the shelves do not fit.
+/// The slots of every class on `arrays` arrays; nothing if the shelves do not fit. An array is cut into banks, as wide
+/// as shelves; every class is spread over the arrays, and where it has fewer shelves, over the tiles.
 bool lay_shelves(const std::map<SizeClass, std::uint64_t, std::greater<>>& classes, std::uint32_t arrays,
-                 const PlaceOptions& options, std::map<SizeClass, std::vector<Slots>>& slots) {
+                 std::uint32_t bank_columns, const PlaceOptions& options,
+                 std::map<SizeClass, std::vector<Slots>>& slots) {
   slots.clear();
-  std::vector<std::uint32_t> used(arrays);  // rows
+  const std::uint32_t banks = options.cols / bank_columns;
+  std::vector<std::uint32_t> used(std::size_t{arrays} * banks);  // rows
+  const auto lowest_bank = [&](std::uint32_t array) {
+    const auto first = used.begin() + std::ptrdiff_t{array} * banks;
+    return static_cast<std::uint32_t>(std::min_element(first, first + banks) - first);
+  };
   for (const auto& [size, count] : classes) {
     const auto [height, width] = size;
-    const std::uint32_t per_shelf = options.cols / width;
+    const std::uint32_t per_shelf = bank_columns / width;
     std::vector<Slots>& of_class = slots[size];
     of_class.resize(arrays);
-    // Arrays by (shelves of this class, rows used, number).
-    std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> queue;
-    for (std::uint32_t array = 0; array < arrays; ++array) {
-      if (used[array] + height <= options.rows) queue.emplace(0, used[array], array);
-    }
+    // Arrays by (shelves of this class, rows used, place in the tile, number).
+    std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>> queue;
+    const auto enter = [&](std::uint32_t shelves, std::uint32_t array) {
+      const std::uint32_t rows = used[std::size_t{array} * banks + lowest_bank(array)];
+      if (rows + height <= options.rows) queue.emplace(shelves, rows, array % options.arrays_per_tile, array);
+    };
+    for (std::uint32_t array = 0; array < arrays; ++array) enter(0, array);
     for (std::uint64_t left = count; left > 0;) {
       if (queue.empty()) return false;
-      const auto [shelves, rows, array] = *queue.begin();
+      const auto [shelves, rows, place, array] = *queue.begin();
       queue.erase(queue.begin());
+      const std::uint32_t bank = lowest_bank(array);
       const auto here = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, per_shelf));
-      for (std::uint32_t slot = here; slot-- > 0;) of_class[array].emplace_back(rows, slot * width);
+      for (std::uint32_t slot = here; slot-- > 0;)
+        of_class[array].emplace_back(rows, bank * bank_columns + slot * width);
       left -= here;
-      used[array] += height;
-      if (used[array] + height <= options.rows) queue.emplace(shelves + 1, used[array], array);
+      used[std::size_t{array} * banks + bank] += height;
+      enter(shelves + 1, array);
     }
   }
   return true;
 }
 
+/// Where a sliver belongs in its stage: neighbours here should be neighbours on the chip. Blocks of a first stage are
+/// ordered by their inputs, those of a last one by their outputs, both as fractions: so what one operator writes in a
+/// place the next one reads there, whatever their numbers of blocks. Operators of the stage take turns.
+std::tuple<double, NodeId, std::uint32_t, std::uint32_t> position_of(const Graph& graph, const Sliver& sliver) {
+  const Piece& first = sliver.parts.front();
+  const Structure& structure = graph.at(first.node).structure;
+  // Correctly rounded, so equal fractions are equal numbers.
+  const auto fraction = [](std::uint32_t part, std::uint32_t whole) {
+    return static_cast<double>(part) / static_cast<double>(whole);
+  };
+  if (structure.stages() == 1) return {fraction(first.out_first, structure.out), first.node, 0, first.in_first};
+  const Block block = structure.block(first.stage, first.block);
+  const double position = first.stage == 0 ? fraction(block.in_first, structure.stage_inputs(0))
+                                           : fraction(block.out_first, structure.stage_outputs(1));
+  return {position, first.node, first.out_first, first.in_first};
+}
+
 /// Deals slivers onto slots, stage by stage.
 class Dealer {
  public:
-  Dealer(std::map<SizeClass, std::vector<Slots>> slots, std::uint32_t arrays)
-      : slots_(std::move(slots)), last_turn_(arrays) {
-    for (const auto& [size, of_class] : slots_) {
-      for (std::uint32_t array = 0; array < arrays; ++array) queue(size, array);
-    }
-  }
+  Dealer(const Graph& graph, std::map<SizeClass, std::vector<Slots>> slots, std::uint32_t arrays,
+         std::uint32_t arrays_per_tile)
+      : graph_(graph),
+        slots_(std::move(slots)),
+        arrays_(arrays),
+        per_tile_(arrays_per_tile),
+        tiles_((arrays + arrays_per_tile - 1) / arrays_per_tile),
+        last_turn_(arrays) {}
 
-  void deal(const std::vector<Sliver>& stage, std::vector<program::Patch>& patches) {
+  void deal(std::vector<Sliver> stage, std::vector<program::Patch>& patches) {
     ++turn_;
-    std::map<SizeClass, std::vector<const Sliver*>, std::greater<>> by_size;
-    for (const Sliver& sliver : stage) by_size[{sliver.rows, sliver.columns}].push_back(&sliver);
-    for (const auto& [size, slivers] : by_size) {
-      Queue& arrays = queues_[size];
-      std::vector<std::uint32_t> served;
-      auto next = arrays.begin();
-      const auto put_back = [&] {
-        for (const std::uint32_t array : served) queue(size, array);
-        served.clear();
-      };
-      for (const Sliver* sliver : slivers) {
-        while (next != arrays.end() && last_turn_[next->second] == turn_) ++next;
-        if (next == arrays.end()) {  // all that have room had their turn: another one
-          ++turn_;
-          put_back();
-          next = arrays.begin();
-        }
-        ensure(next != arrays.end(), "there is a slot for every sliver");
-        const std::uint32_t array = next->second;
-        next = arrays.erase(next);
-        fill(*sliver, array, slots_.at(size)[array], patches);
-        last_turn_[array] = turn_;
-        served.push_back(array);
-      }
-      put_back();
+    std::stable_sort(stage.begin(), stage.end(), [&](const Sliver& a, const Sliver& b) {
+      return position_of(graph_, a) < position_of(graph_, b);
+    });
+    const std::vector<std::size_t> ends = shares(stage);
+    std::uint32_t tile = 0;
+    for (std::size_t n = 0; n < stage.size(); ++n) {
+      while (n >= ends[tile]) ++tile;
+      const Sliver& sliver = stage[n];
+      std::vector<Slots>& of_class = slots_.at({sliver.rows, sliver.columns});
+      const std::uint32_t array = choose(of_class, tile);
+      fill(sliver, array, of_class[array], patches);
+      last_turn_[array] = turn_;
     }
   }
 
  private:
-  /// Arrays with free slots of a class: the most slots first, then the lowest number.
-  using Queue = std::set<std::pair<std::int64_t, std::uint32_t>>;
+  /// Arrays of a tile.
+  std::uint32_t first_of(std::uint32_t tile) const { return tile * per_tile_; }
+  std::uint32_t end_of(std::uint32_t tile) const { return std::min(arrays_, (tile + 1) * per_tile_); }
 
-  void queue(const SizeClass& size, std::uint32_t array) {
-    const auto free = static_cast<std::int64_t>(slots_.at(size)[array].size());
-    if (free > 0) queues_[size].emplace(-free, array);
+  /// For every tile the first sliver that is not its own any more. A tile gets slivers in proportion to its free slots,
+  /// at most one for an array if there are arrays enough, and whole blocks where that does not move a border far.
+  std::vector<std::size_t> shares(const std::vector<Sliver>& stage) const {
+    std::vector<std::uint64_t> free(tiles_), most(tiles_);
+    std::set<SizeClass> classes;
+    for (const Sliver& sliver : stage) classes.emplace(sliver.rows, sliver.columns);
+    std::uint64_t all_free = 0, all_most = 0;
+    for (std::uint32_t tile = 0; tile < tiles_; ++tile) {
+      for (std::uint32_t array = first_of(tile); array < end_of(tile); ++array) {
+        std::uint64_t of_array = 0;
+        for (const SizeClass& size : classes) of_array += slots_.at(size)[array].size();
+        free[tile] += of_array;
+        most[tile] += of_array > 0 ? 1 : 0;
+      }
+      all_free += free[tile];
+      all_most += most[tile];
+    }
+    if (all_most < stage.size()) {  // some arrays get two or more
+      most = free;
+      all_most = all_free;
+    }
+    std::vector<std::size_t> ends(tiles_);
+    std::uint64_t free_before = 0;
+    std::size_t begin = 0;
+    for (std::uint32_t tile = 0; tile < tiles_; ++tile) {
+      free_before += free[tile];
+      all_most -= most[tile];
+      const std::size_t left_for_later = stage.size() - std::min<std::size_t>(stage.size(), all_most);
+      const std::size_t least = std::max(begin, left_for_later);
+      const std::size_t greatest = std::min<std::size_t>(stage.size(), begin + most[tile]);
+      std::size_t end = std::clamp<std::size_t>((stage.size() * free_before + all_free / 2) / all_free, least, greatest);
+      for (std::size_t shift = 0; shift <= per_tile_ / 2; ++shift) {
+        if (end >= least + shift && is_border(stage, end - shift)) {
+          end -= shift;
+          break;
+        }
+        if (end + shift <= greatest && is_border(stage, end + shift)) {
+          end += shift;
+          break;
+        }
+      }
+      ends[tile] = begin = end;
+    }
+    ensure(begin == stage.size(), "all slivers have a tile");
+    return ends;
   }
+
+  /// Whether a block ends before sliver n.
+  bool is_border(const std::vector<Sliver>& stage, std::size_t n) const {
+    if (n == 0 || n == stage.size()) return true;
+    const auto [a, a_node, a_out, a_in] = position_of(graph_, stage[n - 1]);
+    const auto [b, b_node, b_out, b_in] = position_of(graph_, stage[n]);
+    return a != b || a_node != b_node;
+  }
+
+  /// The array of the tile with the most free slots that has none of this stage; else of a tile nearby; else any.
+  std::uint32_t choose(const std::vector<Slots>& of_class, std::uint32_t tile) const {
+    for (const bool again : {false, true}) {
+      for (std::uint32_t distance = 0; distance < tiles_; ++distance) {
+        for (const bool up : {true, false}) {
+          if (up ? tile + distance >= tiles_ : distance == 0 || tile < distance) continue;
+          const std::uint32_t candidate = up ? tile + distance : tile - distance;
+          std::uint32_t best = arrays_;
+          for (std::uint32_t array = first_of(candidate); array < end_of(candidate); ++array) {
+            if (of_class[array].empty() || (!again && last_turn_[array] == turn_)) continue;
+            if (best == arrays_ || of_class[array].size() > of_class[best].size()) best = array;
+          }
+          if (best != arrays_) return best;
+        }
+      }
+    }
+    throw InternalError("there is a slot for every sliver");
+  }
+
   static void fill(const Sliver& sliver, std::uint32_t array, Slots& slots, std::vector<program::Patch>& patches) {
     auto [row, column] = slots.back();
     slots.pop_back();
@@ -207,10 +295,11 @@ class Dealer {
     }
   }
 
+  const Graph& graph_;
   std::map<SizeClass, std::vector<Slots>> slots_;
-  std::map<SizeClass, Queue> queues_;
+  const std::uint32_t arrays_, per_tile_, tiles_;
   std::vector<std::uint64_t> last_turn_;  ///< by array: the turn in which it got a sliver
-  std::uint64_t turn_ = 0;                ///< a stage has as many turns as it gives slivers to one array
+  std::uint64_t turn_ = 0;                ///< number of the stage
 };
 
 }  // namespace
@@ -231,15 +320,20 @@ Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options)
   }
   std::map<SizeClass, std::vector<Slots>> slots;
   constexpr std::uint32_t kGrowth = 200;  // half a percent at a time
-  while (!lay_shelves(classes, arrays, options, slots)) arrays += arrays / kGrowth + 1;
+  std::uint32_t widest = 1;
+  for (const auto& [size, count] : classes) widest = std::max(widest, size.second);
+  const std::uint32_t bank = options.cols % std::bit_ceil(widest) == 0 ? std::bit_ceil(widest) : options.cols;
+  while (!lay_shelves(classes, arrays, bank, options, slots) &&
+         !lay_shelves(classes, arrays, options.cols, options, slots))
+    arrays += arrays / kGrowth + 1;
 
   std::vector<std::size_t> order(stages.size());
   for (std::size_t s = 0; s < order.size(); ++s) order[s] = s;
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return stages[a].slivers.size() > stages[b].slivers.size(); });
   std::vector<program::Patch> patches;
-  Dealer dealer(std::move(slots), arrays);
-  for (const std::size_t stage : order) dealer.deal(stages[stage].slivers, patches);
+  Dealer dealer(graph, std::move(slots), arrays, options.arrays_per_tile);
+  for (const std::size_t stage : order) dealer.deal(std::move(stages[stage].slivers), patches);
   return finish(std::move(patches), arrays);
 }
 
