@@ -111,18 +111,44 @@ TEST_CASE("striped cuts every stage into slivers for all arrays, none of which g
   const Graph graph = bert_large_operators(32);
   const Placement placement = place("striped", graph);
   CHECK(placement.arrays == 216);
-  std::map<std::tuple<std::string, std::uint32_t>, std::map<std::uint32_t, std::set<std::uint32_t>>> rows_of_stage;
+  // Operators with one source are one stage: by source and number of the stage, the places (row, column) in each array.
+  using Places = std::set<std::pair<std::uint32_t, std::uint32_t>>;
+  std::map<std::tuple<std::uint32_t, std::uint32_t>, std::map<std::uint32_t, Places>> places_of_stage;
   std::map<std::uint32_t, std::uint32_t> patches_of_width;
   for (const program::Patch& patch : placement.patches) {
     ++patches_of_width[patch.columns];
-    rows_of_stage[{graph.at(patch.node).name, patch.stage}][index(patch.array)].insert(patch.row);
+    const std::uint32_t source = index(graph.at(patch.node).sources[0]);
+    places_of_stage[{source, patch.stage}][index(patch.array)].emplace(patch.row, patch.column);
   }
   CHECK(patches_of_width ==
         std::map<std::uint32_t, std::uint32_t>{{8, 24 * 5 * 128}, {16, 24 * 2 * 192}, {32, 24 * 128}});
-  for (const auto& [stage, arrays] : rows_of_stage) {
+  CHECK(places_of_stage.size() == 24 * 4 * 2);
+  for (const auto& [stage, arrays] : places_of_stage) {
     CAPTURE(std::get<0>(stage));
-    for (const auto& [array, rows] : arrays) CHECK(rows.size() == 1);
+    CAPTURE(std::get<1>(stage));
+    for (const auto& [array, places] : arrays) CHECK(places.size() == 1);
   }
+}
+
+// Neighbours in a stage are neighbours on the chip: a block is on one tile, the same block of all stages on tiles next
+// to each other.
+TEST_CASE("striped keeps blocks together, and what one operator writes near where the next one reads it") {
+  const Graph graph = bert_large_operators(32);
+  const Placement placement = place("striped", graph);
+  std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, std::set<std::uint32_t>> tiles_of_block;
+  std::uint32_t split = 0;
+  for (const program::Patch& patch : placement.patches) {
+    const Structure& structure = graph.at(patch.node).structure;
+    const std::uint32_t block =
+        patch.stage == 0 ? patch.in_first / structure.in_block : patch.out_first / structure.out_block;
+    const std::uint32_t tile = index(patch.array) / 16;
+    tiles_of_block[{index(patch.node), patch.stage, block}].insert(tile);
+    // 216 arrays are 13.5 tiles.
+    const double expected = (block + 0.5) / 32 * 13.5;
+    CHECK(std::abs(tile + 0.5 - expected) < 2);
+  }
+  for (const auto& [block, tiles] : tiles_of_block) split += tiles.size() > 1 ? 1 : 0;
+  CHECK(split * 20 < tiles_of_block.size());
 }
 
 TEST_CASE("the width of slivers can be given") {

@@ -4,12 +4,14 @@
 //   1. Blocks with the same input are joined into one wide block; blocks higher than an array are cut in rows.
 //   2. A stage of C columns on N arrays with A converters needs r = ceil(C / (N A)) rounds. Its slivers are r A columns
 //      wide, rounded up to a power of two (odd widths leave gaps), and wider while there are more slivers than arrays.
-//   3. Slivers of one height and width share shelves, as wide as the array. Shelves, tallest first, go onto the array
-//   with
-//      the fewest shelves of their class among those with the most room: so every class is spread over the arrays.
-//   4. Stages deal their slivers, those with the most first: an array without a sliver of this stage yet, of these the
-//   one
-//      with the most slots left in the class.
+//   3. An array is cut into banks as wide as the widest sliver. Slivers of one height and width share shelves, as wide
+//      as a bank. Shelves, tallest first, go into the emptiest bank of the array with the fewest shelves of their
+//      class: so every class is spread evenly over arrays and tiles.
+//   4. Stages deal their slivers, those with the most first. The slivers of a stage, in the order of their blocks, are
+//      cut into shares for the tiles, in proportion to the slots that these have left and at the borders of blocks
+//      where one is near; within a tile the array with the most slots left takes the next one. So a block is in one
+//      tile, and blocks of equal place in their operators are in the same tile or near: what crosses the chip is the
+//      transposition between the two stages of an operator.
 // More arrays than the cells ask for are only taken when shelves do not fit.
 #include "danaus/compile/place/striped/striped.h"
 
@@ -192,9 +194,8 @@ class Dealer {
 
   void deal(std::vector<Sliver> stage, std::vector<program::Patch>& patches) {
     ++turn_;
-    std::stable_sort(stage.begin(), stage.end(), [&](const Sliver& a, const Sliver& b) {
-      return position_of(graph_, a) < position_of(graph_, b);
-    });
+    std::stable_sort(stage.begin(), stage.end(),
+                     [&](const Sliver& a, const Sliver& b) { return position_of(graph_, a) < position_of(graph_, b); });
     const std::vector<std::size_t> ends = shares(stage);
     std::uint32_t tile = 0;
     for (std::size_t n = 0; n < stage.size(); ++n) {
@@ -242,7 +243,8 @@ class Dealer {
       const std::size_t left_for_later = stage.size() - std::min<std::size_t>(stage.size(), all_most);
       const std::size_t least = std::max(begin, left_for_later);
       const std::size_t greatest = std::min<std::size_t>(stage.size(), begin + most[tile]);
-      std::size_t end = std::clamp<std::size_t>((stage.size() * free_before + all_free / 2) / all_free, least, greatest);
+      std::size_t end =
+          std::clamp<std::size_t>((stage.size() * free_before + all_free / 2) / all_free, least, greatest);
       for (std::size_t shift = 0; shift <= per_tile_ / 2; ++shift) {
         if (end >= least + shift && is_border(stage, end - shift)) {
           end -= shift;
