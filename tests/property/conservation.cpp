@@ -9,6 +9,7 @@
 #include <set>
 #include <tuple>
 
+#include "danaus/chip/cost.h"
 #include "danaus/machine/timing.h"
 #include "random_program.h"
 
@@ -348,7 +349,7 @@ class Recount {
     Interval use = {event_->start, event_->end};
     if (chip_.network.switching == chip::Switching::wormhole) {
       const std::uint64_t each = move.deal ? move.length : elements;
-      use.second = event_->start + messages * chip::message_port_time(chip_, each, width);
+      use.end = event_->start + messages * chip::message_port_time(chip_, each, width);
     }
     if (messages > 0 && chip_.network.topology == chip::Topology::mesh) port.back() = use;
     // With several chips the time of a message has parts on several meshes.
