@@ -36,5 +36,6 @@ target_link_libraries(danaus_nn PRIVATE nlohmann_json::nlohmann_json PkgConfig::
 target_link_libraries(danaus_chip PRIVATE PkgConfig::tomlplusplus)
 target_link_libraries(danaus_compile PRIVATE nlohmann_json::nlohmann_json)
 target_link_libraries(danaus_machine PRIVATE PkgConfig::hwy Eigen3::Eigen)
+target_link_libraries(danaus_pipeline PRIVATE PkgConfig::tomlplusplus)
 target_link_libraries(danaus_explore PRIVATE PkgConfig::tomlplusplus PkgConfig::sqlite3 ${CMAKE_DL_LIBS})
 target_link_libraries(danaus_report PRIVATE nlohmann_json::nlohmann_json)

@@ -169,3 +169,13 @@ def test_relative_links_in_the_documentation_lead_somewhere():
             if not re.match(r"[a-z]+:", target) and not (ROOT / path.parent / target).exists():
                 broken.append(f"{path}: {target}")
     assert broken == []
+
+
+def test_who_includes_toml_links_it():
+    """Without the flags of the library its header compiles a parser of its own into the module, and two parsers meet at link time."""
+    linked = (ROOT / "cmake/modules.cmake").read_text()
+    for path in sorted((ROOT / "src/danaus").rglob("*.cpp")):
+        if "#include <toml++" not in path.read_text():
+            continue
+        module = path.relative_to(ROOT / "src/danaus").parts[0]
+        assert re.search(rf"target_link_libraries\(danaus_{module} .*PkgConfig::tomlplusplus", linked), path
