@@ -11,7 +11,8 @@
 //      cut into shares for the tiles, in proportion to the slots that these have left and at the borders of blocks
 //      where one is near; within a tile the array with the most slots left takes the next one. So a block is in one
 //      tile, and blocks of equal place in their operators are in the same tile or near: what crosses the chip is the
-//      transposition between the two stages of an operator.
+//      transposition between the two stages of an operator. On a chip of many tiles, where all of them would have to say
+//      something to each other, a stage fills as few tiles as hold it instead, those with the most slots left.
 // More arrays than the cells ask for are only taken when shelves do not fit.
 #include "danaus/compile/place/striped/striped.h"
 
@@ -123,8 +124,17 @@ std::vector<Sliver> cut_columns(const std::vector<Sliver>& wide_blocks, std::uin
 /// Free slots of one class on one array: (row, first column) of the next ones, from the back.
 using Slots = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
 
+/// Every tile of a stage sends every other one a message between the operator's stages. On more tiles than these it is
+/// better that a stage needs fewer of them than that each block stays at its place.
+constexpr std::uint32_t kMostShared = 32;
+
+std::uint32_t tiles_of(std::uint32_t arrays, const PlaceOptions& options) {
+  return (arrays + options.arrays_per_tile - 1) / options.arrays_per_tile;
+}
+
 /// The slots of every class on `arrays` arrays; nothing if the shelves do not fit. An array is cut into banks, as wide
-/// as shelves; every class is spread over the arrays, and where it has fewer shelves, over the tiles.
+/// as shelves; every class is spread over the arrays. Where it has fewer shelves they are spread over the tiles, or on
+/// many tiles kept together.
 bool lay_shelves(const std::map<SizeClass, std::uint64_t, std::greater<>>& classes, std::uint32_t arrays,
                  std::uint32_t bank_columns, const PlaceOptions& options,
                  std::map<SizeClass, std::vector<Slots>>& slots) {
@@ -144,7 +154,8 @@ bool lay_shelves(const std::map<SizeClass, std::uint64_t, std::greater<>>& class
     std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>> queue;
     const auto enter = [&](std::uint32_t shelves, std::uint32_t array) {
       const std::uint32_t rows = used[std::size_t{array} * banks + lowest_bank(array)];
-      if (rows + height <= options.rows) queue.emplace(shelves, rows, array % options.arrays_per_tile, array);
+      const std::uint32_t place = tiles_of(arrays, options) > kMostShared ? 0 : array % options.arrays_per_tile;
+      if (rows + height <= options.rows) queue.emplace(shelves, rows, place, array);
     };
     for (std::uint32_t array = 0; array < arrays; ++array) enter(0, array);
     for (std::uint64_t left = count; left > 0;) {
@@ -196,19 +207,49 @@ class Dealer {
     ++turn_;
     std::stable_sort(stage.begin(), stage.end(),
                      [&](const Sliver& a, const Sliver& b) { return position_of(graph_, a) < position_of(graph_, b); });
-    const std::vector<std::size_t> ends = shares(stage);
-    std::uint32_t tile = 0;
-    for (std::size_t n = 0; n < stage.size(); ++n) {
-      while (n >= ends[tile]) ++tile;
-      const Sliver& sliver = stage[n];
-      std::vector<Slots>& of_class = slots_.at({sliver.rows, sliver.columns});
-      const std::uint32_t array = choose(of_class, tile);
-      fill(sliver, array, of_class[array], patches);
-      last_turn_[array] = turn_;
+    if (tiles_ > kMostShared) {
+      fill_tiles(stage, patches);
+    } else {
+      share_out(stage, patches);
     }
   }
 
  private:
+  void put(const Sliver& sliver, std::uint32_t array, std::vector<program::Patch>& patches) {
+    fill(sliver, array, slots_.at({sliver.rows, sliver.columns})[array], patches);
+    last_turn_[array] = turn_;
+  }
+
+  void share_out(const std::vector<Sliver>& stage, std::vector<program::Patch>& patches) {
+    const std::vector<std::size_t> ends = shares(stage);
+    std::uint32_t tile = 0;
+    for (std::size_t n = 0; n < stage.size(); ++n) {
+      while (n >= ends[tile]) ++tile;
+      put(stage[n], choose(slots_.at({stage[n].rows, stage[n].columns}), tile), patches);
+    }
+  }
+
+  /// Array after array, those with the most free slots first, of the whole chip.
+  void fill_tiles(const std::vector<Sliver>& stage, std::vector<program::Patch>& patches) {
+    std::map<SizeClass, std::vector<const Sliver*>, std::greater<>> by_size;
+    for (const Sliver& sliver : stage) by_size[{sliver.rows, sliver.columns}].push_back(&sliver);
+    for (const auto& [size, slivers] : by_size) {
+      const std::vector<Slots>& of_class = slots_.at(size);
+      for (std::size_t next = 0; next < slivers.size();) {
+        std::vector<std::uint32_t> arrays;
+        for (std::uint32_t array = 0; array < arrays_; ++array) {
+          if (!of_class[array].empty() && last_turn_[array] != turn_) arrays.push_back(array);
+        }
+        std::stable_sort(arrays.begin(), arrays.end(),
+                         [&](std::uint32_t a, std::uint32_t b) { return of_class[a].size() > of_class[b].size(); });
+        if (arrays.size() > slivers.size() - next) arrays.resize(slivers.size() - next);
+        std::sort(arrays.begin(), arrays.end());
+        for (const std::uint32_t array : arrays) put(*slivers[next++], array, patches);
+        if (next < slivers.size()) ++turn_;  // all that have room had their turn: another one
+      }
+    }
+  }
+
   /// Arrays of a tile.
   std::uint32_t first_of(std::uint32_t tile) const { return tile * per_tile_; }
   std::uint32_t end_of(std::uint32_t tile) const { return std::min(arrays_, (tile + 1) * per_tile_); }
@@ -301,7 +342,7 @@ class Dealer {
   std::map<SizeClass, std::vector<Slots>> slots_;
   const std::uint32_t arrays_, per_tile_, tiles_;
   std::vector<std::uint64_t> last_turn_;  ///< by array: the turn in which it got a sliver
-  std::uint64_t turn_ = 0;                ///< number of the stage
+  std::uint64_t turn_ = 0;                ///< a stage has as many turns as it gives slivers to one array
 };
 
 }  // namespace
