@@ -13,6 +13,7 @@
 
 #include "danaus/core/internal_error.h"
 #include "danaus/core/random.h"
+#include "danaus/explore/options.h"
 
 namespace danaus::explore {
 namespace {
@@ -47,9 +48,13 @@ std::vector<std::uint64_t> draw(std::uint64_t product, std::uint64_t count, std:
   return drawn;
 }
 
-double between(const Axis& axis, double part) {
-  if (axis.logarithmic) return axis.from * std::pow(axis.to / axis.from, part);
-  return axis.from + part * (axis.to - axis.from);
+Value between(const Axis& axis, double part) {
+  const double number =
+      axis.logarithmic ? axis.from * std::pow(axis.to / axis.from, part) : axis.from + part * (axis.to - axis.from);
+  if (!is_whole(axis.key)) return number;
+  const Result<Value> rounded = checked(axis.key, Value(std::int64_t{std::llround(number)}));
+  ensure(rounded.has_value(), "between two values of a key are values of it");
+  return *rounded;
 }
 
 /// Points of the full product; nothing if it is infinite or above 2^63.
@@ -125,7 +130,7 @@ std::vector<Value> Space::values(std::uint64_t point) const {
     const std::uint64_t stream = kOrderStream + 2 + 2 * number;
     const std::uint64_t count = axis.values.size();
     if (sampling_ == Sampling::random) {
-      values[number] = axis.is_continuous() ? Value(between(axis, random_uniform(seed_, stream, point)))
+      values[number] = axis.is_continuous() ? between(axis, random_uniform(seed_, stream, point))
                                             : axis.values[below(count, random_bits(seed_, stream, point))];
       continue;
     }

@@ -516,15 +516,10 @@ Result<Axis> Reader::read_range(const Entry& entry, const toml::table& table) co
     axis.logarithmic = logarithmic;
     if (study_.sampling == Sampling::grid)
       return fail(wrong(entry.value_at, "explore.missing-key", "a grid needs step, factor or points", example));
-    if (whole && !logarithmic && *to - *from < static_cast<double>(kMostValues)) {
-      axis.values.clear();
+    axis.values.clear();
+    // Few whole numbers are a list; of many, or with equal ratios, what is drawn is rounded.
+    if (whole && !logarithmic && *to - *from < static_cast<double>(kMostValues))
       for (double value = *from; value <= *to; value += 1) DANAUS_CHECK(add(value));
-    } else if (whole) {
-      return fail(
-          wrong(entry.value_at, "explore.missing-key", "whole numbers need step, factor or points here", example));
-    } else {
-      axis.values.clear();
-    }
     return axis;
   }
   // A last value that only rounding puts above `to` counts.

@@ -40,7 +40,8 @@ struct Setting {
   Location where;
 };
 
-/// What varies: a list of different values, or (random and Latin hypercube only) all numbers between two.
+/// What varies: a list of different values, or (random and Latin hypercube only) all numbers between two,
+/// rounded where the key takes whole ones.
 struct Axis {
   std::string key;
   std::vector<Value> values;  ///< empty: all numbers in [from, to]

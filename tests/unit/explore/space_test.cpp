@@ -57,6 +57,31 @@ TEST_CASE("a product that is too large is an error, whatever its size") {
   CHECK(to_string(grid).find("s.toml:6:") != std::string::npos);
 }
 
+TEST_CASE("samples of whole numbers are whole, whatever their range") {
+  const std::string sweep =
+      "kv = {from = 1, to = 4096, log = true}\nblocks = {from = 2, to = 32, log = true}\n"
+      "\"buffer.bytes_per_tile\" = {from = 0, to = 1000000000000}";
+  for (const std::string sampling : {"random", "latin-hypercube"}) {
+    const Space space = space_of(sweep, "sampling = \"" + sampling + "\"\nbudget = 1200");
+    std::uint64_t below_64 = 0, below_half = 0;
+    std::set<std::string> blocks;
+    for (std::uint64_t n = 0; n < space.size(); ++n) {
+      const std::vector<Value> values = space.values(n);
+      const std::int64_t kv = std::get<std::int64_t>(values[0]);
+      const std::int64_t bytes = std::get<std::int64_t>(values[2]);
+      CHECK((1 <= kv && kv <= 4096 && 0 <= bytes && bytes <= 1'000'000'000'000));
+      below_64 += kv < 64 ? 1 : 0;
+      below_half += bytes < 500'000'000'000 ? 1 : 0;
+      blocks.insert(std::get<std::string>(values[1]));
+    }
+    // 64 and the middle halve the ranges: 600 of 1200 are expected, with a standard deviation below 18.
+    CHECK((530 < below_64 && below_64 < 670));
+    CHECK((530 < below_half && below_half < 670));
+    CHECK(blocks.size() == 31);  // 2 to 32
+  }
+  CHECK(study_of("kv = {from = 1, to = 8, log = true}").error().id == "explore.missing-key");  // a grid
+}
+
 TEST_CASE("a random sample is of different points, and a larger one begins with the smaller") {
   const std::string sweep = "kv = {from = 1, to = 20, step = 1}\nslots = {from = 1, to = 10, step = 1}";
   const std::vector<std::string> few = listed(space_of(sweep, "sampling = \"random\"\nbudget = 50"));
