@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <optional>
 
 #include "cli/commands.h"
@@ -12,6 +14,7 @@
 #include "cli/parquet.h"
 #include "cli/version.h"
 #include "danaus/core/parallel.h"
+#include "danaus/explore/evaluate_point.h"
 
 namespace danaus::cli {
 namespace {
@@ -47,10 +50,30 @@ Result<void> check_options(const Arguments& arguments, std::string_view verb) {
   return {};
 }
 
-void tell_how_many_are_missing(const explore::Results& results, Console& console) {
-  if (results.rows.size() < results.head.points && results.head.shard.empty())
-    console.talk(fmt::format("note: {} of {} points are there; danaus explore {} --resume computes the rest",
-                             results.rows.size(), results.head.points, results.head.study_file));
+/// "1 point in x.db"
+std::string points_in(std::uint64_t count, const std::string& database) {
+  return fmt::format("{} point{} in {}", count, count == 1 ? "" : "s", database);
+}
+
+std::string default_database(const explore::Study& study) { return study.name + ".db"; }
+
+void tell_how_many_are_missing(const explore::Results& results, const std::string& database, Console& console) {
+  if (results.rows.size() >= results.head.points || !results.head.shard.empty()) return;
+  const bool is_default = std::filesystem::path(database).lexically_normal() == default_database(results.study);
+  console.talk(fmt::format("note: {} of {} points are there; danaus explore {}{} --resume computes the rest",
+                           results.rows.size(), results.head.points, results.head.study_file,
+                           is_default ? "" : " -o " + database));
+}
+
+/// Where no point has figures: what to do about the error of the first. Rows do not hold it.
+void tell_hint(const explore::Results& results, const explore::Plan& plan, Console& console) {
+  const bool all_failed = std::all_of(results.rows.begin(), results.rows.end(),
+                                      [](const explore::Row& row) { return row.outcome.error.has_value(); });
+  if (!all_failed || results.rows.empty()) return;
+  const std::uint64_t number = results.rows.front().outcome.number;
+  const Result<explore::MetricValues> again = explore::PointEvaluator(plan).values_of(number);
+  if (!again && !again.error().hint.empty())
+    console.talk(fmt::format("hint for point {}: {}", number, again.error().hint));
 }
 
 /// An interrupt waits until the database is closed: SQLite removes its log then.
@@ -61,7 +84,7 @@ Result<explore::Results> read_results(const std::string& database) {
 
 Result<int> export_results(const Arguments& arguments, Console& console) {
   DANAUS_TRY(results, read_results(arguments.study[1]));
-  tell_how_many_are_missing(results, console);
+  tell_how_many_are_missing(results, arguments.study[1], console);
   const bool as_json = arguments.format == "json" || (arguments.format.empty() && arguments.json);
   std::string text;
   if (arguments.format == "parquet") {
@@ -78,11 +101,14 @@ Result<int> export_results(const Arguments& arguments, Console& console) {
   return 0;
 }
 
-Result<int> show_results(const std::string& database, const Arguments& arguments, Console& console, bool front_only) {
+/// A whole study that has just been computed, or, without a plan, the front of a database.
+Result<int> show_results(const std::string& database, const Arguments& arguments, Console& console,
+                         const explore::Plan* plan) {
   DANAUS_TRY(results, read_results(database));
-  if (front_only) tell_how_many_are_missing(results, console);
-  DANAUS_CHECK(console.result(arguments.json ? report::study_json(results, front_only, provenance(arguments))
+  if (plan == nullptr) tell_how_many_are_missing(results, database, console);
+  DANAUS_CHECK(console.result(arguments.json ? report::study_json(results, plan == nullptr, provenance(arguments))
                                              : report::study_table(results)));
+  if (plan != nullptr) tell_hint(results, *plan, console);
   return 0;
 }
 
@@ -90,7 +116,7 @@ Result<int> merge_databases(const Arguments& arguments, Console& console) {
   const std::vector<std::string> inputs(arguments.study.begin() + 1, arguments.study.end());
   const UninterruptedWriting guard;
   DANAUS_TRY(merged, explore::merge(inputs, arguments.output));
-  console.talk(fmt::format("{} points in {}", merged.rows, arguments.output));
+  console.talk(points_in(merged.rows, arguments.output));
   if (merged.rows < merged.points)
     console.talk(fmt::format("note: {} of {} points are missing{}; danaus explore STUDY -o {} --resume computes them",
                              merged.points - merged.rows, merged.points,
@@ -144,8 +170,8 @@ Result<int> run_study(const Arguments& arguments, Console& console) {
   const Goodbye goodbye{ranks.get()};
   Result<explore::Plan> plan = make_plan(arguments, leads ? console.progress() : no_progress());
   const Result<void> agreed = ranks != nullptr ? explore::agree(*ranks, plan) : Result<void>{};
-  if (!leads && (!plan || !agreed))
-    return static_cast<int>((plan ? agreed.error() : plan.error()).failure);  // rank 0 says it
+  // Rank 0 says it: a launcher that saw another rank fail first would end rank 0 before it has.
+  if (!leads && (!plan || !agreed)) return 0;
   DANAUS_CHECK(agreed);
   if (!plan) return fail(std::move(plan).error());
   if (!leads) {
@@ -153,7 +179,7 @@ Result<int> run_study(const Arguments& arguments, Console& console) {
     return 0;
   }
   for (const std::string& note : plan->notes()) console.talk("note: " + note);
-  options.database = arguments.output.empty() ? plan->study().name + ".db" : arguments.output;
+  options.database = arguments.output.empty() ? default_database(plan->study()) : arguments.output;
 
   std::optional<UninterruptedWriting> guard(std::in_place);
   options.interrupted = [&] { return guard->interrupted(); };
@@ -164,11 +190,11 @@ Result<int> run_study(const Arguments& arguments, Console& console) {
   };
   options.improved = [&](const explore::Front& front) { console.progress_note(best_so_far(*plan, front)); };
   DANAUS_TRY(exploration, explore::explore(*plan, options, console.progress()));
-  console.talk(fmt::format("{} points in {}: {} computed, {} there before{}", exploration.total, options.database,
+  console.talk(fmt::format("{}: {} computed, {} there before{}", points_in(exploration.total, options.database),
                            exploration.computed, exploration.before,
                            exploration.failed > 0 ? fmt::format(", {} with an error", exploration.failed) : ""));
   guard.reset();
-  return show_results(options.database, arguments, console, false);
+  return show_results(options.database, arguments, console, &*plan);
 }
 
 }  // namespace
@@ -178,7 +204,7 @@ Result<int> explore_command(const Arguments& arguments, Console& console) {
   const bool is_verb = first == "export" || first == "pareto" || first == "merge";
   DANAUS_CHECK(check_options(arguments, is_verb ? first : "STUDY"));
   if (first == "export") return export_results(arguments, console);
-  if (first == "pareto") return show_results(arguments.study[1], arguments, console, true);
+  if (first == "pareto") return show_results(arguments.study[1], arguments, console, nullptr);
   if (first == "merge") return merge_databases(arguments, console);
   return run_study(arguments, console);
 }

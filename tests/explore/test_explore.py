@@ -322,6 +322,119 @@ def test_errors_of_points_are_told_by_id(danaus, folder):
     assert stdout.endswith("\nno point has figures\n") and "24 x chip.range" in stdout and "24 with an error" in stderr
 
 
+def test_where_no_point_has_figures_the_hint_of_the_first_error_is_there(danaus, folder):
+    text = '[study]\nmodel = "gpt2"\nchip = "ibm-3dcim"\nkv = 8\n[sweep]\nmap = ["dense", "sparse"]\n'
+    (folder / "s.toml").write_text(text)
+    hint = danaus("run", "gpt2", "--chip", "ibm-3dcim", "--map", "dense", "--kv", "8", code=4)[1].split("hint: ")[1]
+    stdout, stderr = danaus("explore", "s.toml", cwd=folder)
+    assert stdout.endswith("\nno point has figures\n") and f"\nhint for point 0: {hint}" in stderr
+    _, stderr = danaus("explore", "s.toml", "--resume", cwd=folder)
+    assert f"\nhint for point 0: {hint}" in stderr
+    (folder / "s.toml").write_text(text.replace('"dense"', '"linear"'))
+    _, stderr = danaus("explore", "s.toml", "-o", "some.db", cwd=folder)
+    assert "1 with an error" in stderr and "hint" not in stderr
+
+
+def test_the_map_by_default_is_that_of_run(danaus, folder):
+    (folder / "s.toml").write_text('[study]\nname = "t"\nmodel = "gpt2"\nmode = "prefill"\ntokens = 8\n'
+                                   'objective = "latency_ns"\n[sweep]\nchip = ["ibm-3dcim", "unit"]\n')
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    for row, options in zip(rows(export(danaus, folder)), ([], ["--map", "dense"])):
+        results = danaus.json("run", "gpt2", "--mode", "prefill", "--tokens", "8", "--chip", row["chip"], *options)["results"]
+        assert [float(row["latency_ns"])] == [result["latency_ns"] for result in results]
+
+
+def test_slivers_are_those_of_run(danaus, folder):
+    (folder / "s.toml").write_text(STUDY[:STUDY.index("[sweep]")] + '[sweep]\nmap = ["linear-striped"]\nsliver = ["auto", "whole", 2, 8]\n')
+    danaus("explore", "s.toml", "-q", cwd=folder)
+    table = rows(export(danaus, folder))
+    assert [row["sliver"] for row in table] == ["auto", "whole", "2", "8"]
+    for row in table:
+        result = danaus.json("run", "m.toml", "--chip", "unit", "--map", "linear-striped", "--sliver", row["sliver"], cwd=folder)["results"][0]
+        assert float(row["latency_ns"]) == result["latency_ns"]
+    assert len({row["latency_ns"] for row in table}) > 1
+
+
+# A chip on which everything takes time, energy and area, and on which a tiny model needs several tiles.
+SMALL = """model = "m.toml"
+chip = "pcm-14nm"
+"array.rows" = 16
+"array.cols" = 16
+"adc.per_array" = 4
+"network.arrays_per_tile" = 1
+"""
+# Key, two values, keys with which it does nothing, keys with which it acts: a sweep says which it is, and the figures, too.
+CONDITIONS = [
+    ("adc.bits", "[5, 7]", ['"adc.rule" = "rows"', '"adc.rule" = "lossless"'], ['"adc.rule" = "fixed"']),
+    ("adc.second_bits", "[5, 7]", ['"adc.rule" = "rows"'], ['"adc.rule" = "fixed"\nmap = "dense"']),
+    ("adc.step_ns", "[2, 3]", ['"adc.kind" = "ramp"', '"adc.kind" = "fixed"'], ['"adc.kind" = "sar"']),
+    ("adc.lsb_ns", "[2, 3]", ['"adc.kind" = "sar"'], ['"adc.kind" = "ramp"']),
+    ("adc.time_ns", "[2, 3]", ['"adc.kind" = "sar"'], ['"adc.kind" = "flash"', '"adc.kind" = "fixed"']),
+    ("adc.node_nm", "[14, 28]", ['"adc.energy" = 1\n"adc.area" = 1'],
+     [f'{keys}\n"adc.kind" = "sar"' for keys in
+      ('"adc.energy" = 1\n"adc.area" = "regression"', '"adc.energy" = "regression"\n"adc.area" = 1')]),
+    ("adc.allow_extrapolation", "[false, true]", ['"adc.energy" = 1\n"adc.area" = 1'],
+     ['"adc.energy" = "regression"\n"adc.rule" = "fixed"\n"adc.bits" = 3\n"adc.kind" = "sar"']),
+    ("input.clock_ns", "[2, 3]", ['"input.kind" = "voltage"', '"input.kind" = "bit-serial"'], ['"input.kind" = "pwm"']),
+    ("input.bit_ns", "[2, 3]", ['"input.kind" = "pwm"'], ['"input.kind" = "bit-serial"']),
+    ("input.time_ns", "[2, 3]", ['"input.kind" = "pwm"'], ['"input.kind" = "voltage"', '"input.kind" = "fixed"']),
+    *[(f"network.{key}", values, ['"network.topology" = "ideal"', '"network.topology" = "flat"'],
+       ['"network.topology" = "mesh"\nmap = "linear-striped"'])
+      for key, values in (("contention", '["port", "links"]'), ("switching", '["circuit", "wormhole"]'), ("link_bits", "[4, 8]"))],
+    ("network.clock_ns", "[2, 3]", ['"network.topology" = "ideal"', '"network.topology" = "flat"'],
+     ['"network.topology" = "mesh"']),
+    *[(f"network.{key}", "[2, 3]", ['"network.topology" = "ideal"'],
+       [f'"network.topology" = "{topology}"' for topology in ("flat", "mesh")])
+      for key in ("hop_ns", "energy_pj_per_bit_hop", "router_area_um2")],
+    ("chip.one_tier_at_a_time", "[true, false]", ['"chip.tiers" = 1'],
+     ['chip = "ibm-3dcim"\nmodel = "gpt2"\nmode = "prefill"\ntokens = 8\n"chip.tiers" = 64']),
+    *[(f"chip.{key}", "[2, 3]", ["chips = 1"], ["chips = 2"]) for key in
+      ("link_gbps", "link_latency_ns", "link_energy_pj_per_bit", "link_area_um2")],
+]
+
+
+@pytest.mark.parametrize("key, values, idle, acting", CONDITIONS, ids=[condition[0] for condition in CONDITIONS])
+def test_a_swept_key_that_changes_no_figure_is_noted(danaus, folder, key, values, idle, acting):
+    for number, (more, acts) in enumerate([(more, False) for more in idle] + [(more, True) for more in acting]):
+        base = "" if "model" in more else SMALL
+        (folder / "s.toml").write_text(f'[study]\n{base}{more}\n[sweep]\n"{key}" = {values}\n')
+        _, stderr = danaus("explore", "s.toml", "-o", f"{number}.db", cwd=folder)
+        first, second = rows(export(danaus, folder, f"{number}.db"))
+        same = all(first[name] == second[name] for name in first if name not in ("point", "id", "pareto", key))
+        assert same != acts, more
+        assert (f"note: {key} changes no figure: it needs " in stderr) != acts, more
+
+
+def test_the_example_of_the_docs_has_no_key_that_does_nothing(danaus, folder):
+    text = (ROOT / "docs/explore.md").read_text()
+    (folder / "converters.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    _, stderr = danaus("explore", "converters.toml", cwd=folder)
+    assert "64 points in converters.db" in stderr and "note" not in stderr and "error" not in stderr
+    table = rows(export(danaus, folder, "converters.db"))
+    keys = ("point", "id", "map", "adc.per_array", "adc.bits", "array.settle_ns")
+    assert len({tuple(value for key, value in row.items() if key not in keys) for row in table}) == 64
+    assert {row["feasible"] for row in table} == {"true", "false"}
+
+
+def test_a_point_is_not_points(danaus, folder):
+    (folder / "s.toml").write_text(STUDY[:STUDY.index("[sweep]")])
+    stdout, stderr = danaus("explore", "s.toml", cwd=folder)
+    assert "1 point in t.db: 1 computed" in stderr and stdout.startswith("t: 1 of 1 point,")
+
+
+def test_what_completes_a_database_names_it(danaus, folder):
+    for number in (1, 2):
+        danaus("explore", "s.toml", "-o", f"{number}.db", "--shard", f"{number}/3", "-q", cwd=folder)
+    for name, output in (("part.db", " -o part.db"), ("t.db", ""), ("./t.db", "")):
+        if not (folder / name).exists():
+            danaus("explore", "merge", "1.db", "2.db", "-o", name, "-q", cwd=folder)
+        for verb in ("export", "pareto"):
+            _, stderr = danaus("explore", verb, name, cwd=folder)
+            assert f"note: 48 of 72 points are there; danaus explore s.toml{output} --resume computes the rest" in stderr
+    danaus("explore", "s.toml", "-o", "part.db", "--resume", "-q", cwd=folder)
+    assert len(rows(export(danaus, folder, "part.db"))) == 72
+
+
 def test_an_incomplete_merge_says_what_is_missing(danaus, folder):
     for number in (1, 2):
         danaus("explore", "s.toml", "-o", f"{number}.db", "--shard", f"{number}/3", "-q", cwd=folder)

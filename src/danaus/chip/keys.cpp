@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace danaus::chip {
@@ -321,6 +322,53 @@ Problem real(const Value& value, double least, double most, double& result) {
 const std::vector<Key>& key_table() {
   static const std::vector<Key> table = make_table();
   return table;
+}
+
+const Condition* condition_of(std::string_view key) {
+  constexpr auto kFixedRule = [](const Chip& chip) { return chip.adc.rule == AdcRule::fixed; };
+  constexpr auto kMesh = [](const Chip& chip) { return chip.network.topology == Topology::mesh; };
+  constexpr auto kNetwork = [](const Chip& chip) { return chip.network.topology != Topology::ideal; };
+  constexpr auto kSeveralChips = [](const Chip& chip) { return chip.system.chips > 1; };
+  constexpr auto kRegression = [](const Chip& chip) { return chip.adc.energy_pj < 0 || chip.adc.area_um2 < 0; };
+  constexpr std::string_view kIsFixedRule = "adc.rule = \"fixed\"";
+  constexpr std::string_view kIsMesh = "network.topology = \"mesh\"";
+  constexpr std::string_view kIsNetwork = "network.topology = \"mesh\" or \"flat\"";
+  constexpr std::string_view kAreSeveralChips = "chip.chips above 1";
+  constexpr std::string_view kIsRegression = "adc.energy or adc.area = \"regression\"";
+  static constexpr std::array kConditions = {
+      Condition{"adc.bits", kIsFixedRule, kFixedRule},
+      Condition{"adc.second_bits", kIsFixedRule, kFixedRule},
+      Condition{"adc.step_ns", "adc.kind = \"sar\"", [](const Chip& chip) { return chip.adc.kind == AdcKind::sar; }},
+      Condition{"adc.lsb_ns", "adc.kind = \"ramp\"", [](const Chip& chip) { return chip.adc.kind == AdcKind::ramp; }},
+      Condition{"adc.time_ns", "adc.kind = \"flash\" or \"fixed\"",
+                [](const Chip& chip) { return chip.adc.kind == AdcKind::flash || chip.adc.kind == AdcKind::fixed; }},
+      Condition{"adc.node_nm", kIsRegression, kRegression},
+      Condition{"adc.allow_extrapolation", kIsRegression, kRegression},
+      Condition{"input.clock_ns", "input.kind = \"pwm\"",
+                [](const Chip& chip) { return chip.input.kind == InputKind::pwm; }},
+      Condition{"input.bit_ns", "input.kind = \"bit-serial\"",
+                [](const Chip& chip) { return chip.input.kind == InputKind::bit_serial; }},
+      Condition{"input.time_ns", "input.kind = \"voltage\" or \"fixed\"",
+                [](const Chip& chip) {
+                  return chip.input.kind != InputKind::pwm && chip.input.kind != InputKind::bit_serial;
+                }},
+      Condition{"network.contention", kIsMesh, kMesh},
+      Condition{"network.switching", kIsMesh, kMesh},
+      Condition{"network.link_bits", kIsMesh, kMesh},
+      Condition{"network.clock_ns", kIsMesh, kMesh},
+      Condition{"network.hop_ns", kIsNetwork, kNetwork},
+      Condition{"network.energy_pj_per_bit_hop", kIsNetwork, kNetwork},
+      Condition{"network.router_area_um2", kIsNetwork, kNetwork},
+      Condition{"chip.one_tier_at_a_time", "chip.scheduling = \"list\"",
+                [](const Chip& chip) { return chip.system.scheduling == Scheduling::list; }},
+      Condition{"chip.link_gbps", kAreSeveralChips, kSeveralChips},
+      Condition{"chip.link_latency_ns", kAreSeveralChips, kSeveralChips},
+      Condition{"chip.link_energy_pj_per_bit", kAreSeveralChips, kSeveralChips},
+      Condition{"chip.link_area_um2", kAreSeveralChips, kSeveralChips},
+  };
+  const auto* const found = std::find_if(kConditions.begin(), kConditions.end(),
+                                         [&](const Condition& condition) { return condition.key == key; });
+  return found == kConditions.end() ? nullptr : found;
 }
 
 std::string expectation(const Key& key) {

@@ -53,6 +53,15 @@ struct Key {
 /// In the order of sections and keys that to_toml writes.
 const std::vector<Key>& key_table();
 
+/// What other keys must say for a key to act: while it does not hold, no figure of a chip depends on the key.
+struct Condition {
+  std::string_view key;
+  std::string_view needs;  ///< "adc.rule = \"fixed\""
+  bool (*holds)(const Chip&);
+};
+/// Null for keys that act on every chip, or on those that no simple rule tells from others.
+const Condition* condition_of(std::string_view key);
+
 /// A value as a TOML file or a --set argument gives it.
 using Value = std::variant<std::int64_t, double, bool, std::string>;
 

@@ -360,7 +360,7 @@ Result<void> check_same(const DatabaseHead& there, const DatabaseHead& wanted, c
                  "figures of two versions are not mixed: start a new database with -o");
   if (there.plan != wanted.plan)
     return other("this database is of another study, or a model, chip or text of the study has changed",
-                 "start a new database with -o; only the budget of a study may grow");
+                 "start a new database with -o; only the budget of a grid or a random sample may grow");
   if (there.shard != wanted.shard)
     return other(fmt::format("this database is of {}, not of {}",
                              there.shard.empty() ? "the whole study" : "shard " + there.shard,

@@ -21,6 +21,9 @@ class PointEvaluator {
   /// say nothing about the point: a file cannot be read, memory ran out, danaus is wrong.
   Result<Outcome> evaluate(std::uint64_t number);
 
+  /// What became of a point, with the whole of its error: an outcome keeps id and message alone.
+  Result<MetricValues> values_of(std::uint64_t number);
+
  private:
   /// The float model's answers to the text, once per encoder.
   struct Reference {
@@ -28,7 +31,6 @@ class PointEvaluator {
     Result<std::vector<std::vector<float>>> embeddings = std::vector<std::vector<float>>();
   };
 
-  Result<MetricValues> values_of(std::uint64_t number);
   Result<pipeline::MapResult> cost_of(const Setup& setup);
   Result<MetricValues> accuracy_of(const Setup& setup);
   Result<void> add_accuracy(const Setup& setup, MetricValues& values);

@@ -15,6 +15,7 @@ namespace danaus::explore {
 namespace {
 
 constexpr double kMostTokens = 1u << 20;
+constexpr std::uint32_t kWholeSliver = 1024;   // no array is wider
 constexpr std::uint32_t kDefaultTokens = 512;  // of a prompt, or the context where that is shorter
 
 std::uint32_t whole(const Value& value) { return static_cast<std::uint32_t>(std::get<std::int64_t>(value)); }
@@ -48,7 +49,7 @@ std::vector<Option> make_table() {
        0,
        {},
        [](Values& v, const Value& value) { v.chip = text(value); }},
-      {"map", "mapping [dense]", Kind::word, 0, 0, map_names(),
+      {"map", "mapping [dense; linear on chips that schedule by list]", Kind::word, 0, 0, map_names(),
        [](Values& v, const Value& value) { v.run.maps = {text(value)}; }},
       {"mode",
        "one token, a prompt, an encoder pass, or a text token by token [decode]",
@@ -117,6 +118,18 @@ std::vector<Option> make_table() {
        1u << 24,
        {},
        [](Values& v, const Value& value) { v.run.copies = whole(value); }},
+      {"sliver",
+       "striped maps: columns of a sliver, auto (as many as all arrays can share) or whole [auto]",
+       Kind::word_or_whole,
+       1,
+       kWholeSliver,
+       {"auto", "whole"},
+       [](Values& v, const Value& value) {
+         const std::string& columns = text(value);
+         v.run.sliver = columns == "auto"    ? 0
+                        : columns == "whole" ? kWholeSliver
+                                             : static_cast<std::uint32_t>(std::stoul(columns));
+       }},
       {"share_inputs",
        "operators with the same input share activations [true]",
        Kind::flag,
@@ -238,15 +251,23 @@ Result<Value> checked_option(const Option& option, const Value& value) {
     case Option::Kind::flag:
       if (!std::holds_alternative<bool>(value)) return wrong_type("true or false");
       return value;
+    case Option::Kind::word_or_whole:
     case Option::Kind::word: {
+      const std::int64_t* const number = std::get_if<std::int64_t>(&value);
+      const bool may_be_number = option.kind == Option::Kind::word_or_whole;
+      if (may_be_number && number != nullptr) {
+        if (!in_range(static_cast<double>(*number))) return out_of_range("whole number");
+        return Value(fmt::format("{}", *number));
+      }
+      const std::string words =
+          fmt::format("one of {}{}", fmt::join(option.words, ", "), may_be_number ? " or a whole number" : "");
       const std::string* word = std::get_if<std::string>(&value);
-      if (word == nullptr) return wrong_type(fmt::format("one of {}", fmt::join(option.words, ", ")));
+      if (word == nullptr) return wrong_type(words);
       if (std::find(option.words.begin(), option.words.end(), *word) != option.words.end()) return value;
       const std::string_view near = nearest(*word, option.words);
-      return fail(
-          Error("explore.value", Failure::bad_input,
-                fmt::format("{} must be one of {}, not {}", option.name, fmt::join(option.words, ", "), shown(value)))
-              .with_hint(near.empty() ? "" : fmt::format("did you mean '{}'?", near)));
+      return fail(Error("explore.value", Failure::bad_input,
+                        fmt::format("{} must be {}, not {}", option.name, words, shown(value)))
+                      .with_hint(near.empty() ? "" : fmt::format("did you mean '{}'?", near)));
     }
     case Option::Kind::text:
       break;
@@ -280,7 +301,9 @@ const chip::Key* find_chip_key(std::string_view name) {
 }
 
 bool is_whole(std::string_view key) {
-  if (const Option* option = find_option(key)) return option->kind == Option::Kind::whole || option->name == "blocks";
+  if (const Option* option = find_option(key))
+    return option->kind == Option::Kind::whole || option->kind == Option::Kind::word_or_whole ||
+           option->name == "blocks";
   const chip::Key* known = find_chip_key(key);
   return known != nullptr &&
          (std::holds_alternative<chip::Count>(known->kind) || std::holds_alternative<chip::LargeCount>(known->kind));

@@ -24,12 +24,12 @@ struct OptionValues {
 };
 
 struct Option {
-  enum class Kind : std::uint8_t { whole, real, flag, word, text };
+  enum class Kind : std::uint8_t { whole, real, flag, word, word_or_whole, text };
   std::string_view name;
   std::string_view help;
   Kind kind;
-  double least = 0, most = 0;           ///< whole, real
-  std::vector<std::string_view> words;  ///< word
+  double least = 0, most = 0;           ///< whole, real, word_or_whole
+  std::vector<std::string_view> words;  ///< word, word_or_whole
   void (*set)(OptionValues&, const Value&);
 };
 
@@ -43,8 +43,9 @@ const chip::Key* find_chip_key(std::string_view name);
 bool is_whole(std::string_view key);
 bool is_number(std::string_view key);
 
-/// The value as the key keeps it (blocks = 32 is the text "32"), or what is wrong with it. Errors explore.type,
-/// explore.value, explore.unit (a number in quotes, with its unit), explore.unsupported, without a location.
+/// The value as the key keeps it (blocks = 32 and sliver = 32 are the text "32"), or what is wrong with it. Errors
+/// explore.type, explore.value, explore.unit (a number in quotes, with its unit), explore.unsupported, without a
+/// location.
 Result<Value> checked(std::string_view key, const Value& value);
 
 /// Defaults that depend on the model; sizes that do not apply to the mode (kv in prefill) are left out.

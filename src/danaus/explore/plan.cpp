@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <filesystem>
 #include <tuple>
 
@@ -18,6 +19,7 @@
 #include "danaus/explore/options.h"
 #include "danaus/factor/choose.h"
 #include "danaus/model/formats.h"
+#include "danaus/pipeline/list.h"
 
 namespace danaus::explore {
 namespace {
@@ -85,9 +87,9 @@ std::string line_of(std::string_view key, const Value& value) {
 
 /// Run options that change what a run costs, never what it computes.
 bool is_of_cost_alone(std::string_view option) {
-  constexpr std::array<std::string_view, 11> kOptions = {
-      "mode",   "tokens",   "kv",        "encoder_tokens", "sequences",     "slots",
-      "prompt", "kv_cache", "replicate", "reload",         "relative_error"};
+  constexpr std::array<std::string_view, 12> kOptions = {"mode",      "tokens", "kv",     "encoder_tokens",
+                                                         "sequences", "slots",  "prompt", "kv_cache",
+                                                         "replicate", "sliver", "reload", "relative_error"};
   return std::find(kOptions.begin(), kOptions.end(), option) != kOptions.end();
 }
 
@@ -201,7 +203,7 @@ Result<Setup> Plan::setup(std::uint64_t number) const { return setup(given(numbe
 
 Result<Setup> Plan::setup(const Given& given) const {
   OptionValues values;
-  values.run.maps = {"dense"};
+  values.run.maps.clear();  // by default one, which depends on the chip
   values.run.seed = study_.seed;
   values.relative_error = uses(study_, "relative_error");
   std::vector<std::pair<std::string, Value>> chip_values;
@@ -221,8 +223,9 @@ Result<Setup> Plan::setup(const Given& given) const {
   if (!values.run.policy.file.empty()) values.run.policy.file = resolved(values.run.policy.file);
   DANAUS_TRY(effective, chip::with_values(chip->second, chip_values));
   setup.chip = std::move(effective);
+  if (values.run.maps.empty()) values.run.maps = {pipeline::schedules_by_list(setup.chip) ? "linear" : "dense"};
   setup.options = run_options(values, *setup.model);
-  if (study_.accuracy && setup.model->has_weights()) setup.accuracy = accuracy_of(given, setup.chip);
+  if (study_.accuracy && setup.model->has_weights()) setup.accuracy = accuracy_of(given, setup);
   if (setup.options.generation && setup.options.generation->prompt >= setup.options.emit.tokens)
     return fail(Error("explore.conflict", Failure::bad_input,
                       fmt::format("a prompt of {} tokens leaves nothing to generate: the total length is {}",
@@ -258,14 +261,15 @@ Digest Plan::id_of(const Given& given, Setup* setup) const {
   return danaus::digest_of(std::string_view(text));
 }
 
-Digest Plan::accuracy_of(const Given& given, const chip::Chip& chip) const {
+Digest Plan::accuracy_of(const Given& given, const Setup& setup) const {
   std::vector<std::string> lines;
   for (const auto& [key, value] : given)
     if (key != "chip" && find_chip_key(key) == nullptr && !is_of_cost_alone(key)) lines.push_back(line_of(key, value));
   std::sort(lines.begin(), lines.end());
-  std::string text = fmt::format("{} x {}\n{}", chip.array.rows, chip.array.cols, fmt::join(lines, ""));
+  std::string text = fmt::format("{} x {}\n{}map {}\n", setup.chip.array.rows, setup.chip.array.cols,
+                                 fmt::join(lines, ""), setup.options.maps.front());
   if (study_.accuracy->analog) {
-    chip::Chip machine = without_costs(chip);
+    chip::Chip machine = without_costs(setup.chip);
     append(text, machine);
   }
   return danaus::digest_of(std::string_view(text));
@@ -273,6 +277,10 @@ Digest Plan::accuracy_of(const Given& given, const chip::Chip& chip) const {
 
 void Plan::list_points(Progress& progress) {
   std::vector<Point> all(space_.size());
+  std::atomic<bool> some_are_ready = false;
+  std::vector<const chip::Condition*> conditions;  // of the axes
+  for (const Axis& axis : study_.axes) conditions.push_back(chip::condition_of(axis.key));
+  std::vector<std::atomic<bool>> acts(conditions.size());
   constexpr std::size_t kChunk = 64;
   constexpr std::size_t kReport = 1u << 14;
   progress.begin(fmt::format("plan {}", study_.name), all.size());
@@ -282,11 +290,19 @@ void Plan::list_points(Progress& progress) {
         const Given values = given(n);
         Result<Setup> ready = setup(values);
         all[n] = {n, id_of(values, ready ? &*ready : nullptr), ready ? ready->accuracy : std::nullopt};
+        if (!ready) continue;
+        some_are_ready = true;
+        for (std::size_t axis = 0; axis < acts.size(); ++axis)
+          if (conditions[axis] != nullptr && conditions[axis]->holds(ready->chip)) acts[axis] = true;
       }
     });
     progress.update(std::min(start + kReport, all.size()));
   }
   progress.end();
+  for (std::size_t axis = 0; axis < acts.size(); ++axis)
+    if (conditions[axis] != nullptr && some_are_ready && !acts[axis])
+      notes_.push_back(fmt::format("{} changes no figure: it needs {}, which no point has", conditions[axis]->key,
+                                   conditions[axis]->needs));
   // By id, the first point of each in front; then the first ones in study order.
   const auto key = [](const Point& point) { return std::tuple(point.id.high, point.id.low, point.number); };
   std::sort(all.begin(), all.end(), [&](const Point& a, const Point& b) { return key(a) < key(b); });

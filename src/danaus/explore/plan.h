@@ -81,7 +81,7 @@ class Plan {
   Given given(std::uint64_t number) const;
   Result<Setup> setup(const Given& given) const;
   Digest id_of(const Given& given, Setup* setup) const;
-  Digest accuracy_of(const Given& given, const chip::Chip& chip) const;
+  Digest accuracy_of(const Given& given, const Setup& setup) const;
 
   Study study_;
   std::string version_;

@@ -100,8 +100,11 @@ Result<Merged> merge(const std::vector<std::string>& inputs, const std::string& 
   }
   std::vector<Row> rows;
   for (auto& [number, entry] : all) rows.push_back(std::move(entry.first));
-  DANAUS_TRY(merged, Database::open(output, Database::Open::create, &*head));
-  DANAUS_CHECK(merged.add(rows));
+  Result<Database> merged = Database::open(output, Database::Open::create, &*head);
+  if (!merged && merged.error().id == "explore.exists")
+    return fail(std::move(merged).error().with_hint("merge writes a new one: give another -o, or remove this one"));
+  if (!merged) return fail(std::move(merged).error());
+  DANAUS_CHECK(merged->add(rows));
   return Merged{rows.size(), head->points, missing_shards(shards)};
 }
 

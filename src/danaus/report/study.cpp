@@ -150,7 +150,8 @@ std::string study_table(const explore::Results& results) {
     failed += row.outcome.error ? 1 : 0;
     infeasible += !row.outcome.error && !row.feasible ? 1 : 0;
   }
-  std::string text = fmt::format("{}: {} of {} points", results.study.name, results.rows.size(), results.head.points);
+  std::string text = fmt::format("{}: {} of {} point{}", results.study.name, results.rows.size(), results.head.points,
+                                 results.head.points == 1 ? "" : "s");
   if (failed > 0) text += fmt::format(", {} with an error", failed);
   if (infeasible > 0) text += fmt::format(", {} outside the constraints", infeasible);
   text += fmt::format(", {} on the front\n\n", results.front.size());

@@ -36,6 +36,8 @@ TEST_CASE("points share their accuracy when only costs tell them apart") {
       {"noise.time_s = [1, 2]\nnoise.wire_ohm = [1, 2]\n", 4, 4, 1},
       {"array.rows = [16, 32]\nseed = [1, 2]\nadc.step_ns = [1, 2]\n", 8, 4, 4},
       {"map = [\"linear\", \"sparse\"]\nblocks = [2, 4]\n", 4, 4, 4},
+      {"chip.scheduling = [\"scoreboard\", \"list\"]\n", 2, 2, 2},  // another map by default
+      {"map = [\"linear-striped\"]\nsliver = [\"auto\", 4]\n", 2, 1, 1},
       {"share_inputs = [true, false]\ninput.bits = [4, 8]\n", 4, 4, 2},
   };
   for (const Case& one : cases) {
