@@ -105,6 +105,14 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   return options;
 }
 
+std::string length_note(const pipeline::RunOptions& options, const model::Model& model) {
+  const std::uint32_t context = model.dimensions.context;
+  const std::uint32_t longest = std::max({options.emit.tokens, options.emit.kv, options.emit.encoder_tokens});
+  if (context == 0 || longest <= context) return "";
+  return fmt::format("note: {} tokens are beyond the context of '{}', {}: the cost is that of a model that takes them",
+                     longest, model.name, context);
+}
+
 Result<void> write_output(const std::filesystem::path& path, std::span<const std::byte> bytes) {
   const UninterruptedWriting guard;
   DANAUS_TRY(file, AtomicFile::create(path));

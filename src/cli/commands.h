@@ -38,6 +38,8 @@ Result<int> explain_command(const Arguments& arguments, Console& console);
 report::Provenance provenance(const Arguments& arguments);
 /// The options of the pipeline, with the defaults that depend on the model filled in. Error cli.tokens.
 Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model);
+/// A note where a length is beyond the model's context; empty otherwise.
+std::string length_note(const pipeline::RunOptions& options, const model::Model& model);
 /// What computes the linear operators, for eval and generate. Errors: those of the chip, which guides the choice of
 /// blocks.
 Result<pipeline::LinearOptions> linear_options(const Arguments& arguments);

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "danaus/core/files.h"
+#include "danaus/pipeline/capacity.h"
 #include "danaus/program/verify.h"
 
 namespace danaus::cli {
@@ -46,6 +47,11 @@ Result<int> compile_command(const Arguments& arguments, Console& console) {
     const program::VerifyReport report = program::verify(program, {.seed = arguments.seed});
     for (const Error& error : report.errors) console.error(error);
     if (!report.ok()) return static_cast<int>(Failure::check);
+  }
+  if (const std::string note = length_note(options, model); !note.empty()) console.talk(note);
+  if (options.copies != 0 && program.copies.empty() && arguments.placement_in.empty()) {
+    DANAUS_TRY(reason, pipeline::why_no_copies(model, chip, map, options));
+    console.talk("note: " + reason);
   }
   DANAUS_CHECK(write_output(arguments.output, program::to_binary(program)));
   console.talk(

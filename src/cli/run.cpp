@@ -2,6 +2,7 @@
 
 #include "cli/commands.h"
 #include "danaus/chip/sources.h"
+#include "danaus/pipeline/capacity.h"
 #include "danaus/pipeline/list.h"
 
 namespace danaus::cli {
@@ -19,6 +20,12 @@ Result<int> run_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(result, pipeline::run(model, chip, options, console.progress()));
   DANAUS_TRY(sources, chip::sources(arguments.chip, arguments.settings));
   result.chip_sources = chip::summary(sources);
+  if (const std::string note = length_note(options, model); !note.empty()) console.talk(note);
+  for (const pipeline::MapResult& map : result.results) {
+    if (options.copies == 0 || map.copies != 0) continue;
+    DANAUS_TRY(reason, pipeline::why_no_copies(model, chip, map.map, options));
+    console.talk("note: " + reason);
+  }
   DANAUS_CHECK(console.result(arguments.json ? report::run_json(result, provenance(arguments))
                                              : report::run_table(result, arguments.verbose)));
   return 0;

@@ -187,3 +187,29 @@ def test_progress_bar_on_a_terminal(danaus):
     process.wait(timeout=60)
     os.close(outside)
     assert b"\rlinear: prove and time  #" in seen and b"eta" in seen
+
+
+def notes(stderr):
+    return [line for line in stderr.splitlines() if line.startswith("note: ")]
+
+
+@pytest.mark.parametrize("command", [("run", "tiny.toml", "--map", "linear"), ("compile", "tiny.toml", "--map", "linear", "-o", "{}/t.dnx")],
+                         ids=["run", "compile"])
+def test_too_few_arrays_for_copies_are_said_to_be(danaus, tmp_path, command):
+    replicate = [word.format(tmp_path) for word in command] + [*SMALL, "--mode", "prefill", "--tokens", "4", "--replicate"]
+    _, stderr = danaus(*replicate, "1", cwd=HERE)
+    assert len(notes(stderr)) == 1 and notes(stderr)[0].startswith("note: linear: no copies: --replicate would have to be at least "), stderr
+    least = int(notes(stderr)[0].split()[-1])
+    assert notes(danaus(*replicate, least, cwd=HERE)[1]) == []
+    assert notes(danaus(*replicate, least - 1, cwd=HERE)[1]) == notes(stderr)
+    _, stderr = danaus(*replicate, least, "--set", "chip.arrays=40", cwd=HERE)
+    assert notes(stderr) == [] or notes(stderr)[0].endswith("arrays are left over")
+
+
+def test_a_length_beyond_the_context_is_noted(danaus, tmp_path):
+    def stderr_of(command, *options):
+        return danaus(command, "gpt2", "--map", "dense", *options, *(["-o", tmp_path / "p.dnx"] if command == "compile" else []))[1]
+    wanted = "note: 1025 tokens are beyond the context of 'gpt2', 1024: the cost is that of a model that takes them"
+    for command in ("run", "compile"):
+        assert notes(stderr_of(command, "--kv", "1025")) == [wanted]
+        assert notes(stderr_of(command, "--kv", "1024")) == []

@@ -54,3 +54,16 @@ def test_the_page_on_models_larger_than_the_chip_shows_the_error(danaus):
     shown = re.search(r"^ {4}\$ danaus (.*)\n((?: {4}.*\n)+)", page, re.M)
     _, stderr = danaus(*shown[1].split(), code=5)
     assert re.sub("^ {4}", "", shown[2], flags=re.M) == stderr
+
+
+def test_the_page_on_models_larger_than_the_chip_shows_what_copies_give(danaus):
+    page = (ROOT / "docs/larger-than-the-chip.md").read_text()
+    command = re.search(r"`danaus (run .* --replicate) N`", page)[1].split()
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| ([\d.]+) us \| ([\d.]+) k/s \| ([\d.]+) mm2 \|$", page, re.M)
+    assert len(rows) == 3
+    for copies, arrays, latency, throughput, area in rows:
+        result = danaus.json(*command, copies, "--reference", "none")["results"][0]
+        assert result["arrays"] == int(arrays) <= 576 + int(copies)
+        for key, unit, shown in (("latency_ns", 1e3, latency), ("throughput_tokens_per_s", 1e3, throughput), ("area_mm2", 1, area)):
+            digits = len(shown.partition(".")[2])
+            assert f"{result[key] / unit:.{digits}f}" == shown, (copies, key)

@@ -50,10 +50,13 @@ Result<const StrategyInfo*> find_strategy(std::string_view name);
 Result<Placement> place_in_passes(const Graph& graph, const StrategyInfo& strategy, PlaceOptions options,
                                   std::uint64_t arrays_at_a_time);
 
-/// Copies of the arrays that are busiest, at most so many; all arrays get new numbers. `work`: per array of the
-/// placement, in any unit. An array and its copies share a tile, so there are never more than arrays_per_tile of them.
-Placement replicate(Placement placement, const std::vector<std::int64_t>& work, std::uint32_t most_copies,
+/// Copies of the arrays that are busiest, with at most so many arrays more than the placement has; all arrays get new
+/// numbers. `work`: per array of the placement, in any unit. An array and its copies share a tile, so there are never
+/// more than arrays_per_tile of them, and a tile may keep room that no group of them fits: it counts like the copies.
+Placement replicate(Placement placement, const std::vector<std::int64_t>& work, std::uint32_t most_more,
                     std::uint32_t arrays_per_tile);
+/// The least number of arrays for which `replicate` makes copies: all that are busiest have to get one. 0 = none does.
+std::uint64_t least_for_copies(const std::vector<std::int64_t>& work, std::uint32_t arrays_per_tile);
 
 std::string to_json(const Graph& graph, const Placement& placement);
 Result<Placement> placement_from_json(const Graph& graph, std::string_view json, const std::string& file_name);

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "danaus/chip/cost.h"
+#include "danaus/core/progress.h"
+#include "danaus/machine/array_work.h"
 
 namespace danaus::pipeline {
 namespace {
@@ -90,6 +92,22 @@ std::string other_maps(const model::Model& model, const chip::Chip& chip, const 
                         fits(*placement, chip) ? "fits" : "does not fit");
   }
   text.pop_back();
+  return text;
+}
+
+Result<std::string> why_no_copies(const model::Model& model, const chip::Chip& chip, const std::string& map,
+                                  RunOptions options) {
+  options.copies = 0;
+  DANAUS_TRY(program, compile_model(model, chip, map, options, no_progress()));
+  const std::uint64_t arrays = program.chip.arrays;
+  const std::uint64_t least =
+      compile::least_for_copies(machine::array_work(program, chip), chip.network.arrays_per_tile);
+  if (least == 0)
+    return fmt::format("{}: no copies: a copy would have to be on its original's tile, a tile has one array", map);
+  std::string text = fmt::format("{}: no copies: --replicate would have to be at least {}", map, least);
+  if (!fits({.arrays = static_cast<std::uint32_t>(arrays + least), .patches = {}, .copies = {}}, chip))
+    text += fmt::format(", and {} arrays are left over",
+                        chip::system_arrays(chip) - std::min(arrays, chip::system_arrays(chip)));
   return text;
 }
 

@@ -27,4 +27,9 @@ std::vector<std::string> ways_out(const Graph& graph, const compile::Placement& 
 std::string other_maps(const model::Model& model, const chip::Chip& chip, const std::string& map,
                        const RunOptions& options);
 
+/// Why options.copies gave a run with this map no copies, and how many it would take. Compiles without them to find
+/// out.
+Result<std::string> why_no_copies(const model::Model& model, const chip::Chip& chip, const std::string& map,
+                                  RunOptions options);
+
 }  // namespace danaus::pipeline
