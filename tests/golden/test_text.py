@@ -70,6 +70,12 @@ def test_explain(danaus, golden, words):
     golden(TEXTS / f"explain-{'-'.join(words)}.txt", danaus("explain", *words)[0])
 
 
+@pytest.mark.parametrize("topic", ["message", "network"])
+def test_explain_circuit_switching(danaus, golden, topic):
+    page, _ = danaus("explain", "cost", topic, "--set", "network.switching=circuit")
+    golden(TEXTS / f"explain-cost-{topic}-circuit.txt", page)
+
+
 def test_run_table(danaus, golden):
     stdout, stderr = danaus("run", "tiny.toml", "--blocks", "4", *SMALL_CHIP, "-v", cwd=HERE)
     assert stderr == ""

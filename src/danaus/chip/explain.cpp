@@ -73,6 +73,21 @@ std::string_view name_of(InputKind kind) {
   return "";
 }
 
+std::string_view name_of(Switching switching) {
+  switch (switching) {
+    case Switching::circuit:
+      return "circuit";
+    case Switching::wormhole:
+      return "wormhole";
+  }
+  return "";
+}
+
+/// How long a message on a mesh occupies its port, or its way.
+std::string_view hold_of(Switching switching) {
+  return switching == Switching::wormhole ? "until its last bits have left, for t_port" : "until it has arrived, for T";
+}
+
 /// A product with the whole array: the operating point of most pages.
 struct WholeArray {
   std::uint32_t rows, columns, rounds, adc_bits, dac_bits;
@@ -433,11 +448,11 @@ std::string explain_message(const Chip& chip) {
     page.line("Every message takes one hop, any number at a time.");
     return page.take();
   }
-  page.line(
-      "Nothing within a tile. A multicast takes the hops of the farthest member and counts every link of its tree\n"
-      "once. A message occupies the outgoing port of its tile until it has arrived. Messages that meet: danaus "
-      "explain\n"
-      "cost network");
+  page.line(fmt::format(
+      "Nothing within a tile. A multicast takes the hops of the farthest member and counts every link of its\n"
+      "tree once. A message occupies the outgoing port of its tile {}\n"
+      "(network.switching = {}). Messages that meet: danaus explain cost network",
+      hold_of(network.switching), name_of(network.switching)));
   for (const std::uint64_t elements : {std::uint64_t{32}, std::uint64_t{256}, std::uint64_t{1024}}) {
     for (const std::uint32_t far : {1u, 4u})
       page.line(fmt::format("{:>5} elements over {} {}: {}, {:.4g} pJ", elements, far, far == 1 ? "hop " : "hops",
@@ -454,13 +469,15 @@ std::string explain_network(const Chip& chip) {
     const bool flat = network.topology == Topology::flat;
     Page page(fmt::format("Messages that meet on chip '{}' ({} network)", chip.name, flat ? "flat" : "ideal"));
     page.gap();
-    page.line("Messages do not wait for each other: there is no mesh. network.contention does nothing.");
+    page.line(
+        "Messages do not wait for each other: there is no mesh. network.contention and network.switching do nothing.");
     return page.take();
   }
   const bool links = network.contention == Contention::links;
-  Page page(fmt::format("{} messages of {} 8-bit elements over {} hops with a common link, on chip '{}' ({})",
-                        kMessages, kElements, kHops, chip.name,
-                        links ? "network.contention = links" : "network.contention = port"));
+  Page page(fmt::format(
+      "{} messages of {} 8-bit elements over {} hops with a common link, on chip '{}' (network.contention = {},\n"
+      "network.switching = {})",
+      kMessages, kElements, kHops, chip.name, links ? "links" : "port", name_of(network.switching)));
   const Picoseconds port = message_port_time(chip, kElements, 8), time = message_time(chip, kElements, 8, kHops);
   page.equation("T", "hops * network.hop_ns + t_port",
                 fmt::format("{} * {:g} + {:g} ns", kHops, network.hop_ns, nanoseconds(port)), ns(time));
@@ -476,17 +493,22 @@ std::string explain_network(const Chip& chip) {
                   ns(kMessages * time) + (links ? here : ""));
   }
   page.gap();
+  page.line(fmt::format(
+      "network.contention = port: a message occupies the port of its tile {}. Any\n"
+      "number of messages of different tiles share a link without waiting, which is optimistic.\n"
+      "network.contention = links: with the port it takes all links of its way, along the row first, then along the\n"
+      "column, or of the tree of a multicast, all at once and as long; a deal those of all its messages. The two\n"
+      "directions between two tiles are two links. A message that finds a link taken waits and holds none; of those\n"
+      "whose links are free the oldest goes first, so younger ones may pass one that waits.",
+      hold_of(network.switching)));
   page.line(
-      "network.contention = \"port\": a message occupies the port of its tile until it has arrived. Any number of\n"
-      "messages of different tiles share a link without waiting, which is optimistic.\n"
-      "network.contention = \"links\": with the port it takes all links of its way, along the row first, then along "
-      "the\n"
-      "column, or of the tree of a multicast, all at once and until it has arrived; a deal those of all its messages.\n"
-      "The two directions between two tiles are two links. A message that finds a link taken waits and holds none; of\n"
-      "those whose links are free the oldest goes first, so younger ones may pass one that waits. This is circuit\n"
-      "switching, without buffers in the routers: pessimistic for a network that passes parts of messages on.\n"
-      "network.switching = \"wormhole\": port and links are free again when the last bits have left, after t_port.\n"
-      "Active energy is the same.");
+      network.switching == Switching::wormhole
+          ? "network.switching = wormhole: port and links are free again when the last bits have left, as in a "
+            "network\n"
+            "of routers with buffers, which are not modelled; circuit keeps them until the message has arrived."
+          : "network.switching = circuit: no buffers in the routers, which is pessimistic for a network that passes\n"
+            "parts of messages on; wormhole frees port and links when the last bits have left, after t_port.");
+  page.line("Active energy is the same.");
   return page.take();
 }
 
