@@ -18,7 +18,7 @@ namespace danaus::cli {
 namespace {
 
 constexpr std::string_view kModelHelp =
-    "Preset (danaus show models), shape .toml, .gguf, .safetensors or Hugging Face folder";
+    "Preset (danaus show models), shape .toml, .gguf, .safetensors, .onnx or Hugging Face folder";
 
 /// A whole number in [least, most], in words that name the range.
 std::function<std::string(const std::string&)> whole_number(std::uint64_t least, std::uint64_t most) {

@@ -93,9 +93,10 @@ Error unknown_preset(std::string_view name, const Origin& origin) {
 }
 
 Error unknown_key(const std::string& key, const Origin& origin) {
+  const std::string hint = spelling_hint(key, key_names());
   return placed(Error("chip.unknown-key", Failure::bad_input,
                       fmt::format("there is no key '{}'", key.substr(0, 2 * kLongestName)))
-                    .with_hint(spelling_hint(key, key_names())),
+                    .with_hint(hint.empty() ? "danaus show keys lists them" : hint),
                 origin);
 }
 
@@ -124,13 +125,14 @@ Result<void> set_key(Draft& draft, const std::string& name, const Value& value, 
   const Key* key = find_key(name);
   if (key == nullptr) return fail(unknown_key(name, origin));
   const Assignment assignment = assign(draft.chip, *key, value);
+  const std::string about = fmt::format("danaus explain {}", name);
   switch (assignment.problem) {
     case Problem::none:
       break;
     case Problem::type:
-      return fail(placed(Error("chip.type", Failure::bad_input, assignment.text), origin));
+      return fail(placed(Error("chip.type", Failure::bad_input, assignment.text).with_hint(about), origin));
     case Problem::range:
-      return fail(placed(Error("chip.range", Failure::bad_input, assignment.text), origin));
+      return fail(placed(Error("chip.range", Failure::bad_input, assignment.text).with_hint(about), origin));
     case Problem::unsupported:
       return fail(
           placed(Error("chip.unsupported", Failure::unsupported, assignment.text).with_hint("use " + expectation(*key)),
@@ -146,12 +148,15 @@ Result<void> check_together(const Draft& draft, const std::string& file_name) {
   const auto broken = [&](std::initializer_list<std::string_view> keys, std::string message) {
     Origin origin;
     origin.where.file = file_name;
+    std::string_view blamed;
     for (const std::string_view key : keys) {  // the last one to blame, but --set before any line of the file
       const auto found = draft.origins.find(key);
-      if (found != draft.origins.end() && (found->second.setting || !origin.setting)) origin = found->second;
+      if (found == draft.origins.end() || (!found->second.setting && origin.setting)) continue;
+      origin = found->second;
+      blamed = key;
     }
     Error error("chip.range", Failure::bad_input, std::move(message));
-    if (!origin.setting && origin.where.line == 0) error.hint = "start from a preset: base = \"pcm-14nm\"";
+    error.hint = blamed.empty() ? "start from a preset: base = \"pcm-14nm\"" : fmt::format("danaus explain {}", blamed);
     return fail(placed(std::move(error), origin));
   };
   if (chip.adc.per_array > chip.array.cols) {
@@ -234,11 +239,12 @@ Result<std::vector<Entry>> entries_of(const toml::table& root, const std::string
       if (key != "name" && key != "base") {
         std::vector<std::string_view> candidates = sections;
         if (section == nullptr) candidates = key_names();
+        const std::string hint = spelling_hint(key, candidates);
         return fail(Error("chip.unknown-key", Failure::bad_input,
                           fmt::format("there is no {} '{}'", section != nullptr ? "section" : "key",
                                       key.substr(0, kLongestName)))
                         .at(location_of(node, file_name))
-                        .with_hint(spelling_hint(key, candidates)));
+                        .with_hint(hint.empty() ? "danaus show keys lists them" : hint));
       }
       entries.push_back({key, &node, location_of(node, file_name)});
       continue;

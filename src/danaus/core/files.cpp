@@ -45,7 +45,9 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) {
     if (errno == ENOENT)
-      return fail(Error("file.missing", Failure::io, "there is no such file").in_file(path.string()));
+      return fail(Error("file.missing", Failure::io, "there is no such file")
+                      .in_file(path.string())
+                      .with_hint("check the spelling; a relative path starts at the current folder"));
     return system_failure("file.unreadable", "open", path);
   }
   struct Closer {

@@ -404,7 +404,7 @@ Result<std::vector<LayerReport>> project_model(
     if (!operation.weight)
       return fail(Error("factor.no-weights", Failure::unsupported,
                         fmt::format("'{}' has no weights: the model is a shape", operation.name))
-                      .with_hint("give a .gguf or .safetensors file or a Hugging Face folder"));
+                      .with_hint("give a .gguf, .safetensors or .onnx file or a Hugging Face folder"));
     total += std::uint64_t{operation.out} * operation.in;
   }
 

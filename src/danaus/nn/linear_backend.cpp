@@ -123,7 +123,7 @@ Result<std::unique_ptr<LinearBackend>> float_backend(const model::Model& model, 
   if (!model.has_weights())
     return fail(
         Error("nn.no-weights", Failure::bad_input, fmt::format("'{}' is a shape without weights", model.name))
-            .with_hint("values need a model with weights: a .gguf or .safetensors file or a Hugging Face folder"));
+            .with_hint("values need a model with weights: a .gguf, .safetensors or .onnx file or a Hugging Face folder"));
   return std::make_unique<FloatBackend>(model, options);
 }
 

@@ -617,7 +617,7 @@ Result<Transformer> Transformer::create(const model::Model& model, LinearBackend
   if (!model.has_weights())
     return fail(
         Error("nn.no-weights", Failure::bad_input, fmt::format("'{}' is a shape without weights", model.name))
-            .with_hint("values need a model with weights: a .gguf or .safetensors file or a Hugging Face folder"));
+            .with_hint("values need a model with weights: a .gguf, .safetensors or .onnx file or a Hugging Face folder"));
   if (model.embeddings.empty())
     return fail(
         Error("nn.no-embedding", Failure::unsupported,
