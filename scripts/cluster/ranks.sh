@@ -7,6 +7,10 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --requeue
 set -euo pipefail
+if [ $# -lt 1 ]; then
+  echo "usage: sbatch --ntasks=RANKS scripts/cluster/ranks.sh STUDY.toml" >&2
+  exit 2
+fi
 study=$1
 danaus=${DANAUS:-danaus}
 name=$(basename "$study" .toml)
