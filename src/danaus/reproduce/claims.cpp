@@ -477,12 +477,12 @@ void latency_sparse(const Results& results, Outcome& outcome) {
   const Range ramp_paper = range_of(outcome, {{"converter", 0}, {"bits", 0}, {"policy", 0}});
   const Range ramp_honest = range_of(outcome, {{"converter", 0}, {"bits", 1}, {"policy", 0}});
   if (sar.most < 1) {
-    add(outcome, fmt::format("SAR converters make it slower ({}).", text(sar)));
+    add(outcome, fmt::format("Under the published policy SAR converters make it slower ({}).", text(sar)));
     add_parts(results, {.converter = Converter::sar}, outcome);
   }
   if (ramp_honest.least > 1 && ramp_paper.least > 1) {
-    add(outcome, fmt::format("Ramp converters make it faster: {} with the paper's bits, {} with honest ones ({} bits "
-                             "at most){}.",
+    add(outcome, fmt::format("Under the published policy ramp converters make it faster: {} with the paper's bits, {} "
+                             "with honest ones ({} bits at most){}.",
                              text(ramp_paper), text(ramp_honest),
                              results.at(kBert, Map::sparse, {.bits = Bits::honest}).adc_bits,
                              falls_with_adcs(results, sparse_speed, 0) && falls_with_adcs(results, sparse_speed, 1)
