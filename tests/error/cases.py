@@ -265,6 +265,8 @@ CASES = [
     Case("emit.mode", 4, "run m.toml --mode encode", files=tiny()),
     Case("emit.mode", 4, "run bert-base --mode prefill", name="encoder"),
     Case("emit.buffer", 5, "run m.toml --chip unit --set buffer.bytes_per_tile=64", files=tiny()),
+    Case("emit.buffer", 5, "run m.toml --map linear --chip unit --mode prefill --tokens 8 --replicate 20 --set array.rows=16 "
+         "--set array.cols=16 --set adc.per_array=4 --set buffer.bytes_per_tile=600", name="copies", files=tiny()),
     Case("emit.address-range", 5, "compile m.toml --mode prefill --tokens 1000000 -o p.dnx", files=tiny()),
     Case("emit.encoding", 4, f"compile m.toml --map sparse --blocks 3000x4 {SMALL} -o p.dnx", files=tiny()),
     Case("placement.syntax", 3, "compile m.toml --blocks 4 --from-placement p.json -o p.dnx", files={**tiny(), "p.json": "{"}),

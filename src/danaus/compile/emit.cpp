@@ -1071,7 +1071,10 @@ Result<void> Emitter::relocate() {
               fmt::format("a tile needs a buffer of {} bytes, the chip has {}", bytes, chip_.buffer.bytes_per_tile))
             .note(fmt::format("{} slot(s) of {} elements, constants {}, {} token(s) of {}", slots_, slot, constants,
                               options_.tokens, stream))
-            .with_hint("raise buffer.bytes_per_tile, or use fewer --tokens or --slots"));
+            .with_hint(
+                placement_.copies.empty()
+                    ? "raise buffer.bytes_per_tile, or use fewer --tokens or --slots"
+                    : "raise buffer.bytes_per_tile, or use fewer --tokens or --slots, or a smaller --replicate"));
   program_.chip.buffer = static_cast<std::uint32_t>(std::max<std::uint64_t>(total, 1));
   const std::array<std::uint32_t, 4> region_base = {slot * slots_, 0, static_cast<std::uint32_t>(stream_base), 0};
 
