@@ -269,6 +269,8 @@ def unprivileged(command):
 
 @pytest.mark.parametrize("mode, file_mode", [(0o555, 0o444), (0o755, 0o444), (0o555, 0o644)])
 def test_a_database_that_cannot_be_written_can_be_read(danaus, folder, mode, file_mode):
+    if subprocess.run(unprivileged([danaus.path, "--version"]), capture_output=True).returncode != 0:
+        pytest.skip("the program lies where others than root cannot run it")
     danaus("explore", "s.toml", "-q", cwd=folder)
     expected = {words: danaus("explore", *words, cwd=folder)[0] for words in (("export", "t.db"), ("pareto", "t.db"))}
     with tempfile.TemporaryDirectory() as name:
