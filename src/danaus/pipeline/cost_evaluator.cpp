@@ -42,7 +42,8 @@ std::size_t bytes_of(const Compiled& compiled) {
   const program::Program& program = compiled.program;
   std::size_t bytes = program.code.size() * sizeof(program::Record) + program.patches.size() * sizeof(program::Patch) +
                       program.constants.size() * sizeof(program::Constant) +
-                      program.kv.size() * sizeof(program::KvRegion) + program.intent.nodes.size() * sizeof(Node);
+                      2 * program.kv.size() * sizeof(program::KvRegion) +
+                      2 * program.intent.nodes.size() * sizeof(Node);  // the facts have them, too
   for (const program::Group& group : program.groups) bytes += sizeof(group) + group.members.size() * sizeof(TileId);
   return bytes + (compiled.graph ? compiled.graph->bytes() : 0);
 }

@@ -158,7 +158,7 @@ Result<RunResult> run_list(const model::Model& model, const chip::Chip& chip, co
   const double cells = static_cast<double>(chip.array.rows) * chip.array.cols;
   result.utilisation =
       static_cast<double>(full->parameters) / (static_cast<double>(result.arrays) * cells * chip.system.tiers);
-  result.array_bound =
+  result.bound.arrays =
       static_cast<std::uint32_t>(std::ceil(static_cast<double>(full->parameters) / (cells * chip.system.tiers)));
   const bool generates = options.generation.has_value();
   const std::uint64_t tokens =

@@ -112,6 +112,7 @@ ProgramFacts facts_of(const program::Program& program, const program::VerifyRepo
   facts.buffer_used = proof.buffer_used;
   facts.kv_regions = static_cast<std::uint32_t>(program.kv.size());
   facts.work = work;
+  facts.demand = demand_of(program);
   return facts;
 }
 
@@ -140,7 +141,16 @@ Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, 
   result.timing = std::move(full);
   add_system(result, facts, chip, tokens);
   const std::uint64_t cells = std::uint64_t{facts.shape.rows} * facts.shape.cols;
-  result.array_bound = static_cast<std::uint32_t>((result.parameters + cells - 1) / cells);
+  const std::uint64_t at_work = std::uint64_t{facts.shape.chips} * facts.shape.arrays_per_chip;  // 0 = all
+  DANAUS_TRY(
+      bound,
+      bound_of(facts.demand, chip,
+               {.arrays = at_work == 0 ? result.arrays
+                                       : static_cast<std::uint32_t>(std::min<std::uint64_t>(at_work, result.arrays)),
+                .tiles = result.tiles,
+                .chips = facts.shape.chips},
+               result.timing));
+  result.bound = bound;
   result.utilisation =
       static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
   result.passes = {facts.work};

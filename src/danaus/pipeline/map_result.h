@@ -27,6 +27,7 @@ struct ProgramFacts {
   std::uint32_t buffer_used = 0;  ///< elements of a tile in one pass
   std::uint32_t kv_regions = 0;
   Work work;
+  Demand demand;
 };
 ProgramFacts facts_of(const program::Program& program, const program::VerifyReport& proof, const Work& work);
 

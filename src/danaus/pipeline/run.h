@@ -14,6 +14,7 @@
 #include "danaus/factor/factor.h"
 #include "danaus/machine/timing.h"
 #include "danaus/model/model.h"
+#include "danaus/pipeline/bound.h"
 #include "danaus/pipeline/reference.h"
 #include "danaus/program/verify.h"
 
@@ -80,7 +81,7 @@ struct MapResult {
   std::uint64_t commands = 0;      ///< records in the program
   std::uint32_t proof_tokens = 0;  ///< the proof ran over so many tokens (it passed: a failure is an error)
   std::uint32_t buffer_bytes = 0;  ///< per tile, high water
-  std::uint32_t array_bound = 0;   ///< ceil(parameters / cells)
+  Bound bound;                     ///< of list scheduling only `arrays`
   std::uint32_t copies = 0;        ///< arrays that repeat another one
   Digest program_digest;
   std::vector<Work> passes;              ///< what the model asks for, the same for every map

@@ -98,6 +98,28 @@ void add_hardware(Json& json, const pipeline::MapResult& result) {
                          {"break_even_tokens", optional_number(result.break_even_tokens)}};
 }
 
+/// What no mapping can do better, and how far the result is from it (ratios, 1 = reached; null where a bound is
+/// nothing).
+Json bound_json(const pipeline::MapResult& result) {
+  const pipeline::Bound& bound = result.bound;
+  Json json = {{"arrays", bound.arrays}};
+  if (result.peak_buffer_bytes) return json;  // list scheduling
+  const auto ratio = [](double worse, double better) { return better > 0 ? Json(worse / better) : Json(nullptr); };
+  json["linear_latency_ns"] = bound.linear_latency_ns;
+  json["stage_by_stage_ns"] = bound.stage_by_stage_ns;
+  json["on_fewest_arrays"] = {{"linear_latency_ns", bound.fewest_arrays_linear_ns},
+                              {"stage_by_stage_ns", bound.fewest_arrays_stage_by_stage_ns}};
+  json["latency_ns"] = bound.latency_ns;
+  json["throughput_tokens_per_s"] = bound.throughput_tokens_per_s > 0 ? Json(bound.throughput_tokens_per_s) : nullptr;
+  json["energy_nj"] = bound.energy_nj;
+  json["gap"] = {{"arrays", ratio(result.arrays, bound.arrays)},
+                 {"linear_latency", ratio(result.linear_latency_ns, bound.linear_latency_ns)},
+                 {"latency", ratio(result.latency_ns, bound.latency_ns)},
+                 {"throughput", ratio(bound.throughput_tokens_per_s, result.throughput_tokens_per_s)},
+                 {"energy", ratio(result.timing.energy.total() / 1000, bound.energy_nj)}};
+  return json;
+}
+
 Json map_json(const pipeline::MapResult& result) {
   Json json = {{"map", result.map},
                {"structure", result.structure},
@@ -131,7 +153,7 @@ Json map_json(const pipeline::MapResult& result) {
                        {"worst_seen_energy_nj", result.routing->worst_seen_energy_nj}};
   }
   json["copies"] = result.copies;
-  json["bound"]["arrays"] = result.array_bound;
+  json["bound"] = bound_json(result);
   json["relative_error"] = optional_number(result.relative_error);
   json["arrays_per_chip"] = result.arrays_per_chip;
   json["chips_used"] = result.chips_used;

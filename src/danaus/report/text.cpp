@@ -171,6 +171,14 @@ void add_system(MapTable& table, const std::vector<MapResult>& results, std::uin
                                 [](const MapResult& map) { return map.timing.reload.passes; });
 }
 
+/// How far a figure is from what no mapping can do better; nothing where no result has such a bound.
+void add_bound(MapTable& table, const std::vector<MapResult>& results, double (*figure)(const MapResult&),
+               double (*bound)(const pipeline::Bound&)) {
+  if (std::none_of(results.begin(), results.end(), [&](const MapResult& map) { return bound(map.bound) > 0; })) return;
+  table.text("  of its bound",
+             [&](const MapResult& map) { return or_dash(format_ratio(figure(map), bound(map.bound))); });
+}
+
 /// Messages that take links: how long the link that most of them wait for is taken.
 void add_mesh(MapTable& table, const std::vector<MapResult>& results) {
   if (std::none_of(results.begin(), results.end(),
@@ -449,7 +457,9 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   table.figure<std::uint64_t>("arrays", format_count, [](const MapResult& map) { return map.arrays; });
   if (std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.copies != 0; }))
     table.figure<std::uint64_t>("  copies", format_count, [](const MapResult& map) { return map.copies; });
-  table.figure<std::uint64_t>("  lower bound", format_count, [](const MapResult& map) { return map.array_bound; });
+  add_bound(
+      table, results, [](const MapResult& map) { return double{1} * map.arrays; },
+      [](const pipeline::Bound& bound) { return double{1} * bound.arrays; });
   add_system(table, results, result.chip.system.chips);
   table.text("utilisation", [](const MapResult& map) { return format_percent(map.utilisation); });
   const bool by_list = results.front().is_scheduled_by_list();
@@ -457,7 +467,13 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
     table.figure<std::uint64_t>("conversions/token", format_count,
                                 [](const MapResult& map) { return map.conversions; });
   table.figure<double>("linear latency", format_time, [](const MapResult& map) { return map.linear_latency_ns; });
+  add_bound(
+      table, results, [](const MapResult& map) { return map.linear_latency_ns; },
+      [](const pipeline::Bound& bound) { return bound.linear_latency_ns; });
   table.figure<double>("latency", format_time, [](const MapResult& map) { return map.latency_ns; });
+  add_bound(
+      table, results, [](const MapResult& map) { return map.latency_ns; },
+      [](const pipeline::Bound& bound) { return bound.latency_ns; });
   if (results.front().routing) {
     table.figure<double>("  expected", format_time,
                          [](const MapResult& map) { return map.routing->expected_latency_ns; });
@@ -467,6 +483,9 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   table.figure<double>("throughput (tokens)", format_rate,
                        [](const MapResult& map) { return map.throughput_tokens_per_s; });
   table.figure<double>("energy", format_energy, [](const MapResult& map) { return map.timing.energy.total() / 1000; });
+  add_bound(
+      table, results, [](const MapResult& map) { return map.timing.energy.total() / 1000; },
+      [](const pipeline::Bound& bound) { return bound.energy_nj; });
   table.figure<double>("  active", format_energy,
                        [](const MapResult& map) { return map.timing.energy.active() / 1000; });
   table.figure<double>("  passive", format_energy,

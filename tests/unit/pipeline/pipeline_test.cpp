@@ -55,8 +55,8 @@ TEST_CASE("run: the figures of a model small enough to count by hand") {
   const MapResult& dense = result.results[2];
   CHECK(dense.parameters == sparse.parameters);
   CHECK(dense.conversions == sparse.conversions);
-  CHECK(dense.array_bound == 5);  // 1088 / 256
-  CHECK(dense.arrays >= dense.array_bound);
+  CHECK(dense.bound.arrays == 5);  // 1088 / 256
+  CHECK(dense.arrays >= dense.bound.arrays);
   CHECK(dense.linear_latency_ns >= sparse.linear_latency_ns);
   CHECK_FALSE(dense.relative_error);
 }
