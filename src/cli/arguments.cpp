@@ -452,6 +452,19 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "", "the one the program carries");
        add_json(app, arguments);
      }},
+    {"trace", "What every array does while a program runs: a picture, or events for a trace viewer",
+     "danaus trace bert.dnx -o bert.svg\n"
+     "danaus trace bert.dnx -o layer.svg --between 0 1500\n"
+     "danaus trace bert.dnx -o bert.json --set adc.kind=ramp --set adc.lsb_ns=0.3",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("PROGRAM", arguments.input, "A program, binary or text")->required()->type_name("");
+       add_output(app, arguments, "NAME.svg, or NAME.json: trace events (chrome://tracing, Perfetto)", true);
+       app.add_option("--between", arguments.between, "Of the picture only what lies between two times in ns [all]")
+           ->type_name("A B")
+           ->expected(2)
+           ->check(number(0, 1e14));
+       add_chip(app, arguments, "", "the one the program carries");
+     }},
     {"reproduce",
      "Compare the published claims of arXiv 2510.11192 with our figures, under every assumption it leaves open",
      "danaus reproduce\n"
@@ -514,14 +527,36 @@ constexpr Subcommand kSubcommands[] = {
      "danaus explain cost\n"
      "danaus explain cost activation --chip hermes-14nm\n"
      "danaus explain mapping dense\n"
+     "danaus explain mapping striped bert-large --kv 512 --set adc.per_array=4\n"
      "danaus explain adc.per_array",
      [](CLI::App& app, Arguments& arguments) {
        app.add_option("TOPIC", arguments.topic,
-                      "An error id, a chip key, cost [TOPIC] (without: lists them), or mapping NAME")
+                      "An error id, a chip key, cost [TOPIC] (without: lists them), or mapping NAME [MODEL]: with a "
+                      "model why it takes as long as it does")
            ->required()
            ->type_name("")
-           ->expected(1, 2);
+           ->expected(1, 3);
+       app.add_option("--kv", arguments.kv, "mapping NAME MODEL: KV length, the new token included [the context]")
+           ->type_name("N")
+           ->check(whole_number(1, kMostTokens))
+           ->group("Program");
+       app.add_option("--encoder-tokens", arguments.encoder_tokens,
+                      "mapping NAME MODEL, encoder-decoder models: tokens of the encoder [the context]")
+           ->type_name("N")
+           ->check(whole_number(1, kMostTokens))
+           ->group("Program");
+       add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_system(app, arguments);
+       add_json(app, arguments);
+       app.callback([&app, &arguments] {
+         for (const CLI::Option* option : app.get_options()) {
+           const std::string group = option->get_group();
+           const bool of_chip = option->check_name("--chip") || option->check_name("--set");
+           if (option->count() != 0 && !of_chip && (group == "Program" || group == "Structure" || group == "Chip"))
+             arguments.of_model = option->get_name();
+         }
+       });
      }},
 };
 

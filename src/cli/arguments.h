@@ -84,6 +84,10 @@ struct Arguments {
   double temperature = 0;
   std::uint32_t top_k = 0;
   double top_p = 1;
+  /// trace: the first and the last ns of a picture; empty = all.
+  std::vector<double> between;
+  /// explain: an option that means nothing without a model.
+  std::string of_model;
 };
 
 /// Text to print instead of doing anything: --help, --version.

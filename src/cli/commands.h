@@ -27,6 +27,7 @@ Result<int> verify_command(const Arguments& arguments, Console& console);
 Result<int> disasm_command(const Arguments& arguments, Console& console);
 Result<int> asm_command(const Arguments& arguments, Console& console);
 Result<int> simulate_command(const Arguments& arguments, Console& console);
+Result<int> trace_command(const Arguments& arguments, Console& console);
 Result<int> reproduce_command(const Arguments& arguments, Console& console);
 Result<int> show_command(const Arguments& arguments, Console& console);
 Result<int> explore_command(const Arguments& arguments, Console& console);

@@ -29,7 +29,7 @@ constexpr Entry kCommands[] = {{"run", run_command},           {"project", proje
                                {"disasm", disasm_command},     {"asm", asm_command},
                                {"simulate", simulate_command}, {"reproduce", reproduce_command},
                                {"explore", explore_command},   {"show", show_command},
-                               {"explain", explain_command}};
+                               {"explain", explain_command},   {"trace", trace_command}};
 
 Result<int> run(int argc, const char* const* argv) {
   DANAUS_TRY(parsed, parse_arguments(argc, argv));

@@ -1,4 +1,4 @@
-// danaus verify, disasm, asm and simulate: what can be done with a program alone.
+// danaus verify, disasm, asm, simulate and trace: what can be done with a program alone.
 
 #include "danaus/program/program.h"
 
@@ -7,10 +7,13 @@
 #include <algorithm>
 
 #include "cli/commands.h"
+#include "danaus/chip/cost.h"
 #include "danaus/core/files.h"
 #include "danaus/machine/timing.h"
 #include "danaus/pipeline/list.h"
+#include "danaus/pipeline/trace.h"
 #include "danaus/program/verify.h"
+#include "danaus/report/trace.h"
 
 namespace danaus::cli {
 namespace {
@@ -101,6 +104,44 @@ Result<int> simulate_command(const Arguments& arguments, Console& console) {
   simulation.linear = std::move(linear);
   DANAUS_CHECK(console.result(arguments.json ? report::simulation_json(simulation, provenance(arguments))
                                              : report::simulation_table(simulation)));
+  return 0;
+}
+
+Result<int> trace_command(const Arguments& arguments, Console& console) {
+  const std::filesystem::path output(arguments.output);
+  if (output.extension() != ".svg" && output.extension() != ".json")
+    return fail(Error("cli.trace-format", Failure::usage,
+                      fmt::format("'{}' is neither a picture (.svg) nor trace events (.json)", arguments.output))
+                    .with_hint("danaus trace PROGRAM -o NAME.svg, or NAME.json"));
+  DANAUS_TRY(program, program::load(arguments.input));
+  DANAUS_TRY(chip, chip_for(arguments, program));
+  DANAUS_CHECK(pipeline::check_runs_programs(chip));
+  console.progress().begin("prove", 0);
+  program::VerifyOptions options;
+  options.seed = arguments.seed;
+  const program::VerifyReport verified = program::verify(program, options);
+  console.progress().end();
+  if (!verified.ok()) {
+    for (const Error& error : verified.errors) console.error(error);
+    return static_cast<int>(Failure::check);
+  }
+  DANAUS_TRY(trace, pipeline::trace_program(program, chip, {.seed = arguments.seed, .first = {}}, console.progress()));
+  const bool draws = output.extension() == ".svg";
+  chip::Picoseconds first = 0, last = trace.timing.total;
+  if (!arguments.between.empty()) {
+    first = chip::to_picoseconds(arguments.between[0]);
+    last = std::min(last, chip::to_picoseconds(arguments.between[1]));
+    if (!draws || first >= last)
+      return fail(Error("cli.arguments", Failure::usage,
+                        draws ? fmt::format("--between {} {}: nothing lies between; the program ends at {} ns",
+                                            arguments.between[0], arguments.between[1],
+                                            static_cast<double>(trace.timing.total) / 1000)
+                              : "--between is for pictures: viewers of trace events zoom")
+                      .with_hint("see danaus trace --help"));
+  }
+  const std::string text = draws ? report::trace_svg(trace, first, last) : report::trace_json(trace);
+  DANAUS_CHECK(write_output(output, text));
+  console.talk(fmt::format("wrote {}: {} commands that take time", arguments.output, trace.activities.size()));
   return 0;
 }
 

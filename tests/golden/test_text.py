@@ -10,7 +10,7 @@ from conftest import ROOT
 HERE = pathlib.Path(__file__).parent
 TEXTS = HERE / "text"
 SMALL_CHIP = ("--chip", "unit", "--set", "array.rows=16", "--set", "array.cols=16", "--set", "adc.per_array=4")
-SUBCOMMANDS = ["run", "project", "compile", "eval", "generate", "verify", "disasm", "asm", "simulate", "reproduce", "explore", "show", "explain"]
+SUBCOMMANDS = ["run", "project", "compile", "eval", "generate", "verify", "disasm", "asm", "simulate", "trace", "reproduce", "explore", "show", "explain"]
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
@@ -29,6 +29,10 @@ def test_help_lists_every_subcommand(danaus, golden):
 def test_version(danaus):
     version = re.search(r"project\(danaus VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1]
     assert danaus("--version") == (f"danaus {version}\n", "")
+
+
+def test_explain_mapping_of_a_model(danaus, golden):
+    golden(TEXTS / "explain-mapping-tiny.txt", danaus("explain", "mapping", "striped", "tiny.toml", "--blocks", "4", *SMALL_CHIP, cwd=HERE)[0])
 
 
 @pytest.mark.parametrize("what", ["models", "chips", "maps", "keys", "formats", "references"])

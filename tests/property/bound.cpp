@@ -1,5 +1,5 @@
 // No program is better than its bounds: random models, structures, mappings, chips with random prices, all modes. And
-// programs that reach them exactly.
+// programs that reach them exactly. The critical path of the same programs, command by command, against its sum.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -34,11 +34,27 @@ TEST_CASE("no program is better than its bounds") {
     const program::Program program = test::compile_case(random);
     const chip::Chip chip = test::priced(random.chip, dice);
     const machine::Routing routing{.seed = number, .first = {}};
-    const Result<machine::Timing> full = machine::simulate(program, chip, {.routing = routing, .trace = {}});
+    machine::Breakdown path;
+    std::uint64_t rounds = 0;
+    const auto add = [&](const machine::PathStep& step) {
+      path.input += step.time.input;
+      path.settle += step.time.settle;
+      path.adc += step.time.adc;
+      path.network += step.time.network;
+      path.link += step.time.link;
+      path.digital += step.time.digital;
+      path.attention += step.time.attention;
+      rounds += step.rounds;
+    };
+    const Result<machine::Timing> full =
+        machine::simulate(program, chip, {.routing = routing, .trace = {}, .critical_path = add});
     const Result<machine::Timing> linear =
         machine::simulate(program, chip, {.linear_only = true, .routing = routing, .trace = {}});
     REQUIRE_MESSAGE(full.has_value(), (full ? "" : to_string(full.error())));
     REQUIRE(linear.has_value());
+    path.reload = full->reload.time;
+    CHECK(path == full->critical_path);  // command by command
+    CHECK(rounds == full->critical_rounds);
     const pipeline::Demand demand = pipeline::demand_of(program);
     const pipeline::Used used = used_by(program);
     const chip::Picoseconds least_linear = pipeline::least_time(demand, chip, used, true);

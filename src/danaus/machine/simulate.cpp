@@ -25,6 +25,13 @@ namespace {
 struct Path {
   Breakdown time;
   std::uint64_t rounds = 0;
+  std::uint32_t last = kNone;  // in the history, if it is kept
+};
+
+// A step with the one before it on its path.
+struct PastStep {
+  std::uint32_t before = kNone;
+  PathStep step;
 };
 
 struct Edge {
@@ -71,6 +78,7 @@ class Machine : private Scheduler<Machine, Path> {
     progress_.end();
     if (!executed) return fail(std::move(executed).error());
     ensure(open_.empty() && sequencer_.is_at_end(), "every command of a program completes");
+    tell_path();
     return finished(program_, chip_, plan_, reload_of(program_, chip_, outline_, options_.routing), timing());
   }
 
@@ -105,7 +113,16 @@ class Machine : private Scheduler<Machine, Path> {
   std::uint32_t next_step(std::uint32_t ordinal) { return step_of(ordinal).then; }
   Picoseconds duration_of(std::uint32_t ordinal) { return cost_of(ordinal).duration(); }
   Path extended(Path path, std::uint32_t ordinal) {
-    add_to_path(cost_of(ordinal), path.time, path.rounds);
+    const Cost& cost = cost_of(ordinal);
+    add_to_path(cost, path.time, path.rounds);
+    if (options_.critical_path && cost != Cost{}) {
+      const Iteration& iteration = iteration_of(ordinal);
+      PastStep past{.before = path.last,
+                    .step = {.command = position_of(iteration, ordinal), .iteration = iteration.number, .time = {}}};
+      add_to_path(cost, past.step.time, past.step.rounds);
+      path.last = static_cast<std::uint32_t>(history_.size());
+      history_.push_back(past);
+    }
     return path;
   }
   bool may_commit(std::uint32_t ordinal) { return --instances_[ordinal].end_after == 0; }
@@ -223,6 +240,12 @@ class Machine : private Scheduler<Machine, Path> {
 
   // ---- results ----
 
+  void tell_path() const {
+    std::vector<std::uint32_t> backwards;
+    for (std::uint32_t n = last_path_.last; n != kNone; n = history_[n].before) backwards.push_back(n);
+    for (auto n = backwards.rbegin(); n != backwards.rend(); ++n) options_.critical_path(history_[*n].step);
+  }
+
   // Everything but the reload and energies.
   Timing timing() const {
     Timing result;
@@ -252,6 +275,8 @@ class Machine : private Scheduler<Machine, Path> {
   std::deque<Iteration> open_;
   std::uint64_t closed_ = 0;
   std::vector<std::uint32_t> completed_;  // live entries to forget at the end of this instant
+
+  std::vector<PastStep> history_;  // of all commands that take time, if the critical path is asked for
 
   // Results.
   Picoseconds total_ = 0;

@@ -32,13 +32,6 @@ struct Routing {
   std::optional<std::uint32_t> first;  ///< always experts first, first + 1, ..., modulo their number
 };
 
-struct SimulateOptions {
-  bool linear_only = false;  ///< digital and attention times zero, network kept: linear_latency_ns
-  Routing routing = {};
-  bool any_converters = false;  ///< the chip may have more or fewer converters per array than the program says
-  std::function<void(const Event&)> trace;  ///< called at each completion, in the order of (end, sequential order)
-};
-
 inline constexpr std::size_t kVecOps = 12;
 
 /// Integer event counts over the whole program; energies are these times constants (README.md says what each counts).
@@ -60,6 +53,23 @@ struct Breakdown {
   Picoseconds total() const { return input + settle + adc + network + link + digital + attention + wait + reload; }
   bool operator==(const Breakdown&) const = default;
 };
+/// A command on the critical path, or one of the steps of a message to another chip.
+struct PathStep {
+  std::uint32_t command = 0;  ///< position in the code
+  std::uint32_t iteration = 0;
+  Breakdown time;  ///< those of all steps sum to the breakdown of the timing without its reload
+  std::uint64_t rounds = 0;
+};
+
+struct SimulateOptions {
+  bool linear_only = false;  ///< digital and attention times zero, network kept: linear_latency_ns
+  Routing routing = {};
+  bool any_converters = false;  ///< the chip may have more or fewer converters per array than the program says
+  std::function<void(const Event&)> trace;  ///< called at each completion, in the order of (end, sequential order)
+  /// Called at the end for each command on the critical path, first to last.
+  std::function<void(const PathStep&)> critical_path = {};
+};
+
 struct Energy {  // pJ
   double rows = 0, cells = 0, adc = 0, network = 0, link = 0, digital = 0, attention = 0, buffer = 0, reload = 0,
          passive = 0;

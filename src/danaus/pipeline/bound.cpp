@@ -520,6 +520,17 @@ Picoseconds stage_by_stage(const Demand& demand, const chip::Chip& chip, const U
   return std::max(token, at_least(busy_per_token(demand, chip, used, true) * demand.tokens));
 }
 
+StageBound stage_bound(const DemandGroup& group, const chip::Chip& chip, std::uint32_t arrays) {
+  StageTime shortest{.before = 0, .round = kNever, .once = kNever, .way = 0};
+  for (const DemandGroup::Member& member : group.members) {
+    const StageTime time = stage_time(chip, member.demand);
+    shortest.once = std::min(shortest.once, time.once);
+    shortest.round = std::min(shortest.round, time.round);
+  }
+  const std::uint64_t rounds = ceil_divide(group.conversions(), std::uint64_t{arrays} * chip.adc.per_array);
+  return {.rounds = rounds, .time = shortest.rounds(rounds)};
+}
+
 Result<Bound> bound_of(const Demand& demand, const chip::Chip& chip, const Used& used, const machine::Timing& timing) {
   const auto nanoseconds = [](Picoseconds time) { return static_cast<double>(time) / 1000; };
   Bound bound;

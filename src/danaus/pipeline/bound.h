@@ -76,6 +76,13 @@ chip::Picoseconds least_time(const Demand& demand, const chip::Chip& chip, const
 /// The same of the linear operators if no stage begins before the one before is complete.
 chip::Picoseconds stage_by_stage(const Demand& demand, const chip::Chip& chip, const Used& used);
 
+/// One stage alone on all arrays: input window, settling and its rounds.
+struct StageBound {
+  std::uint64_t rounds = 0;
+  chip::Picoseconds time = 0;
+};
+StageBound stage_bound(const DemandGroup& group, const chip::Chip& chip, std::uint32_t arrays);
+
 /// `timing` is that of the result: attention does the same in every mapping, and passive power counts its time.
 /// Errors: chip.adc-bits, chip.adc-rate.
 Result<Bound> bound_of(const Demand& demand, const chip::Chip& chip, const Used& used, const machine::Timing& timing);

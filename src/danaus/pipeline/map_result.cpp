@@ -95,6 +95,11 @@ void add_system(MapResult& result, const ProgramFacts& facts, const chip::Chip& 
 
 }  // namespace
 
+std::uint32_t arrays_at_work(const program::ChipShape& shape, std::uint32_t arrays) {
+  const std::uint64_t most = std::uint64_t{shape.chips} * shape.arrays_per_chip;
+  return most == 0 ? arrays : static_cast<std::uint32_t>(std::min<std::uint64_t>(most, arrays));
+}
+
 ProgramFacts facts_of(const program::Program& program, const program::VerifyReport& proof, const Work& work) {
   ProgramFacts facts;
   facts.shape = program.chip;
@@ -141,15 +146,11 @@ Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, 
   result.timing = std::move(full);
   add_system(result, facts, chip, tokens);
   const std::uint64_t cells = std::uint64_t{facts.shape.rows} * facts.shape.cols;
-  const std::uint64_t at_work = std::uint64_t{facts.shape.chips} * facts.shape.arrays_per_chip;  // 0 = all
-  DANAUS_TRY(
-      bound,
-      bound_of(facts.demand, chip,
-               {.arrays = at_work == 0 ? result.arrays
-                                       : static_cast<std::uint32_t>(std::min<std::uint64_t>(at_work, result.arrays)),
-                .tiles = result.tiles,
-                .chips = facts.shape.chips},
-               result.timing));
+  DANAUS_TRY(bound, bound_of(facts.demand, chip,
+                             {.arrays = arrays_at_work(facts.shape, result.arrays),
+                              .tiles = result.tiles,
+                              .chips = facts.shape.chips},
+                             result.timing));
   result.bound = bound;
   result.utilisation =
       static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));

@@ -29,6 +29,8 @@ struct ProgramFacts {
   Work work;
   Demand demand;
 };
+/// Of the arrays that hold weights those that can work at the same time.
+std::uint32_t arrays_at_work(const program::ChipShape& shape, std::uint32_t arrays);
 ProgramFacts facts_of(const program::Program& program, const program::VerifyReport& proof, const Work& work);
 
 /// The row without the cost of other choices of experts, the digest and the error of projected weights. Errors of the
