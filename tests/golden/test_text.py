@@ -32,7 +32,7 @@ def test_version(danaus):
 
 
 def test_explain_mapping_of_a_model(danaus, golden):
-    golden(TEXTS / "explain-mapping-tiny.txt", danaus("explain", "mapping", "striped", "tiny.toml", "--blocks", "4", *SMALL_CHIP, cwd=HERE)[0])
+    golden(TEXTS / "explain-mapping-tiny.txt", danaus("explain", "mapping", "sparse", "tiny.toml", "--blocks", "4", *SMALL_CHIP, cwd=HERE)[0])
 
 
 @pytest.mark.parametrize("what", ["models", "chips", "maps", "keys", "formats", "references"])

@@ -103,7 +103,7 @@ void add_hardware(Json& json, const pipeline::MapResult& result) {
 Json bound_json(const pipeline::MapResult& result) {
   const pipeline::Bound& bound = result.bound;
   Json json = {{"arrays", bound.arrays}};
-  if (result.peak_buffer_bytes) return json;  // list scheduling
+  if (result.is_scheduled_by_list()) return json;
   const auto ratio = [](double worse, double better) { return better > 0 ? Json(worse / better) : Json(nullptr); };
   json["linear_latency_ns"] = bound.linear_latency_ns;
   json["stage_by_stage_ns"] = bound.stage_by_stage_ns;
