@@ -141,6 +141,8 @@ Result<void> validate(const Graph& graph) {
       case NodeKind::linear:
         if (node.structure.in != source_size(0) || node.structure.out != node.size)
           return mismatch("shape and source do not agree");
+        if (Result<void> good = check_selection(node.structure); !good)
+          return fail(std::move(good).error().note(fmt::format("node '{}'", node.name)));
         for (const ConfigId c : node.configs) {
           if (graph.configs[index(c)].kind != Config::Kind::mvm)
             return bad("graph.config", fmt::format("node '{}' needs mvm configurations", node.name));
