@@ -301,16 +301,16 @@ class Recount {
 
   void count(const program::Vec& vec) {
     const chip::Chip::Digital& d = chip_.digital;
-    const double prices[] = {d.add_pj,     d.mul_pj,  d.silu_pj, d.gelu_pj,  d.relu_pj, d.rope_pj,
-                             d.moments_pj, d.stat_pj, d.norm_pj, d.route_pj, d.mul_pj,  d.gelu_pj};
+    const double prices[] = {d.add_pj,  d.mul_pj,  d.silu_pj,  d.gelu_pj, d.relu_pj, d.rope_pj, d.moments_pj,
+                             d.stat_pj, d.norm_pj, d.route_pj, d.mul_pj,  d.gelu_pj, d.add_pj};
     const auto op = static_cast<std::size_t>(vec.op);
     ++counts.commands;
     ++counts.vector_ops;
     counts.vector_elements += vec.length;
     counts.op_elements[op] += vec.length;
     for (std::uint32_t source = 0; source < program::source_count(vec.op); ++source)
-      counts.buffer_bytes += program::source_length(vec.op, source, vec.length);
-    counts.buffer_bytes += program::result_length(vec.op, vec.length);
+      counts.buffer_bytes += program::fetched_length(vec, source);
+    counts.buffer_bytes += program::result_length(vec);
     energy.digital += static_cast<double>(vec.length) * prices[op];
     const std::uint32_t pool = d.hub ? program_.chip.chip_of(vec.tile) : physical_tile(vec.tile);
     digital_[pool].push_back({event_->start, event_->end});

@@ -570,7 +570,8 @@ std::string explain_digital(const Chip& chip) {
                           pj((digital.energy_per_operation ? 1 : kLength) * op.energy_pj)));
   }
   page.gap();
-  page.line("A norm is moments, stat and norm. A command waits until one of the units is free.");
+  page.line(
+      "A norm is moments, stat and norm. A gather counts as an add. A command waits until one of the units is free.");
   return page.take();
 }
 

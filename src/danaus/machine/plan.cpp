@@ -513,9 +513,9 @@ class Outliner {
     const std::uint32_t number =
         work_of(work, {static_cast<std::uint64_t>(vec.op), vec.length, 0, 0, 0}, [&](Work& fresh) {
           fresh.cost = new_costs(1);
-          fresh.elements = program::result_length(vec.op, vec.length);
+          fresh.elements = program::result_length(vec);
           for (std::uint32_t source = 0; source < program::source_count(vec.op); ++source)
-            fresh.elements += program::source_length(vec.op, source, vec.length);
+            fresh.elements += program::fetched_length(vec, source);
         });
     outline_.steps[position_] = {
         resource(Resource::Kind::digital, physical_tile(vec.tile), program_.chip.chip_of(vec.tile)),
@@ -776,7 +776,8 @@ class Planner {
     const chip::Chip::Digital& digital = chip_.digital;
     const std::array<double, kVecOps> ns = {digital.add_ns,  digital.mul_ns,   digital.silu_ns,    digital.gelu_ns,
                                             digital.relu_ns, digital.rope_ns,  digital.moments_ns, digital.stat_ns,
-                                            digital.norm_ns, digital.route_ns, digital.mul_ns,     digital.gelu_ns};
+                                            digital.norm_ns, digital.route_ns, digital.mul_ns,     digital.gelu_ns,
+                                            digital.add_ns};  // a gather passes the lanes like an addition
     const std::size_t op = static_cast<std::size_t>(work.op);
     if (!linear_only_) {
       const Picoseconds once = chip::to_picoseconds(ns[op]);

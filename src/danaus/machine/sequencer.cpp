@@ -152,8 +152,8 @@ Result<void> Sequencer::operands(const program::Move& move, std::uint32_t) {
 
 Result<void> Sequencer::operands(const program::Vec& vec, std::uint32_t) {
   for (std::uint32_t source = 0; source < program::source_count(vec.op); ++source)
-    DANAUS_CHECK(touch(vec.tile, vec.src[source], program::source_length(vec.op, source, vec.length), Access::read));
-  return touch(vec.tile, vec.dst, program::result_length(vec.op, vec.length), Access::write);
+    DANAUS_CHECK(touch(vec.tile, vec.src[source], program::source_length(vec, source), Access::read));
+  return touch(vec.tile, vec.dst, program::result_length(vec), Access::write);
 }
 
 // An append writes an entry of its own; a context waits for all entries so far.

@@ -32,7 +32,7 @@ struct Routing {
   std::optional<std::uint32_t> first;  ///< always experts first, first + 1, ..., modulo their number
 };
 
-inline constexpr std::size_t kVecOps = 12;
+inline constexpr std::size_t kVecOps = 13;
 
 /// Integer event counts over the whole program; energies are these times constants (README.md says what each counts).
 struct Counts {

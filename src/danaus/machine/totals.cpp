@@ -17,8 +17,9 @@ Energy energy_of(const program::ChipShape& shape, const chip::Chip& chip, const 
   const auto number = [](std::uint64_t count) { return static_cast<double>(count); };
   const chip::Chip::Digital& digital = chip.digital;
   const std::array<double, kVecOps> element_pj = {
-      digital.add_pj,     digital.mul_pj,  digital.silu_pj, digital.gelu_pj,  digital.relu_pj, digital.rope_pj,
-      digital.moments_pj, digital.stat_pj, digital.norm_pj, digital.route_pj, digital.mul_pj,  digital.gelu_pj};
+      digital.add_pj,  digital.mul_pj,     digital.silu_pj, digital.gelu_pj, digital.relu_pj,
+      digital.rope_pj, digital.moments_pj, digital.stat_pj, digital.norm_pj, digital.route_pj,
+      digital.mul_pj,  digital.gelu_pj,    digital.add_pj};  // a gather counts as an addition
   Energy result = plan.energy;
   result.network = number(counts.bit_hops) * chip.network.energy_pj_per_bit_hop;
   for (std::size_t op = 0; op < kVecOps; ++op) result.digital += number(counts.op_elements[op]) * element_pj[op];

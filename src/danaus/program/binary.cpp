@@ -27,14 +27,15 @@ constexpr std::string_view kMagic = "DANAUSPR";
 constexpr std::uint32_t kVersion = 2;
 
 /// The sections in the order of the file; the names are the tags.
-constexpr std::array<std::string_view, 13> kSections = {"CHIP", "NOTE", "CONF", "KVRG", "GRUP", "GRPH", "INPT",
-                                                        "OUTP", "CNST", "SINK", "PTCH", "COPY", "CODE"};
+constexpr std::array<std::string_view, 14> kSections = {"CHIP", "NOTE", "CONF", "KVRG", "GRUP", "LIST", "GRPH",
+                                                        "INPT", "OUTP", "CNST", "SINK", "PTCH", "COPY", "CODE"};
 enum Section : std::size_t {
   kChip,
   kNotes,
   kConfigs,
   kKv,
   kGroups,
+  kLists,
   kGraph,
   kInputs,
   kOutputs,
@@ -137,7 +138,12 @@ void write(Writer& writer, const Group& group) {
   for (const TileId member : group.members) writer.u32(index(member));
 }
 
-void write(Writer& writer, const Node& node) {
+void write(Writer& writer, const IndexList& list) {
+  writer.u32(list.size());
+  for (const std::uint32_t number : list.numbers()) writer.u32(number);
+}
+
+void write(Writer& writer, const Node& node, const std::vector<IndexList>& lists) {
   writer.u8(static_cast<std::uint64_t>(node.kind));
   writer.name(node.name);
   for (const NodeId source : node.sources) writer.u32(index(source));
@@ -152,6 +158,7 @@ void write(Writer& writer, const Node& node) {
       for (const std::uint32_t number : {structure.out, structure.in, structure.k, structure.l, structure.r,
                                          structure.in_block, structure.out_block})
         writer.u32(number);
+      if (structure.kind == Structure::Kind::gather) writer.u32(list_of(structure, lists));
       for (const ConfigId config : node.configs) writer.u16(index(config));
       break;
     case NodeKind::norm:
@@ -289,8 +296,10 @@ std::vector<std::byte> to_binary(const Program& program) {
   file.section(program.intent.configs);
   file.section(program.kv);
   file.section(program.groups);
+  for (const IndexList& list : program.lists) file.expect((list.size() + std::size_t{1}) * 4);
+  file.section(program.lists);
   Writer& graph = file.begin(program.intent.nodes.size());
-  for (const Node& node : program.intent.nodes) write(graph, node);
+  for (const Node& node : program.intent.nodes) write(graph, node, program.lists);
   graph.u32(program.intent.outputs.size());
   for (const NodeId output : program.intent.outputs) graph.u32(index(output));
   file.section(program.inputs);
@@ -411,6 +420,7 @@ class FileReader {
     DANAUS_CHECK(read_section(kConfigs, &FileReader::read_config, 16));
     DANAUS_CHECK(read_section(kKv, &FileReader::read_kv, 20));
     DANAUS_CHECK(read_section(kGroups, &FileReader::read_group, 8));
+    DANAUS_CHECK(read_section(kLists, &FileReader::read_list, 8));
     DANAUS_CHECK(read_section(kGraph, &FileReader::read_node, 3, &FileReader::read_graph_outputs));
     for (const Node& node : program_.intent.nodes) {
       if (!node.constant.empty()) constants_.insert(node.constant);
@@ -635,6 +645,23 @@ class FileReader {
     program_.groups.push_back(std::move(group));
   }
 
+  void read_list(Reader& reader) {
+    const std::size_t start = reader.offset();
+    const std::uint32_t count = reader.number("number of entries", 4, 1, kMostElements);
+    if (count > reader.left() / 4)
+      return reader.fail_with(start, Error("program.section", Failure::bad_input,
+                                           fmt::format("{} entries do not fit into {} bytes", count, reader.left())));
+    if (program_.lists.size() == kMostConfigs)
+      return reader.fail_with(
+          start, Error("program.range", Failure::bad_input, fmt::format("more than {} lists", kMostConfigs)));
+    std::vector<std::uint32_t> numbers;
+    numbers.reserve(count);
+    for (std::uint32_t n = 0; n < count; ++n) numbers.push_back(reader.number("an element", 4, 0, kMostElements - 1));
+    if (!reader.good()) return;
+    Result<void> added = lists_.add(IndexList(std::move(numbers)), program_.lists);
+    if (!added) reader.fail_with(start, std::move(added).error());
+  }
+
   void read_node(Reader& reader) {
     const std::size_t start = reader.offset();
     Graph& graph = program_.intent;
@@ -691,19 +718,27 @@ class FileReader {
   void read_linear(Reader& reader, Node& node) {
     const std::size_t start = reader.offset();
     Structure& structure = node.structure;
-    structure.kind = static_cast<Structure::Kind>(reader.number("kind of structure", 1, 0, 1));
+    structure.kind = static_cast<Structure::Kind>(reader.number("kind of structure", 1, 0, 2));
     structure.trimmed = reader.number("trimmed", 1, 0, 1) != 0;
     for (std::uint32_t* value : {&structure.out, &structure.in, &structure.k, &structure.l, &structure.r,
                                  &structure.in_block, &structure.out_block})
       *value = reader.number("number of a structure", 4, 1, kMostElements);
+    if (structure.kind == Structure::Kind::gather) {
+      const std::size_t at = reader.offset();
+      const std::uint32_t list = reader.number("list", 4, 0, kMostConfigs - 1);
+      if (!reader.good()) return;
+      Result<void> taken = lists_.take(list, program_.lists, structure);
+      if (!taken) return reader.fail_with(at, std::move(taken).error());
+    }
     for (ConfigId& id : node.configs) id = config(reader);
     if (!reader.good()) return;
     // The rules of structures are those of their text form.
-    const Result<Structure> same = parse_structure(to_string(structure), structure.out, structure.in);
+    Result<Structure> same = parse_structure(to_string(structure), structure.out, structure.in);
     if (!same) return reader.fail_with(start, same.error());
+    same->selection = structure.selection;  // checked with the graph
     if (*same != structure)
-      reader.fail_with(start, Error("program.encoding", Failure::bad_input,
-                                    "numbers of a dense structure are not those of its shape"));
+      reader.fail_with(
+          start, Error("program.encoding", Failure::bad_input, "numbers of a structure are not those of its shape"));
   }
 
   void read_graph_outputs(Reader& reader) {
@@ -718,6 +753,8 @@ class FileReader {
       if (!added) reader.fail_with(at, std::move(added).error());
     }
     if (!reader.good()) return;
+    Result<void> used = lists_.check_used(program_.lists);
+    if (!used) return reader.fail_with(start, std::move(used).error());
     Result<void> valid = validate(graph);
     if (!valid) reader.fail_with(start, std::move(valid).error());
   }
@@ -836,6 +873,7 @@ class FileReader {
   std::unordered_set<std::string_view> constants_;  // the names are those of the nodes, which do not move any more
   std::vector<bool> is_output_;
   std::uint64_t group_members_ = 0;
+  ListReader lists_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <array>
 
+#include "danaus/core/internal_error.h"
 #include "danaus/program/command_text.h"
 #include "danaus/program/program.h"
 #include "danaus/program/widths.h"
@@ -13,7 +14,7 @@ struct VecOpInfo {
   std::string_view name;
   std::uint32_t sources;
 };
-constexpr std::array<VecOpInfo, 12> kVecOps = {{{"add", 2},
+constexpr std::array<VecOpInfo, 13> kVecOps = {{{"add", 2},
                                                 {"mul", 2},
                                                 {"silu", 1},
                                                 {"gelu", 1},
@@ -24,7 +25,8 @@ constexpr std::array<VecOpInfo, 12> kVecOps = {{{"add", 2},
                                                 {"norm", 3},
                                                 {"route", 1},
                                                 {"scale", 2},
-                                                {"gelu_tanh", 1}}};
+                                                {"gelu_tanh", 1},
+                                                {"gather", 1}}};
 
 }  // namespace
 
@@ -42,14 +44,29 @@ bool parse_vec_op(std::string_view text, VecOp& op) {
 
 std::uint32_t source_count(VecOp op) { return kVecOps[static_cast<std::size_t>(op)].sources; }
 
-std::uint32_t source_length(VecOp op, std::uint32_t source, std::uint32_t n) {
-  if (op == VecOp::norm && source == 1) return 2;   // the pair (mean, 1/sigma)
-  if (op == VecOp::scale && source == 1) return 1;  // the factor
-  return n;
+Vec gather(TileId tile, std::uint32_t length, Address src, std::uint32_t picked_from, std::uint32_t list,
+           std::uint32_t first, Address dst) {
+  ensure(list < kMostConfigs, "lists are numbered like configurations");
+  return {.op = VecOp::gather,
+          .tile = tile,
+          .length = length,
+          .src = {src, Address{.offset = first}, Address{.offset = picked_from}},
+          .dst = dst,
+          .config = ConfigId{static_cast<std::uint16_t>(list)}};
 }
 
-std::uint32_t result_length(VecOp op, std::uint32_t n) {
-  return op == VecOp::moments || op == VecOp::stat ? 2 : n;  // a pair
+std::uint32_t source_length(const Vec& vec, std::uint32_t source) {
+  if (vec.op == VecOp::norm && source == 1) return 2;   // the pair (mean, 1/sigma)
+  if (vec.op == VecOp::scale && source == 1) return 1;  // the factor
+  return vec.op == VecOp::gather ? vec.picked_from() : vec.length;
+}
+
+std::uint32_t result_length(const Vec& vec) {
+  return vec.op == VecOp::moments || vec.op == VecOp::stat ? 2 : vec.length;  // a pair
+}
+
+std::uint32_t fetched_length(const Vec& vec, std::uint32_t source) {
+  return vec.op == VecOp::gather ? vec.length : source_length(vec, source);
 }
 
 namespace {
@@ -126,6 +143,18 @@ void append(std::string& text, const Vec& vec) {
   text += name_of(vec.op);
   text += " n";
   append_number(text, vec.length);
+  if (vec.op == VecOp::gather) {
+    append_number(text, ' ', vec.src[0].offset);
+    append_number(text, '+', vec.picked_from());
+    append_base(text, vec.src[0].base);
+    text += " list ";
+    append_number(text, vec.list());
+    text += " from ";
+    append_number(text, vec.first_picked());
+    text += " -> ";
+    append_address(text, vec.dst);
+    return;
+  }
   for (std::uint32_t s = 0; s < source_count(vec.op); ++s) {
     text += ' ';
     append_address(text, vec.src[s]);
@@ -282,6 +311,20 @@ Vec scan_vec(Scanner& scanner) {
   scanner.expect_start("n", "a length like n4");
   vec.length = scanner.number("the length", 1, values_of(kLengthBits));
   scanner.end_of_word("the length");
+  if (vec.op == VecOp::gather) {
+    Address source;
+    source.offset = scan_offset(scanner, "the source");
+    scanner.expect('+', "a source like 16+64");
+    const std::uint32_t picked_from = scanner.number("the length of the source", 1, values_of(kOffsetBits) - 1);
+    source.base = scan_base(scanner);
+    scanner.end_of_word("the source");
+    scanner.expect_word("list");
+    const std::uint32_t list = scanner.number_word("the list", 0, kMostConfigs - 1);
+    scanner.expect_word("from");
+    const std::uint32_t first = scanner.number_word("the position in the list", 0, values_of(kOffsetBits) - 1);
+    scanner.expect_word("->");
+    return gather(vec.tile, vec.length, source, picked_from, list, first, scan_address(scanner, "the destination"));
+  }
   for (std::uint32_t s = 0; s < source_count(vec.op); ++s) vec.src[s] = scan_address(scanner, "a source");
   scanner.expect_word("->");
   vec.dst = scan_address(scanner, "the destination");

@@ -30,9 +30,7 @@ std::span<const Patch> Images::of(ArrayId array) const {
 std::optional<BlockPart> locate(const Structure& structure, const Patch& patch) {
   if (patch.rows == 0 || patch.columns == 0 || patch.in_step != 1) return std::nullopt;
   if (patch.stage >= structure.stages() || patch.in_first >= structure.stage_inputs(patch.stage)) return std::nullopt;
-  std::uint32_t number = 0;
-  if (structure.kind == Structure::Kind::blocks)
-    number = patch.in_first / (patch.stage == 0 ? structure.in_block : structure.r * structure.k);
+  const std::uint32_t number = structure.block_of_input(patch.stage, patch.in_first);
   if (number >= structure.block_count(patch.stage)) return std::nullopt;
   const Block block = structure.block(patch.stage, number);
   if (patch.in_first - block.in_first + std::uint64_t{patch.rows} > block.in_count) return std::nullopt;

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "danaus/core/internal_error.h"
+
 namespace danaus::program {
 namespace {
 
@@ -49,6 +53,49 @@ Result<void> complete_node(Node& node, const Graph& graph, const std::vector<KvR
   }
   node.size = graph.at(node.sources[0]).size;
   return node.kind == NodeKind::attend ? complete_attend(node, graph, kv) : Result<void>{};
+}
+
+std::vector<IndexList> selections_of(const Graph& graph) {
+  std::vector<IndexList> lists;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> known;
+  for (const Node& node : graph.nodes) {
+    if (node.kind != NodeKind::linear || node.structure.kind != Structure::Kind::gather) continue;
+    const Digest digest = node.structure.selection.digest();
+    if (known.emplace(digest.high, digest.low).second) lists.push_back(node.structure.selection);
+  }
+  return lists;
+}
+
+std::uint32_t list_of(const Structure& structure, const std::vector<IndexList>& lists) {
+  const auto found = std::find(lists.begin(), lists.end(), structure.selection);
+  ensure(found != lists.end(), "the lists of a program have the selections of its operators");
+  return static_cast<std::uint32_t>(found - lists.begin());
+}
+
+Result<void> ListReader::add(IndexList list, std::vector<IndexList>& lists) {
+  const Digest digest = list.digest();
+  if (!known_.emplace(digest.high, digest.low).second)
+    return fail(Error("program.list", Failure::bad_input, "a list has the same entries as one before it")
+                    .with_hint("operators with equal selections name the same list"));
+  lists.push_back(std::move(list));
+  return {};
+}
+
+Result<void> ListReader::take(std::uint32_t number, const std::vector<IndexList>& lists, Structure& structure) {
+  if (number >= lists.size())
+    return fail(Error("program.list", Failure::bad_input,
+                      fmt::format("there is no list {}, there are {}", number, lists.size())));
+  if (number > used_)
+    return fail(Error("program.list", Failure::bad_input,
+                      fmt::format("list {} is used before list {}: they are in order of first use", number, used_)));
+  used_ = std::max<std::size_t>(used_, std::size_t{number} + 1);
+  structure.selection = lists[number];
+  return {};
+}
+
+Result<void> ListReader::check_used(const std::vector<IndexList>& lists) const {
+  if (used_ == lists.size()) return {};
+  return fail(Error("program.list", Failure::bad_input, fmt::format("no operator uses list {}", used_)));
 }
 
 Result<void> add_output(Graph& graph, NodeId id, std::vector<bool>& is_output) {

@@ -401,17 +401,17 @@ void Interpreter<Arithmetic>::execute(const Move& move) {
 
 template <typename Arithmetic>
 void Interpreter<Arithmetic>::execute(const Vec& vec) {
-  const Config& config = program_.intent.configs[index(vec.config)];
+  const Config& config = program_.intent.configs[vec.op == VecOp::gather ? 0 : index(vec.config)];
   std::array<const Scalar*, 3> source{};
   for (std::uint32_t s = 0; s < source_count(vec.op); ++s) {
-    const std::uint32_t length = source_length(vec.op, s, vec.length);
+    const std::uint32_t length = source_length(vec, s);
     sources_[s].resize(length);
     note_read(vec.tile, address(vec.src[s]), length);
     source[s] = memory_.read(vec.tile, address(vec.src[s]), length, sources_[s].data());
   }
   const Scalar *a = source[0], *b = source[1], *c = source[2];
   const std::uint32_t n = vec.length;
-  result_.assign(result_length(vec.op, n), Scalar{});
+  result_.assign(result_length(vec), Scalar{});
   switch (vec.op) {
     case VecOp::add:
       for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.add(a[e], b[e]);
@@ -457,6 +457,11 @@ void Interpreter<Arithmetic>::execute(const Vec& vec) {
     case VecOp::scale:
       for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.multiply(a[e], b[0]);
       break;
+    case VecOp::gather: {
+      const std::span<const std::uint32_t> numbers = program_.lists[vec.list()].numbers();
+      for (std::uint32_t e = 0; e < n; ++e) result_[e] = a[numbers[vec.first_picked() + e]];
+      break;
+    }
     case VecOp::norm: {
       const Scalar scale = arithmetic_.norm_scale(config, b[1]);
       for (std::uint32_t e = 0; e < n; ++e) result_[e] = arithmetic_.normalise(a[e], b[0], scale, c[e]);

@@ -81,20 +81,18 @@ enum class VecOp : std::uint8_t {
   silu,
   gelu,
   relu,
-  rope,      ///< n = config.size exactly; position = token counter + kv start of the graph
-  moments,   ///< (sum x, sum x^2): n elements in, 2 out
-  stat,      ///< (sum, sum of squares) -> (mean, 1/sigma) by config; n = 2
-  norm,      ///< (x - mean)/sigma * gain: sources x (n), pair (2), gain (n)
-  route,     ///< logits -> gates: softmax over the config.k largest, zero elsewhere; equal logits: the first ones
-  scale,     ///< a * b: sources a (n), b (1)
-  gelu_tanh  ///< gelu is exact, this its approximation (NodeKind)
+  rope,       ///< n = config.size exactly; position = token counter + kv start of the graph
+  moments,    ///< (sum x, sum x^2): n elements in, 2 out
+  stat,       ///< (sum, sum of squares) -> (mean, 1/sigma) by config; n = 2
+  norm,       ///< (x - mean)/sigma * gain: sources x (n), pair (2), gain (n)
+  route,      ///< logits -> gates: softmax over the config.k largest, zero elsewhere; equal logits: the first ones
+  scale,      ///< a * b: sources a (n), b (1)
+  gelu_tanh,  ///< gelu is exact, this its approximation (NodeKind)
+  gather      ///< element list[first + e] of the source for e < n; reads the whole source, Vec::picked_from elements
 };
 std::string_view name_of(VecOp op);
 bool parse_vec_op(std::string_view text, VecOp& op);
 std::uint32_t source_count(VecOp op);
-/// Elements that the op reads from source s / writes, for length n.
-std::uint32_t source_length(VecOp op, std::uint32_t source, std::uint32_t n);
-std::uint32_t result_length(VecOp op, std::uint32_t n);
 
 struct Vec {
   VecOp op{};
@@ -104,7 +102,20 @@ struct Vec {
   Address dst{};
   ConfigId config{};  ///< of stat and norm, rope, route; 0 otherwise
   bool operator==(const Vec&) const = default;
+
+  // A gather has one source; the other fields say what it picks.
+  std::uint32_t list() const { return index(config); }          ///< number in Program::lists
+  std::uint32_t first_picked() const { return src[1].offset; }  ///< position in the list
+  std::uint32_t picked_from() const { return src[2].offset; }   ///< elements of the source
 };
+/// dst[e] = src[list[first + e]] for e < length; the source has picked_from elements.
+Vec gather(TileId tile, std::uint32_t length, Address src, std::uint32_t picked_from, std::uint32_t list,
+           std::uint32_t first, Address dst);
+/// Elements of the buffer that the command depends on at source s / writes.
+std::uint32_t source_length(const Vec& vec, std::uint32_t source);
+std::uint32_t result_length(const Vec& vec);
+/// Elements that it fetches from source s: of those it depends on, a gather takes the ones that it picks.
+std::uint32_t fetched_length(const Vec& vec, std::uint32_t source);
 
 /// append: a = key, b = value, one entry of head_size elements each. context: a = queries (queries*size), b = dst.
 struct Attend {
@@ -274,6 +285,8 @@ struct Program {
   Graph intent;  ///< what the program must compute; its configs are the program's configuration table
   std::vector<KvRegion> kv;
   std::vector<Group> groups;
+  std::vector<IndexList>
+      lists;  ///< the selections of the intent's gathered operators, each once, in order of first use
   std::vector<Location> inputs;
   std::vector<Location> outputs;
   std::vector<Constant> constants;
@@ -290,11 +303,11 @@ struct Program {
 /// sorted.
 std::string to_text(const Program& program);
 /// Errors, all with line and column: program.magic, version, incomplete, syntax, range, name, duplicate, order, output,
-/// heads, encoding; graph.* and structure.* of core.
+/// heads, list, encoding; graph.* and structure.* of core.
 Result<Program> parse_text(std::string_view text, const std::string& file_name);
 std::vector<std::byte> to_binary(const Program& program);
 /// Errors, all with the byte offset: program.magic, version, truncated, crc, section, range, name, order, output,
-/// heads, encoding; graph.* and structure.* of core.
+/// heads, list, encoding; graph.* and structure.* of core.
 Result<Program> parse_binary(std::span<const std::byte> bytes, const std::string& file_name);
 /// Reads either form (told apart by the magic).
 Result<Program> load(const std::filesystem::path& path);

@@ -107,7 +107,7 @@ void window_fields(Codec& codec, W& window) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Mvm>
+requires std::is_same_v<std::remove_const_t<C>, Mvm>
 void fields(Codec& codec, C& mvm) {
   codec.number("configuration", kConfigBits, mvm.config);
   codec.number("array", kArrayBits, mvm.array);
@@ -125,7 +125,7 @@ void fields(Codec& codec, C& mvm) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Move>
+requires std::is_same_v<std::remove_const_t<C>, Move>
 void fields(Codec& codec, C& move) {
   codec.number("configuration", kConfigBits, move.config);
   codec.number("tile", kTileBits, move.from);
@@ -151,7 +151,7 @@ void address_fields(Codec& codec, A& address) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Vec>
+requires std::is_same_v<std::remove_const_t<C>, Vec>
 void fields(Codec& codec, C& vec) {
   codec.number("operation", 8, vec.op);
   codec.number("configuration", kConfigBits, vec.config);
@@ -162,7 +162,7 @@ void fields(Codec& codec, C& vec) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Attend>
+requires std::is_same_v<std::remove_const_t<C>, Attend>
 void fields(Codec& codec, C& attend) {
   codec.number("append", 1, attend.append);
   codec.number("region base register", kBaseBits, attend.region_base);
@@ -172,7 +172,7 @@ void fields(Codec& codec, C& attend) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, Repeat>
+requires std::is_same_v<std::remove_const_t<C>, Repeat>
 void fields(Codec& codec, C& repeat) {
   codec.number("serial", 1, repeat.serial);
   codec.number("iterations", 32, repeat.n);
@@ -183,7 +183,7 @@ void fields(Codec& codec, C& repeat) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, When>
+requires std::is_same_v<std::remove_const_t<C>, When>
 void fields(Codec& codec, C& when) {
   codec.number("tile", kTileBits, when.tile);
   address_fields(codec, when.gate);
@@ -192,7 +192,7 @@ void fields(Codec& codec, C& when) {
 }
 
 template <typename Codec, typename C>
-  requires std::is_same_v<std::remove_const_t<C>, End> || std::is_same_v<std::remove_const_t<C>, Halt>
+requires std::is_same_v<std::remove_const_t<C>, End> || std::is_same_v<std::remove_const_t<C>, Halt>
 void fields(Codec&, C&) {}
 
 constexpr Opcode opcode_of(const Mvm&) { return Opcode::mvm; }
@@ -233,7 +233,11 @@ const char* broken_rule(const Move& move) {
 }
 
 const char* broken_rule(const Vec& vec) {
-  if (vec.op > VecOp::gelu_tanh) return "there is no such vec operation";
+  if (vec.op > VecOp::gather) return "there is no such vec operation";
+  if (vec.op == VecOp::gather) {
+    if (vec.src[1].base != 0 || vec.src[2].base != 0) return "the numbers of a gather have no base register";
+    return vec.picked_from() == 0 ? "a gather picks from something" : nullptr;
+  }
   for (std::uint32_t s = source_count(vec.op); s < vec.src.size(); ++s) {
     if (vec.src[s] != Address{}) return "sources that the operation does not have are 0";
   }

@@ -55,7 +55,8 @@ class Reference {
     return tokens_[token].values[index(node)];
   }
 
-  /// Inputs of a stage, padding included; empty if they were dropped because all weights were used.
+  /// Inputs of a stage, padding included and gathered where the operator is; empty if they were dropped because all
+  /// weights were used.
   std::span<const Scalar> stage_input(std::uint32_t token, NodeId node, std::uint32_t stage) {
     advance(token, index(node));
     const Node& linear = graph_.at(node);
@@ -85,7 +86,7 @@ class Reference {
   struct Token {
     std::uint32_t frontier = 0;                ///< nodes evaluated so far
     std::vector<std::vector<Scalar>> values;   ///< per node
-    std::vector<std::vector<Scalar>> padded;   ///< per linear node with padded inputs
+    std::vector<std::vector<Scalar>> padded;   ///< per linear node with padded or gathered inputs
     std::vector<std::vector<Scalar>> between;  ///< per linear node of two stages: what the second one reads
     std::vector<std::uint64_t> unused;         ///< node * 2 + stage: weights not used yet
     std::vector<std::uint32_t> uses;           ///< per node: uses to come
@@ -210,7 +211,11 @@ class Reference {
     const Structure& structure = node.structure;
     const std::vector<Scalar>* x = &state.values[index(node.sources[0])];
     std::vector<Scalar> padded;
-    if (structure.stage_inputs(0) > x->size()) {
+    if (structure.kind == Structure::Kind::gather) {
+      padded.resize(structure.stage_inputs(0));
+      gather_inputs<Scalar>(structure, *x, padded);
+      x = &padded;
+    } else if (structure.stage_inputs(0) > x->size()) {
       padded = *x;
       padded.resize(structure.stage_inputs(0));
       x = &padded;
@@ -233,17 +238,11 @@ class Reference {
         between = std::move(y);
         x = &between;
       }
-      if (options_.keep_stage_inputs) state.unused[number * 2 + stage] = weights_of(structure, stage);
+      if (options_.keep_stage_inputs) state.unused[number * 2 + stage] = structure.stage_parameters(stage);
     }
     if (!options_.keep_stage_inputs) return;
     state.padded[number] = std::move(padded);
     state.between[number] = std::move(between);
-  }
-
-  static std::uint64_t weights_of(const Structure& structure, std::uint32_t stage) {
-    if (structure.kind == Structure::Kind::dense) return structure.parameters();
-    return stage == 0 ? std::uint64_t{structure.stage_inputs(0)} * structure.l * structure.r
-                      : std::uint64_t{structure.stage_outputs(1)} * structure.k * structure.r;
   }
 
   void evaluate_attend(std::uint32_t token, const Node& node, std::vector<Scalar>& result) {

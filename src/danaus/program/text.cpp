@@ -19,7 +19,7 @@ namespace danaus::program {
 namespace {
 
 constexpr std::string_view kStageNames = "RL";  // the stages of a structure of blocks
-constexpr char kOnlyStage = 'W';                // the stage of a dense operator
+constexpr char kOnlyStage = 'W';                // the stage of operators that have one
 
 constexpr std::string_view kRangeNames[] = {"lossless",   "full",       "l1",
                                             "cal-shared", "cal-column", "user"};  // Config::Range
@@ -77,7 +77,15 @@ void append_config(std::string& text, const Config& config) {
   }
 }
 
-void append_node(std::string& text, const Graph& graph, const Node& node) {
+/// The text of an operator's structure, its list included.
+void append_structure(std::string& text, const Structure& structure, const std::vector<IndexList>& lists) {
+  text += ' ';
+  text += to_string(structure);
+  if (structure.kind == Structure::Kind::gather) append_field(text, "list", list_of(structure, lists));
+}
+
+void append_node(std::string& text, const Program& program, const Node& node) {
+  const Graph& graph = program.intent;
   if (node.kind == NodeKind::input) {
     text += "input ";
     text += node.name;
@@ -100,8 +108,7 @@ void append_node(std::string& text, const Graph& graph, const Node& node) {
   if (node.kind == NodeKind::linear) {
     append_number(text, ' ', node.structure.out);
     append_number(text, 'x', node.structure.in);
-    text += ' ';
-    text += to_string(node.structure);
+    append_structure(text, node.structure, program.lists);
     const std::uint32_t first = index(node.configs[0]);
     const std::uint32_t second = index(node.configs[1]);
     if (first != 0 || second != 0) append_field(text, "cfg", first);
@@ -160,7 +167,7 @@ void append_patch(std::string& text, const Graph& graph, const Patch& patch) {
   const Node& node = graph.at(patch.node);
   text += node.name;
   text += '.';
-  text += node.structure.kind == Structure::Kind::dense ? kOnlyStage : kStageNames[patch.stage];
+  text += node.structure.stages() == 1 ? kOnlyStage : kStageNames[patch.stage];
   append_map(text, "in", patch.in_first, patch.in_step);
   append_map(text, "out", patch.out_first, patch.out_step);
   text += '\n';
@@ -201,8 +208,13 @@ std::string to_text(const Program& program) {
     append_group(text, program.groups[number]);
     text += '\n';
   }
+  for (std::size_t number = 0; number < program.lists.size(); ++number) {
+    text += fmt::format("list {}", number);
+    for (const std::uint32_t entry : program.lists[number].numbers()) append_number(text, ' ', entry);
+    text += '\n';
+  }
   for (const Node& node : graph.nodes) {
-    append_node(text, graph, node);
+    append_node(text, program, node);
     text += '\n';
   }
   for (const NodeId output : graph.outputs) text += fmt::format("output {}\n", graph.at(output).name);
@@ -269,6 +281,8 @@ class TextReader {
       return incomplete("the program has no 'chip' line", "chip rows R cols C adcs A arrays N tile T buffer B");
     if (!in_code_)
       return incomplete("the program has no line 'code'", "commands follow after it; the file may be cut off");
+    if (const Result<void> used = lists_.check_used(program_.lists); !used)
+      return fail(Error(used.error()).at_line(line_number_));
     DANAUS_CHECK(check_graph());
     return std::move(program_);
   }
@@ -312,13 +326,11 @@ class TextReader {
 
   void read_statement(Scanner& scanner) {
     static constexpr Statement kStatements[] = {
-        {"digest", &TextReader::read_digest},  {"note", &TextReader::read_note},
-        {"chip", &TextReader::read_chip},      {"cfg", &TextReader::read_config},
-        {"kv", &TextReader::read_kv},          {"group", &TextReader::read_group},
-        {"input", &TextReader::read_input},    {"node", &TextReader::read_node},
-        {"output", &TextReader::read_output},  {"at", &TextReader::read_at},
-        {"const", &TextReader::read_constant}, {"sink", &TextReader::read_sink},
-        {"patch", &TextReader::read_patch},    {"copy", &TextReader::read_copy},
+        {"digest", &TextReader::read_digest}, {"note", &TextReader::read_note},   {"chip", &TextReader::read_chip},
+        {"cfg", &TextReader::read_config},    {"kv", &TextReader::read_kv},       {"group", &TextReader::read_group},
+        {"list", &TextReader::read_list},     {"input", &TextReader::read_input}, {"node", &TextReader::read_node},
+        {"output", &TextReader::read_output}, {"at", &TextReader::read_at},       {"const", &TextReader::read_constant},
+        {"sink", &TextReader::read_sink},     {"patch", &TextReader::read_patch}, {"copy", &TextReader::read_copy},
         {"code", &TextReader::read_code}};
     const std::uint32_t column = scanner.column();
     const std::string_view name = scanner.word("a statement");
@@ -437,6 +449,18 @@ class TextReader {
     program_.groups.push_back(std::move(group));
   }
 
+  void read_list(Scanner& scanner) {
+    const std::uint32_t column = scanner.column();
+    table_index(scanner, "list", program_.lists.size(), kMostConfigs);
+    std::vector<std::uint32_t> numbers;
+    do {
+      numbers.push_back(scanner.number_word("an element", 0, kMostElements - 1));
+    } while (!scanner.at_end());
+    if (!scanner.good()) return;
+    Result<void> added = lists_.add(IndexList(std::move(numbers)), program_.lists);
+    if (!added) scanner.fail_with(column, std::move(added).error());
+  }
+
   // The intent.
 
   void read_input(Scanner& scanner) {
@@ -500,7 +524,9 @@ class TextReader {
     scanner.end_of_word("the shape");
     const std::uint32_t column = scanner.column();
     std::string structure(scanner.word("the structure"));
-    const auto is_next_part = [](std::string_view word) { return word == "cfg" || word == "when" || word == "idle"; };
+    const auto is_next_part = [](std::string_view word) {
+      return word == "list" || word == "cfg" || word == "when" || word == "idle";
+    };
     while (!scanner.at_end() && !is_next_part(scanner.peek())) {
       structure += ' ';
       structure += scanner.word("the structure");
@@ -509,6 +535,14 @@ class TextReader {
     Result<Structure> parsed = parse_structure(structure, out, in);
     if (!parsed) return scanner.fail_with(column, std::move(parsed).error());
     node.structure = *parsed;
+    if (node.structure.kind == Structure::Kind::gather) {
+      scanner.expect_word("list");
+      const std::uint32_t list_column = scanner.column();
+      const std::uint32_t list = scanner.number_word("the list", 0, kMostConfigs - 1);
+      if (!scanner.good()) return;
+      Result<void> taken = lists_.take(list, program_.lists, node.structure);
+      if (!taken) return scanner.fail_with(list_column, std::move(taken).error());
+    }
     if (scanner.peek() != "cfg") return;
     node.configs[0] = config_field(scanner);
     if (!scanner.at_end() && !is_next_part(scanner.peek())) node.configs[1] = ConfigId{config_number(scanner)};
@@ -649,13 +683,14 @@ class TextReader {
     const Node& node = program_.intent.at(patch.node);
     if (node.kind != NodeKind::linear)
       return scanner.fail_syntax(column, fmt::format("'{}' ({}) has no weights", node.name, name_of(node.kind)));
-    const bool dense = node.structure.kind == Structure::Kind::dense;
+    const bool only_stage = node.structure.stages() == 1;
     const std::size_t stage =
-        dense ? (word.back() == kOnlyStage ? 0 : std::string_view::npos) : kStageNames.find(word.back());
+        only_stage ? (word.back() == kOnlyStage ? 0 : std::string_view::npos) : kStageNames.find(word.back());
     if (stage == std::string_view::npos)
-      return scanner.fail_syntax(
-          column, fmt::format("'{}' has no stage '{}'", node.name, shown(word.substr(point + 1))),
-          dense ? "the stage of a dense operator is W" : "the stages of an operator of blocks are R and L");
+      return scanner.fail_syntax(column,
+                                 fmt::format("'{}' has no stage '{}'", node.name, shown(word.substr(point + 1))),
+                                 only_stage ? "the stage of a dense or gathered operator is W"
+                                            : "the stages of an operator of blocks are R and L");
     patch.stage = static_cast<std::uint8_t>(stage);
   }
 
@@ -802,6 +837,7 @@ class TextReader {
   std::vector<bool> is_output_;
   std::size_t config_count_ = 0;
   std::uint64_t group_members_ = 0;
+  ListReader lists_;
   bool has_digest_ = false;
   bool has_chip_ = false;
   bool in_code_ = false;

@@ -88,12 +88,12 @@ class Proof : private ExecutionObserver<std::uint64_t> {
     const auto n =
         static_cast<std::uint32_t>(std::mismatch(expected.begin(), expected.end(), x.begin()).first - expected.begin());
     const Node& node = program_.intent.at(piece.patch->node);
-    const bool dense = node.structure.kind == Structure::Kind::dense;
+    const bool only_stage = node.structure.stages() == 1;
     faults_.add(
         Error("verify.row-value", Failure::check,
               fmt::format("row {} of array {} does not carry input {} of {}.{}, which its cells expect", piece.row + n,
                           index(piece.patch->array), piece.in_first + n, node.name,
-                          dense                     ? 'W'
+                          only_stage                ? 'W'
                           : piece.patch->stage == 0 ? 'R'
                                                     : 'L'))
             .with_hint("a command before this one computed or addressed something wrong, or the source is wrong"));

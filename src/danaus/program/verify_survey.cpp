@@ -47,9 +47,9 @@ class Powers {
   std::array<std::array<std::uint64_t, kDigit>, 3> tables_{};
 };
 
-/// Stage names as in patches: R and L, W for the one stage of a dense operator.
+/// Stage names as in patches: R and L, W for an only stage.
 std::string stage_name(const Node& node, std::uint32_t stage) {
-  return fmt::format("{}.{}", node.name, node.structure.kind == Structure::Kind::dense ? 'W' : stage == 0 ? 'R' : 'L');
+  return fmt::format("{}.{}", node.name, node.structure.stages() == 1 ? 'W' : stage == 0 ? 'R' : 'L');
 }
 
 std::uint64_t largest_register(const Repeat& repeat, std::uint8_t base, std::uint32_t iterations) {
@@ -124,6 +124,7 @@ class Surveyor {
   void check(const Mvm& mvm);
   void check(const Move& move);
   void check(const Vec& vec);
+  bool check_gather(const Vec& vec);
   void check(const Attend& attend);
   void check(const Repeat&) {}
   void check(const When& when);
@@ -246,7 +247,8 @@ bool Surveyor::check_tables() {
   for (const Node& node : program_.intent.nodes) {
     if (node.kind != NodeKind::linear) continue;
     // The rules of structures are those of their text form.
-    const Result<Structure> same = parse_structure(to_string(node.structure), node.structure.out, node.structure.in);
+    Result<Structure> same = parse_structure(to_string(node.structure), node.structure.out, node.structure.in);
+    if (same) same->selection = node.structure.selection;  // it has been checked with the graph
     if (!same || *same != node.structure) {
       broken(Error("verify.image", Failure::check, fmt::format("the structure of '{}' is not possible", node.name)));
       return false;
@@ -887,6 +889,7 @@ void Surveyor::check(const Vec& vec) {
   if (!check_tile(vec.tile)) return;
   if (vec.op == VecOp::stat || vec.op == VecOp::norm) check_config(vec.config, Config::Kind::norm, "norms");
   if (vec.op == VecOp::route) check_config(vec.config, Config::Kind::route, "routes");
+  if (vec.op == VecOp::gather && !check_gather(vec)) return;
   if (vec.op == VecOp::rope && check_config(vec.config, Config::Kind::rope, "rope")) {
     const std::uint32_t size = program_.intent.configs[index(vec.config)].size;
     if (vec.length != size)
@@ -894,10 +897,31 @@ void Surveyor::check(const Vec& vec) {
                    fmt::format("rope of {} elements with a configuration for {}", vec.length, size)));
   }
   for (std::uint32_t s = 0; s < source_count(vec.op); ++s)
-    check_range(vec.tile, vec.src[s].offset, source_length(vec.op, s, vec.length), vec.src[s].base, "a source");
-  check_range(vec.tile, vec.dst.offset, result_length(vec.op, vec.length), vec.dst.base, "the destination");
-  survey_.work += vec.length;
+    check_range(vec.tile, vec.src[s].offset, source_length(vec, s), vec.src[s].base, "a source");
+  check_range(vec.tile, vec.dst.offset, result_length(vec), vec.dst.base, "the destination");
+  survey_.work += vec.op == VecOp::gather ? std::uint64_t{vec.length} + vec.picked_from() : vec.length;
+  if (too_large()) return;
   use(vec.tile);
+}
+
+/// A gather picks what the list has, within its source.
+bool Surveyor::check_gather(const Vec& vec) {
+  const std::size_t lists = program_.lists.size();
+  if (vec.list() >= lists) {
+    out_of_bounds(fmt::format("there is no list {}, the program has {}", vec.list(), lists));
+    return false;
+  }
+  const std::span<const std::uint32_t> numbers = program_.lists[vec.list()].numbers();
+  if (std::uint64_t{vec.first_picked()} + vec.length > numbers.size()) {
+    out_of_bounds(fmt::format("list {} has {} entries, {} from {} on are picked", vec.list(), numbers.size(),
+                              vec.length, vec.first_picked()));
+    return false;
+  }
+  const std::span<const std::uint32_t> picked = numbers.subspan(vec.first_picked(), vec.length);
+  const std::uint32_t largest = *std::max_element(picked.begin(), picked.end());
+  if (largest < vec.picked_from()) return true;
+  out_of_bounds(fmt::format("element {} is picked from {}", largest, vec.picked_from()));
+  return false;
 }
 
 void Surveyor::check(const When& when) {

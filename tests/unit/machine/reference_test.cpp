@@ -198,8 +198,8 @@ class Reference {
       }
     } else if (const program::Vec* vec = std::get_if<program::Vec>(&command)) {
       for (std::uint32_t s = 0; s < program::source_count(vec->op); ++s)
-        vector(one.reads, index(vec->tile), vec->src[s], program::source_length(vec->op, s, vec->length));
-      vector(one.writes, index(vec->tile), vec->dst, program::result_length(vec->op, vec->length));
+        vector(one.reads, index(vec->tile), vec->src[s], program::source_length(*vec, s));
+      vector(one.writes, index(vec->tile), vec->dst, program::result_length(*vec));
       one.resources = {"digital " + physical(index(vec->tile))};
       one.duration = vec->op == program::VecOp::relu ? 0 : chip::to_picoseconds(chip_.digital.add_ns);
     } else if (const program::Attend* attend = std::get_if<program::Attend>(&command)) {

@@ -86,7 +86,7 @@ TEST_CASE("the file is laid out as documented") {
   CHECK(std::memcmp(bytes.data(), "DANAUSPR", 8) == 0);
   CHECK(number_at(bytes, 8, 4) == 2);
   CHECK(number_at(bytes, 12, 4) == 0);
-  CHECK(number_at(bytes, 48, 4) == 13);
+  CHECK(number_at(bytes, 48, 4) == 14);
   CHECK(number_at(bytes, 52, 4) == 0);
   // Entries, then bytes, of every section, counted by hand.
   struct Expected {
@@ -94,24 +94,24 @@ TEST_CASE("the file is laid out as documented") {
     std::size_t count;
     std::size_t size;
   };
-  const std::vector<Expected> expected = {{"CHIP", 1, 24},      {"NOTE", 0, 0},  {"CONF", 3, 60},       {"KVRG", 1, 20},
-                                          {"GRUP", 0, 0},       {"GRPH", 17, 0}, {"INPT", 2, 40},       {"OUTP", 2, 40},
-                                          {"CNST", 4, 76},      {"SINK", 0, 0},  {"PTCH", 28, 28 * 32}, {"COPY", 0, 0},
-                                          {"CODE", 65, 65 * 32}};
-  std::size_t offset = 56 + 13 * 24;
+  const std::vector<Expected> expected = {{"CHIP", 1, 24}, {"NOTE", 0, 0},       {"CONF", 3, 60}, {"KVRG", 1, 20},
+                                          {"GRUP", 0, 0},  {"LIST", 0, 0},       {"GRPH", 17, 0}, {"INPT", 2, 40},
+                                          {"OUTP", 2, 40}, {"CNST", 4, 76},      {"SINK", 0, 0},  {"PTCH", 28, 28 * 32},
+                                          {"COPY", 0, 0},  {"CODE", 65, 65 * 32}};
+  std::size_t offset = 56 + 14 * 24;
   for (std::size_t s = 0; s < expected.size(); ++s) {
     const std::size_t entry = 56 + 24 * s;
     CHECK(std::memcmp(bytes.data() + entry, expected[s].tag, 4) == 0);
     CHECK(number_at(bytes, entry + 4, 4) == expected[s].count);
     CHECK(number_at(bytes, entry + 8, 8) == offset);
-    if (s != 5) CHECK(number_at(bytes, entry + 16, 8) == expected[s].size);
+    if (s != 6) CHECK(number_at(bytes, entry + 16, 8) == expected[s].size);
     offset += number_at(bytes, entry + 16, 8);
   }
   CHECK(offset + 4 == bytes.size());
   CHECK(number_at(bytes, offset, 4) == crc_of(std::span(bytes).first(offset)));
   CHECK(crc_of(std::as_bytes(std::span(std::string_view("123456789")))) == 0xcbf43926);
   // The first patch and the last command, field by field.
-  const std::size_t patch = section(bytes, 10);
+  const std::size_t patch = section(bytes, 11);
   CHECK(number_at(bytes, patch, 4) == 0);
   CHECK(number_at(bytes, patch + 4, 4) == 2);
   CHECK(number_at(bytes, patch + 12, 2) == 4);
@@ -119,7 +119,7 @@ TEST_CASE("the file is laid out as documented") {
   CHECK(number_at(bytes, patch + 26, 2) == 2);
   CHECK(number_at(bytes, bytes.size() - 36, 8) == 7);
   // Location: y 4+4 t1 388@2.
-  CHECK(number_at(bytes, section(bytes, 7) + 20 + 16, 4) == (388 | 2 << 24));
+  CHECK(number_at(bytes, section(bytes, 8) + 20 + 16, 4) == (388 | 2 << 24));
 }
 
 TEST_CASE("every length that is too short is refused") {
@@ -186,20 +186,45 @@ TEST_CASE("each kind of damage has its error") {
   CHECK(changed(8, 4, 1).id == "program.version");
   CHECK(changed(8, 4, 1).failure == Failure::unsupported);
   CHECK(changed(12, 4, 1).id == "program.section");
-  CHECK(changed(48, 4, 12).id == "program.section");
+  CHECK(changed(48, 4, 13).id == "program.section");
   CHECK(changed(56 + 16, 8, ~std::uint64_t{0}).id == "program.truncated");
-  CHECK(changed(56 + 24 * 12 + 4, 4, 0xffffffff).id == "program.section");
+  CHECK(changed(56 + 24 * 13 + 4, 4, 0xffffffff).id == "program.section");
   CHECK(changed(56 + 4, 4, 2).id == "program.section");
   CHECK(changed(section(good, 0), 4, 1025).id == "program.range");
   CHECK(changed(section(good, 2), 1, 4).id == "program.range");
   CHECK(changed(section(good, 3), 4, 1 << 20).id == "program.range");
-  CHECK(changed(section(good, 10), 4, 1).id == "program.order");
-  CHECK(changed(section(good, 10) + 4, 4, 0).id == "program.name");
-  CHECK(changed(section(good, 12), 1, 99).id == "program.encoding");
-  CHECK(changed(section(good, 12), 1, 99).where.offset == section(good, 12));
+  CHECK(changed(section(good, 11), 4, 1).id == "program.order");
+  CHECK(changed(section(good, 11) + 4, 4, 0).id == "program.name");
+  CHECK(changed(section(good, 13), 1, 99).id == "program.encoding");
+  CHECK(changed(section(good, 13), 1, 99).where.offset == section(good, 13));
   Bytes bytes = good;
   bytes.back() ^= std::byte{1};
   CHECK(error_of(bytes).id == "program.crc");
+}
+
+TEST_CASE("each kind of damage to lists has its error") {
+  const Bytes good = to_binary(rich());
+  const std::size_t lists = section(good, 5);
+  const auto changed = [&](std::size_t offset, std::uint64_t value) {
+    Bytes bytes = good;
+    put(bytes, offset, 4, value);
+    repair_crc(bytes);
+    return error_of(bytes);
+  };
+  // List 0 is {6: 0 3 2 7 1 4}, list 1 {2: 2 3}.
+  CHECK(number_at(good, lists, 4) == 6);
+  CHECK(number_at(good, lists + 8, 4) == 3);
+  CHECK(number_at(good, lists + 28, 4) == 2);
+  CHECK(changed(lists, 0).id == "program.range");
+  CHECK(changed(lists, 5).id == "program.section");
+  CHECK(changed(lists, 1 << 24).id == "program.section");
+  CHECK(changed(lists, 0xffffffff).id == "program.range");
+  CHECK(changed(lists + 4, 1 << 24).id == "program.range");
+  CHECK(changed(lists + 4, 8).id == "structure.selection");   // the operator has 8 inputs
+  CHECK(changed(lists + 8, 0).id == "structure.selection");   // twice the same
+  CHECK(changed(lists + 16, 0).id == "structure.selection");  // not ascending
+  CHECK(changed(56 + 24 * 5 + 4, 1).id == "program.section");
+  CHECK(changed(56 + 24 * 5 + 4, 0xffffffff).id == "program.section");
 }
 
 TEST_CASE("load tells the forms apart") {

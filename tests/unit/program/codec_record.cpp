@@ -134,12 +134,14 @@ class RandomCommands {
     return move;
   }
   Vec vec() {
-    Vec vec{.op = static_cast<VecOp>(below(11)),
+    Vec vec{.op = static_cast<VecOp>(below(13)),
             .tile = TileId{edge(1 << 20)},
             .length = 1 + edge(1 << 16),
             .dst = address()};
     for (std::uint32_t s = 0; s < source_count(vec.op); ++s) vec.src[s] = address();
     if (vec.op == VecOp::stat) vec.length = 2;
+    if (vec.op == VecOp::gather)
+      return gather(vec.tile, vec.length, vec.src[0], 1 + edge((1 << 24) - 1), edge(1 << 16), edge(1 << 24), vec.dst);
     if (vec.op == VecOp::rope || vec.op == VecOp::stat || vec.op == VecOp::norm || vec.op == VecOp::route)
       vec.config = config();
     return vec;
@@ -248,11 +250,11 @@ TEST_CASE("unknown opcodes and operations are refused") {
     // With all other bits zero: strides 0 of mvm and move and a loop of no iterations are not canonical.
     CHECK(command.has_value() == (opcode == 3 || opcode == 4 || (opcode >= 6 && opcode <= 8)));
   }
-  CHECK_FALSE(decode(Record{{3 | 12 << 8, 0, 0, 0}}).has_value());
+  CHECK_FALSE(decode(Record{{3 | 13 << 8, 0, 0, 0}}).has_value());
 }
 
 TEST_CASE("vec operations have names and lengths") {
-  for (std::uint8_t number = 0; number < 11; ++number) {
+  for (std::uint8_t number = 0; number < 13; ++number) {
     VecOp op{};
     REQUIRE(parse_vec_op(name_of(static_cast<VecOp>(number)), op));
     CHECK(op == static_cast<VecOp>(number));
@@ -262,12 +264,34 @@ TEST_CASE("vec operations have names and lengths") {
   CHECK(source_count(VecOp::add) == 2);
   CHECK(source_count(VecOp::rope) == 1);
   CHECK(source_count(VecOp::norm) == 3);
-  CHECK(source_length(VecOp::norm, 0, 12) == 12);
-  CHECK(source_length(VecOp::norm, 1, 12) == 2);
-  CHECK(source_length(VecOp::norm, 2, 12) == 12);
-  CHECK(source_length(VecOp::stat, 0, 2) == 2);
-  CHECK(source_length(VecOp::moments, 0, 12) == 12);
-  CHECK(result_length(VecOp::moments, 12) == 2);
-  CHECK(result_length(VecOp::stat, 2) == 2);
-  CHECK(result_length(VecOp::gelu, 12) == 12);
+  const auto of = [](VecOp which, std::uint32_t length) { return Vec{.op = which, .length = length}; };
+  CHECK(source_length(of(VecOp::norm, 12), 0) == 12);
+  CHECK(source_length(of(VecOp::norm, 12), 1) == 2);
+  CHECK(source_length(of(VecOp::norm, 12), 2) == 12);
+  CHECK(source_length(of(VecOp::stat, 2), 0) == 2);
+  CHECK(source_length(of(VecOp::moments, 12), 0) == 12);
+  CHECK(result_length(of(VecOp::moments, 12)) == 2);
+  CHECK(result_length(of(VecOp::stat, 2)) == 2);
+  CHECK(result_length(of(VecOp::gelu, 12)) == 12);
+  // A gather waits for all that it may pick from and fetches what it picks.
+  const Vec picks = gather(TileId{1}, 12, {.offset = 5, .base = 1}, 90, 3, 7, {.offset = 100});
+  CHECK(source_count(picks.op) == 1);
+  CHECK(source_length(picks, 0) == 90);
+  CHECK(fetched_length(picks, 0) == 12);
+  CHECK(result_length(picks) == 12);
+  CHECK(to_text(Command(picks)) == "vec t1 gather n12 5+90@1 list 3 from 7 -> 100");
+}
+
+TEST_CASE("a gather names its numbers, not addresses") {
+  const Vec good = gather(TileId{0}, 4, {.offset = 5}, 9, 0, 2, {.offset = 30});
+  REQUIRE(encode(good).has_value());
+  Vec bad = good;
+  bad.src[1].base = 1;
+  check_refused(bad, "program.encoding", "no base register");
+  bad = good;
+  bad.src[2].base = 3;
+  check_refused(bad, "program.encoding", "no base register");
+  bad = good;
+  bad.src[2].offset = 0;
+  check_refused(bad, "program.encoding", "picks from something");
 }

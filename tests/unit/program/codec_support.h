@@ -16,7 +16,7 @@ inline std::string example_text() {
 }
 
 /// A program that uses everything that the example does not: notes, digests, groups, sinks, encoder attention, several
-/// kv heads, a dense operator, padded and trimmed structures, every configuration, and every form of every command.
+/// kv heads, dense, padded, trimmed and gathered operators, every configuration, and every form of every command.
 inline std::string rich_text() {
   return R"(danaus program 1
 digest chip 0123456789abcdeffedcba9876543210 model 00000000000000000000000000000001
@@ -34,6 +34,8 @@ kv 1 tile 2 queries 2 size 2 capacity 9 start 3
 kv 2 tile 1 queries 2 size 2 capacity 8 start 3
 group 0 t7
 group 1 t0 t3+4 t9+2 t1048575
+list 0 0 3 2 7 1 4
+list 1 2 3
 input in/x.0 8
 node a linear in/x.0 8x8 dense
 input second_input 8
@@ -49,6 +51,9 @@ node ctx2 attend rot b2 b3 kv 1
 node gelu gelu ctx
 node relu relu ctx2
 node m mul gelu relu
+node picked linear second_input 7x8 gather 3:2 list 0 cfg 1
+node picked2 linear in/x.0 1x8 gather 1:2 list 1
+node picked3 linear in/x.0 9x8 gather 3:2 list 0 cfg 0 1
 output m
 output biased
 at in/x.0 0+8 t0 0
@@ -66,6 +71,7 @@ patch a0 8,0 8x8 a.R.W in 0 out 0
 patch a0 8,0 3x4 b.R in 0 out 0*3
 patch a0 8,4 1x1 b.L in 6*7 out 2
 patch a6 1023,15 1024x1024 b3.L in 16777215*65535 out 16777215*65535
+patch a6 1023,15 2x3 picked.W in 4*3 out 6
 copy a1 of a0
 copy a16777215 of a6
 code
@@ -85,6 +91,8 @@ vec t0 moments n1 1 -> 3 k0
 vec t0 stat n2 1 -> 3 k2
 vec t0 norm n3 1 2 3 -> 4 k2
 vec t0 rope n4 1 -> 4 k3
+vec t0 gather n2 5+8@1 list 0 from 3 -> 9@2
+vec t1048575 gather n65536 0+16777215 list 65535 from 16777215 -> 0
 attend kv1@3 append 1 2
 attend kv16777215 context 1@1 -> 2@2
 end

@@ -251,6 +251,57 @@ TEST_CASE("errors of the graph have a position") {
   check_rich("output m", "output mm", "program.name", 8);
 }
 
+TEST_CASE("errors of lists have a position") {
+  check_rich("list 1", "list 1 2 16777216", "program.range", 10);
+  check_rich("list 1", "list 1 2 -3", "program.syntax", 10);
+  check_rich("list 1", "list 1", "program.syntax", 7);
+  check_rich("list 1", "list 2 2 3", "program.order", 6);
+  check_rich("list 1", "list 1 0 3 2 7 1 4", "program.list", 6, "same entries");
+  check_rich("node picked linear", "node picked linear second_input 7x8 gather 3:2 cfg 1", "program.syntax", 48,
+             "expected 'list'");
+  check_rich("node picked linear", "node picked linear second_input 7x8 gather 3:2 list 2", "program.list", 53,
+             "there is no list 2");
+  check_rich("node picked linear", "node picked linear second_input 7x8 gather 3:2 list 1", "program.list", 53,
+             "order of first use");
+  check_rich("node picked linear", "node picked linear second_input 7x8 gather 3:9 list 0", "structure.range", 37);
+  check_rich("node picked linear", "node picked linear second_input 7x8 gather 8:2 list 0", "structure.range", 37);
+  check_rich("node picked linear", "node picked linear second_input 7x8 gather 3x2 list 0", "structure.syntax", 37);
+  check_rich("node picked linear", "node picked linear second_input 7x8 gather 3:1 list 0", "structure.selection", 6,
+             "has 6");
+  // What is wrong with a list for an operator is found at the operator.
+  for (const char* list : {"list 0 0 3 2 7 1 1", "list 0 0 3 2 8 1 4"}) {
+    std::vector<std::string> lines = codec::lines_of(codec::rich_text());
+    lines[line_of(codec::rich_text(), "list 0") - 1] = list;
+    const Result<Program> program = parse_text(codec::joined(lines), "test");
+    REQUIRE_FALSE(program.has_value());
+    CHECK(program.error().id == "structure.selection");
+    CHECK(program.error().where.line == line_of(codec::rich_text(), "node picked linear"));
+  }
+}
+
+TEST_CASE("every list has a user") {
+  std::vector<std::string> lines = codec::lines_of(codec::rich_text());
+  std::erase_if(lines, [](const std::string& line) { return line.starts_with("node picked2"); });
+  const Result<Program> program = parse_text(codec::joined(lines), "test");
+  REQUIRE_FALSE(program.has_value());
+  CHECK(program.error().id == "program.list");
+}
+
+TEST_CASE("equal selections are one list") {
+  const Program program = parse_good(codec::rich_text());
+  REQUIRE(program.lists.size() == 2);
+  const std::vector<Node>& nodes = program.intent.nodes;
+  const std::size_t last = nodes.size() - 1;
+  CHECK(nodes[last].structure.selection == program.lists[0]);
+  CHECK(nodes[last - 1].structure.selection == program.lists[1]);
+  CHECK(nodes[last - 2].structure.selection.numbers().data() == program.lists[0].numbers().data());
+  const Vec picks = std::get<Vec>(decode_unchecked(program.code[program.code.size() - 6]));
+  CHECK(picks.op == VecOp::gather);
+  CHECK(picks.list() == 0);
+  CHECK(picks.first_picked() == 3);
+  CHECK(picks.picked_from() == 8);
+}
+
 TEST_CASE("KV regions of one node agree") {
   const std::string text = codec::rich_text();
   const std::size_t node_line = line_of(text, "node ctx attend");
@@ -274,7 +325,8 @@ TEST_CASE("errors of addresses and patches have a position") {
   check_rich("const gain.1", "const gain.1 0+8 t0 16777216", "program.range", 21);
   check_rich("sink t2", "sink t2 128", "program.syntax", 12);
   check_rich("patch a0 0,0", "patch a0 0,0 8x8 a in 0 out 0", "program.syntax", 18);
-  check_rich("patch a0 0,0", "patch a0 0,0 8x8 a.R in 0 out 0", "program.syntax", 18, "stage of a dense operator is W");
+  check_rich("patch a0 0,0", "patch a0 0,0 8x8 a.R in 0 out 0", "program.syntax", 18,
+             "stage of a dense or gathered operator is W");
   check_rich("patch a0 0,0", "patch a0 0,0 8x8 b.W in 0 out 0", "program.syntax", 18, "R and L");
   check_rich("patch a0 0,0", "patch a0 0,0 8x8 n.R in 0 out 0", "program.syntax", 18, "no weights");
   check_rich("patch a0 0,0", "patch a0 0,0 8x8 z.R in 0 out 0", "program.name", 18);
@@ -306,6 +358,12 @@ TEST_CASE("errors of commands have a position") {
   check_code("vec t0 silu n1 0 0 -> 0", "program.syntax", 18);
   check_code("vec t0 silu n0 0 -> 0", "program.range", 14);
   check_code("vec t0 silu n1 0 -> 0 k1", "program.encoding", 1);
+  check_code("vec t0 gather n1 0 list 0 from 0 -> 0", "program.syntax", 19);
+  check_code("vec t0 gather n1 0+0 list 0 from 0 -> 0", "program.range", 20);
+  check_code("vec t0 gather n1 0+4 lists 0 from 0 -> 0", "program.syntax", 22);
+  check_code("vec t0 gather n1 0+4 list 65536 from 0 -> 0", "program.range", 27);
+  check_code("vec t0 gather n1 0+4 list 0 from 16777216 -> 0", "program.range", 34);
+  check_code("vec t0 gather n1 0+4 list 0 from 0 -> 0 k0", "program.syntax", 41);
   check_code("attend k0 append 0 0", "program.syntax", 8);
   check_code("attend kv0 apend 0 0", "program.syntax", 12);
   check_code("rep 0", "program.range", 5);
