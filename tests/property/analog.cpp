@@ -52,6 +52,13 @@ float magnitude(const float* x, std::size_t count) {
 
 /// Straight from the definition: codes of 8 bits for weights (a scale per output) and inputs (a scale per vector).
 std::vector<float> integer_product(const Structure& structure, const Weights& weights, std::vector<float> x) {
+  if (structure.kind == Structure::Kind::gather) {
+    std::vector<float> picked;
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      for (const std::uint32_t input : structure.selection.numbers()) picked.push_back(x[t * structure.in + input]);
+    }
+    x = std::move(picked);
+  }
   for (std::uint32_t stage = 0; stage < structure.stages(); ++stage) {
     const std::size_t inputs = structure.stage_inputs(stage), outputs = structure.stage_outputs(stage);
     const std::size_t width = x.size() / kTokens;
@@ -363,8 +370,9 @@ TEST_CASE("values come from the program: a damaged window changes them") {
                                group.out_first / structure.k / structure.r * structure.out_block < structure.out;
           for (const machine::PlannedGroup::Part& part : group.parts) {
             const bool drives_it = last >= part.row && last < part.row + part.rows;
-            if (is_read && drives_it && part.in_first + (last - part.row) < structure.in)
-              candidates.insert(activation.command);
+            const bool pads =
+                structure.kind != Structure::Kind::gather && part.in_first + (last - part.row) >= structure.in;
+            if (is_read && drives_it && !pads) candidates.insert(activation.command);
           }
         }
       }

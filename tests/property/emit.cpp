@@ -2,6 +2,7 @@
 // text and binary forms, and computes what the graph says.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cmath>
 #include <functional>
 
@@ -23,7 +24,8 @@ double number_for(std::uint64_t kind, std::uint64_t a, std::uint64_t b, std::uin
 double weight(const Graph& graph, NodeId node, std::uint32_t stage, std::uint32_t in, std::uint32_t out) {
   const Structure& structure = graph.at(node).structure;
   const bool is_last = stage + 1 == structure.stages();
-  if ((stage == 0 && in >= structure.in) || (is_last && out >= structure.out)) return 0;
+  const bool pads = stage == 0 && structure.kind != Structure::Kind::gather;
+  if ((pads && in >= structure.in) || (is_last && out >= structure.out)) return 0;
   return number_for(index(node) * 2 + stage, in, out, 0) / std::sqrt(structure.block(stage, 0).in_count);
 }
 double constant(std::string_view name, std::uint32_t element) {
@@ -42,6 +44,14 @@ using Vector = std::vector<double>;
 Vector linear(const Graph& graph, NodeId id, const Vector& x) {
   const Structure& s = graph.at(id).structure;
   Vector y(s.out);
+  if (s.kind == Structure::Kind::gather) {
+    for (std::uint32_t row = 0; row < s.out; ++row) {
+      const std::uint32_t first = row / s.out_block * s.in_block;
+      for (std::uint32_t n = first; n < first + s.in_block; ++n)
+        y[row] += weight(graph, id, 0, n, row) * x[s.selection.numbers()[n]];
+    }
+    return y;
+  }
   for (std::uint32_t row = 0; row < s.out; ++row) {
     for (std::uint32_t column = 0; column < s.in; ++column) {
       double entry = 0;
@@ -250,6 +260,67 @@ TEST_CASE("programs of random models are proved, with rank-1 and with full weigh
     const program::Program program = test::compile_case(random);
     const program::VerifyReport report = program::verify(program, {.full_weights = number % 3 == 0});
     CHECK_MESSAGE(report.ok(), (report.ok() ? "" : to_string(report.errors.front())));
+  }
+}
+
+TEST_CASE("gathered operators of any shape, in every block mapping: proof and conversions") {
+  test::Dice dice(77);
+  const std::vector<std::array<std::uint32_t, 4>> awkward = {// out, in, group, inputs
+                                                             {1, 1, 1, 1},     {1, 17, 1, 17},  {17, 1, 17, 1},
+                                                             {31, 29, 31, 29}, {31, 29, 7, 1},  {2, 64, 2, 63},
+                                                             {64, 8, 1, 5},    {53, 47, 53, 3}, {40, 40, 8, 40}};
+  for (std::uint64_t number = 0; number < 150; ++number) {
+    CAPTURE(number);
+    std::array<std::uint32_t, 4> shape{};
+    if (number < awkward.size()) {
+      shape = awkward[number];
+    } else {
+      shape[0] = dice.roll(1, 60), shape[1] = dice.roll(1, 60);
+      shape[2] = dice.roll(1, shape[0]), shape[3] = dice.roll(1, shape[1]);
+    }
+    Result<chip::Chip> chip = chip::load("unit", {});
+    REQUIRE(chip.has_value());
+    chip->array.rows = dice.roll(4, 24);
+    chip->array.cols = dice.roll(4, 24);
+    chip->adc.per_array = dice.roll(1, 4);
+    chip->network.arrays_per_tile = dice.roll(1, 5);
+    for (const char* map : {"sparse", "dense", "dense-diagonal", "striped"}) {
+      CAPTURE(map);
+      Graph plain;
+      const NodeId x = test::add_node(plain, "x", NodeKind::input, {}, shape[1]);
+      std::vector<Structure> structures;
+      std::uint64_t conversions = 0, weights = 0;
+      for (const char* name : {"a", "b"}) {  // operators of one source
+        plain.outputs.push_back(test::add_node(plain, name, NodeKind::linear, {x}, shape[0]));
+        structures.push_back(Structure::gather(shape[0], shape[1], shape[2], shape[3]));
+        structures.back().selection = draw_selection(structures.back(), number, structures.size());
+        conversions += shape[0] * std::uint64_t{(shape[3] + chip->array.rows - 1) / chip->array.rows};
+        weights += std::uint64_t{shape[0]} * shape[3];
+        plain.nodes.back().structure = structures.back();
+      }
+      const Graph graph = compile::with_structures(plain, structures, *chip);
+      const compile::PlaceOptions options{.rows = chip->array.rows,
+                                          .cols = chip->array.cols,
+                                          .arrays_per_tile = chip->network.arrays_per_tile,
+                                          .adcs = chip->adc.per_array};
+      Result<compile::Placement> placement = (*compile::find_strategy(map))->place(graph, options);
+      REQUIRE(placement.has_value());
+      std::uint64_t cells = 0;
+      for (const program::Patch& patch : placement->patches) cells += std::uint64_t{patch.rows} * patch.columns;
+      CHECK(cells == weights);
+      const Result<program::Program> program =
+          compile::emit(graph, std::move(*placement), *chip, {.kv = 1, .model_name = {}, .model_digest = {}});
+      REQUIRE_MESSAGE(program.has_value(), (program ? "" : to_string(program.error())));
+      CHECK(program->lists.size() == (structures[0].selection == structures[1].selection ? 1 : 2));
+      const program::VerifyReport report = program::verify(*program, {.full_weights = number % 2 == 0});
+      CHECK_MESSAGE(report.ok(), (report.ok() ? "" : to_string(report.errors.front())));
+      const Result<machine::Timing> timing = machine::simulate(*program, *chip);
+      REQUIRE(timing.has_value());
+      CHECK(timing->counts.conversions == conversions);
+      const Result<program::Program> again = program::parse_text(program::to_text(*program), "p.txt");
+      REQUIRE_MESSAGE(again.has_value(), (again ? "" : to_string(again.error())));
+      CHECK(*again == *program);
+    }
   }
 }
 

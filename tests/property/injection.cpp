@@ -14,11 +14,12 @@
 namespace danaus {
 namespace {
 
-constexpr std::uint64_t kCases = 150;
+constexpr std::uint64_t kCases = 300;
 constexpr int kEnough = 8;  // changed programs per bug
 /// Freeing a value early only moves addresses unless something else takes its place while it is needed: such a program
-/// computes the same, and the verifier is right to accept it. Others of its programs must be refused.
-constexpr int kSometimesHarmless = 22;
+/// computes the same, and the verifier is right to accept it. So does a program whose blocks read all inputs and pick
+/// them from elsewhere in their lists. Others of these programs must be refused.
+constexpr bool is_sometimes_harmless(int bug) { return bug == 22 || bug == 31 || bug == 32; }
 
 struct Outcome {
   bool refused = false;
@@ -60,7 +61,7 @@ TEST_CASE("every injected bug is found") {
       ++changed;
       const bool found = !program::verify(*outcome.program).ok();
       refused += found;
-      if (bug != kSometimesHarmless) CHECK(found);
+      if (!is_sometimes_harmless(bug)) CHECK(found);
     }
     CHECK_MESSAGE(refused > 0, "no case shows this bug");
   }

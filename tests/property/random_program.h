@@ -198,9 +198,20 @@ inline model::Model random_model(Dice& dice) {
   }
 }
 
+/// Gathered blocks of any size; operators of one shape may have the same selection.
+inline Structure random_gather(Dice& dice, std::uint32_t out, std::uint32_t in) {
+  const std::uint32_t inputs = dice.roll(0, 4) == 0 ? (dice.coin() ? in : 1) : dice.roll(1, in);
+  Structure structure = Structure::gather(out, in, dice.roll(1, out), inputs);
+  structure.selection = draw_selection(structure, 1, dice.roll(0, 2));
+  return structure;
+}
+
 inline Structure random_structure(Dice& dice, std::uint32_t out, std::uint32_t in) {
   const auto blocks = [&] { return Structure::blocks(out, in, dice.roll(1, 9), dice.roll(1, 9), dice.roll(1, 3)); };
-  switch (dice.roll(0, 6)) {
+  switch (dice.roll(0, 8)) {
+    case 7:
+    case 8:
+      return random_gather(dice, out, in);
     case 0:
       return Structure::dense(out, in);
     case 1:
@@ -230,8 +241,9 @@ inline Case random_case(std::uint64_t number) {
     if ((*compile::find_strategy(result.strategy))->dense_operator)
       structures.push_back(Structure::dense(op.out, op.in));
     else
-      structures.push_back(mixed || structures.empty()
-                               ? random_structure(dice, op.out, op.in)
+      structures.push_back(mixed || structures.empty() ? random_structure(dice, op.out, op.in)
+                           : structures[0].kind == Structure::Kind::gather
+                               ? random_gather(dice, op.out, op.in)
                                : Structure::blocks(op.out, op.in, structures[0].k, structures[0].l, structures[0].r));
   }
   result.graph = compile::with_structures(result.model.graph, structures, result.chip);

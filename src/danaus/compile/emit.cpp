@@ -20,6 +20,7 @@
 #include "danaus/compile/compile.h"
 #include "danaus/compile/injection.h"
 #include "danaus/core/internal_error.h"
+#include "danaus/program/intent.h"
 
 namespace danaus::compile {
 namespace {
@@ -89,9 +90,50 @@ Layout runs_of(const std::vector<TileId>& homes) {
 
 /// Which block of its stage a patch (part of) is.
 std::uint32_t block_number(const Structure& structure, const Patch& patch) {
-  if (structure.kind == Structure::Kind::dense) return 0;
-  return patch.in_first / (patch.stage == 0 ? structure.in_block : structure.r * structure.k);
+  return structure.block_of_input(patch.stage, patch.in_first);
 }
+
+/// Inputs of a gathered operator that a tile's blocks read, and where the tile puts them. Every tile has a layout of
+/// its own: it gathers what its blocks read, one range after the other.
+class GatheredInputs {
+ public:
+  struct Range {
+    TileId tile{};
+    std::uint32_t first = 0;  ///< stage inputs first .. last - 1
+    std::uint32_t last = 0;
+    std::uint32_t place = 0;  ///< of the first one, counted in the tile's gathered elements
+    std::uint32_t end() const { return place + (last - first); }
+  };
+
+  explicit GatheredInputs(std::vector<Need> needs) {
+    std::sort(needs.begin(), needs.end(),
+              [](const Need& a, const Need& b) { return std::pair(a.tile, a.first) < std::pair(b.tile, b.first); });
+    for (const Need& need : needs) {
+      const bool same_tile = !ranges_.empty() && ranges_.back().tile == need.tile;
+      if (same_tile && need.first <= ranges_.back().last)
+        ranges_.back().last = std::max(ranges_.back().last, need.last);
+      else
+        ranges_.push_back({need.tile, need.first, need.last, same_tile ? ranges_.back().end() : 0});
+      most_ = std::max(most_, ranges_.back().end());
+    }
+  }
+
+  const std::vector<Range>& ranges() const { return ranges_; }
+  /// Elements of the tile that gathers most.
+  std::uint32_t most() const { return most_; }
+  std::uint32_t place_of(TileId tile, std::uint32_t input) const {
+    const auto after = std::upper_bound(
+        ranges_.begin(), ranges_.end(), std::pair(tile, input),
+        [](const auto& value, const Range& range) { return value < std::pair(range.tile, range.first); });
+    ensure(after != ranges_.begin() && std::prev(after)->tile == tile && input < std::prev(after)->last,
+           "a tile gathers what its blocks read");
+    return std::prev(after)->place + (input - std::prev(after)->first);
+  }
+
+ private:
+  std::vector<Range> ranges_;  ///< by tile and first input
+  std::uint32_t most_ = 0;
+};
 
 /// The tile that holds an element of a layout.
 TileId tile_at(const Layout& layout, std::uint32_t element) {
@@ -139,6 +181,8 @@ class Emitter {
   Result<void> emit_linear_group(std::size_t first, std::size_t last);
   struct StageOperator;
   Result<void> emit_stage(std::vector<StageOperator>& operators, std::uint32_t stage);
+  /// Picks the inputs of gathered blocks from the operator's input, which is on their tiles.
+  void gather(StageOperator& op, std::vector<Need> needs);
   /// Collects the partial sums of every output on one tile, its home.
   void reduce(StageOperator& op, std::vector<TileId>& homes);
   void emit_elementwise(NodeId id);
@@ -237,10 +281,9 @@ Result<void> Emitter::prepare() {
     if (node.kind == NodeKind::linear) {
       const Structure& structure = node.structure;
       const std::size_t source = index(node.sources[0]);
-      capacity_[source] = std::max(capacity_[source], structure.stage_inputs(0));
+      capacity_[source] = std::max(capacity_[source], structure.inputs());
       capacity_[n] = std::max(capacity_[n], structure.stage_outputs(structure.stages() - 1));
-      if (structure.stage_inputs(0) > structure.in)
-        most_padding_ = std::max(most_padding_, structure.stage_inputs(0) - structure.in);
+      most_padding_ = std::max(most_padding_, structure.inputs() - structure.in);
     }
     if (node.guard) {
       last_use_[index(node.guard->gates)] = static_cast<std::uint32_t>(n);
@@ -527,6 +570,7 @@ struct Emitter::StageOperator {
   const Structure* structure = nullptr;
   ConfigId config{};
   Value in, out;
+  std::optional<GatheredInputs> gathered;  ///< what `in` has of a gathered operator, tile by tile
   /// Where partial sums of rows-cut blocks gather, block by block, when `out` itself is strided; otherwise = out.
   Value sum;
   bool gathers = false;
@@ -542,6 +586,10 @@ struct Emitter::StageOperator {
     return block_number(*structure, patch) * block.out_count + (patch.out_first - block.out_first) / block.out_step;
   }
   std::int32_t sum_step(const Patch& patch) const { return gathers ? 1 : patch.out_step; }
+  /// Offset of a patch's first input in the buffer of its tile.
+  std::uint32_t source(const Patch& patch, TileId tile) const {
+    return in.offset + (gathered ? gathered->place_of(tile, patch.in_first) : patch.in_first);
+  }
 };
 
 Result<void> Emitter::emit_linear_group(std::size_t first, std::size_t last) {
@@ -553,6 +601,7 @@ Result<void> Emitter::emit_linear_group(std::size_t first, std::size_t last) {
                          .config = {},
                          .in = value_of(node.sources[0]),
                          .out = {},
+                         .gathered = {},
                          .sum = {},
                          .partial_sums = {}});
   }
@@ -570,7 +619,7 @@ Result<void> Emitter::emit_linear_group(std::size_t first, std::size_t last) {
     if (active.empty()) break;
     DANAUS_CHECK(emit_stage(active, stage));
     for (StageOperator& current : active) {
-      if (stage > 0) release(current.in);
+      if (stage > 0 || current.gathered) release(current.in);
       const bool is_last = stage + 1 == current.structure->stages();
       if (is_last) value_of(current.node).layout = current.out.layout;
       for (StageOperator& op : operators) {
@@ -588,17 +637,25 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
   };
   const bool shared_input = stage == 0;  // operators of a group have the same source
 
-  // Inputs to the tiles of the arrays.
+  // Inputs to the tiles of the arrays: gathered blocks pick theirs on the tile, from all.
   std::vector<Need> needs;
+  std::vector<std::pair<std::size_t, std::vector<Need>>> gathers;  // by operator
   for (std::size_t o = 0; o < operators.size(); ++o) {
     StageOperator& op = operators[o];
     if (patches_of(op).empty())
       return fail(Error("emit.placement", Failure::bad_input,
                         fmt::format("the placement has no arrays for stage {} of {}", stage, graph_.at(op.node).name)));
+    std::vector<Need> own;
     for (const std::uint32_t p : patches_of(op)) {
       const Patch& patch = patches[p];
       op.rows_cut = op.rows_cut || patch.rows < op.block_of(patch).in_count;
-      needs.push_back({program_.tile_of(patch.array), patch.in_first, patch.in_first + patch.rows});
+      own.push_back({program_.tile_of(patch.array), patch.in_first, patch.in_first + patch.rows});
+    }
+    if (op.structure->kind == Structure::Kind::gather) {
+      for (const Need& need : own) needs.push_back({need.tile, 0, op.structure->in});
+      gathers.emplace_back(o, std::move(own));
+    } else {
+      needs.insert(needs.end(), own.begin(), own.end());
     }
     op.gathers = op.rows_cut && op.structure->block(stage, 0).out_step != 1;
     op.sum = op.gathers ? allocate(op.out.size, op.out.capacity, kSlot) : op.out;
@@ -607,6 +664,7 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
       needs.clear();
     }
   }
+  for (auto& [o, own] : gathers) gather(operators[o], std::move(own));
 
   // Activations, array by array, over the operators' patches merged in placement order.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> order;  // (patch, operator)
@@ -633,7 +691,7 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
         const StageOperator& op = operators[owner];
         const Patch& patch = patches[p];
         candidates.push_back(&patch);
-        addresses.push_back({.source = op.in.offset + patch.in_first,
+        addresses.push_back({.source = op.source(patch, program_.tile_of(array)),
                              .destination = op.sum.offset + op.sum_position(patch),
                              .destination_step = op.sum_step(patch)});
         alone.push_back(op.rows_cut);
@@ -691,6 +749,19 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
     if (op.gathers) release(op.sum);
   }
   return {};
+}
+
+void Emitter::gather(StageOperator& op, std::vector<Need> needs) {
+  const Value x = op.in;
+  const std::uint32_t list = program::list_of(*op.structure, program_.lists);
+  op.gathered.emplace(std::move(needs));
+  op.in = allocate(op.gathered->most(), op.gathered->most(), kSlot);
+  for (const GatheredInputs::Range& range : op.gathered->ranges()) {
+    for (std::uint32_t first = range.first; first < range.last; first += kLongestRun)
+      push(program::gather(range.tile, std::min(range.last - first, kLongestRun), x.at(0), op.structure->in,
+                           DANAUS_BUG(32, list, 0u), DANAUS_BUG(31, first, first - range.first),
+                           op.in.at(range.place + (first - range.first))));
+  }
 }
 
 void Emitter::reduce(StageOperator& op, std::vector<TileId>& homes) {
@@ -1127,6 +1198,7 @@ Result<program::Program> Emitter::run() {
   program_.notes.push_back({"chip", chip::to_toml(chip_)});
   if (!options_.model_name.empty()) program_.notes.push_back({"model", options_.model_name});
   program_.intent = graph_;
+  program_.lists = program::selections_of(graph_);
   std::uint32_t regions = 0;
   for (const Node& node : graph_.nodes) {
     if (node.kind == NodeKind::attend) regions = std::max(regions, index(node.kv_first) + node.kv_heads);

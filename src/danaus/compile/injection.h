@@ -19,10 +19,11 @@
 /// 25 the second stage converts with the first one's configuration      26 tokens share one place in the stream
 /// 27 the KV region is one entry too small           28 a local copy instead of the transposition of partial sums
 /// 29 every expert is scaled by the first gate       30 every branch asks for the first gate
+/// 31 blocks pick from the beginning of their list    32 operators of one source pick by the first list
 #ifdef DANAUS_INJECT_BUGS
 namespace danaus::compile {
 inline int injected_bug = 0;
-inline constexpr int kInjectableBugs = 30;
+inline constexpr int kInjectableBugs = 32;
 }  // namespace danaus::compile
 #define DANAUS_BUG(number, right, wrong) (::danaus::compile::injected_bug == (number) ? (wrong) : (right))
 #else

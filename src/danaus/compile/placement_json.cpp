@@ -17,7 +17,7 @@ namespace {
 constexpr std::string_view kSchema = "danaus.placement/1";
 
 std::string_view stage_name(const Structure& structure, std::uint32_t stage) {
-  if (structure.kind == Structure::Kind::dense) return "W";
+  if (structure.stages() == 1) return "W";
   return stage == 0 ? "R" : "L";
 }
 

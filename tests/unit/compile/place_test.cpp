@@ -76,7 +76,9 @@ TEST_CASE("every weight has one cell, for awkward shapes and every strategy") {
                                          Structure::blocks(1, 17, 5, 1, 1),  Structure::blocks(31, 1, 1, 7, 1),
                                          Structure::blocks(64, 64, 8, 8, 1), Structure::blocks(40, 20, 1, 1, 5),
                                          Structure::padded_square(10, 40),   Structure::padded_square(10, 40).trim(),
-                                         Structure::blocks(7, 5, 9, 9, 1),   Structure::blocks(100, 90, 2, 3, 7)};
+                                         Structure::blocks(7, 5, 9, 9, 1),   Structure::blocks(100, 90, 2, 3, 7),
+                                         Structure::gather(13, 29, 4, 6),    Structure::gather(64, 40, 64, 40),
+                                         Structure::gather(41, 23, 7, 1),    Structure::gather(3, 97, 1, 90)};
   for (const StrategyInfo& strategy : strategies()) {
     for (const std::uint32_t edge : {8u, 17u, 32u}) {
       Graph graph;
@@ -92,6 +94,25 @@ TEST_CASE("every weight has one cell, for awkward shapes and every strategy") {
       const PlaceOptions options{.rows = edge, .cols = edge + 3, .arrays_per_tile = 4};
       check_cover(graph, place(std::string(strategy.name).c_str(), graph, options), options);
     }
+  }
+}
+
+TEST_CASE("gathered operators of one source share no inputs") {
+  // Two operators of one source, each of one block of 4 inputs and 2 outputs: dense operators could share rows and an
+  // activation, gathered ones read inputs of their own, so each map puts them where they can fire at the same time.
+  Graph graph;
+  const NodeId x = test::add_node(graph, "x", NodeKind::input, {}, 8);
+  for (const char* name : {"a", "b"}) {
+    const NodeId id = test::add_node(graph, name, NodeKind::linear, {x}, 2);
+    graph.at(id).structure = Structure::gather(2, 8, 2, 4);
+    graph.at(id).structure.selection = draw_selection(graph.at(id).structure, 1, index(id));
+  }
+  const PlaceOptions options{.rows = 4, .cols = 2, .arrays_per_tile = 1, .adcs = 2};
+  for (const char* map : {"sparse", "dense", "striped"}) {
+    const Placement placement = place(map, graph, options);
+    CHECK(placement.arrays == 2);
+    REQUIRE(placement.patches.size() == 2);
+    CHECK(placement.patches[0].array != placement.patches[1].array);
   }
 }
 

@@ -54,6 +54,10 @@ std::vector<NodeId> linear_nodes(const Graph& graph, const PlaceOptions& options
   return nodes;
 }
 
+InputSpace input_space(const Graph& graph, NodeId node) {
+  return graph.at(node).structure.kind == Structure::Kind::gather ? 1 + index(node) : 0;
+}
+
 program::Patch patch_for(const Piece& piece, std::uint32_t array, std::uint32_t row, std::uint32_t column) {
   // With one column the step says nothing; 1 is its canonical value and keeps every step within 16 bits.
   const auto narrow = [](std::uint32_t value) { return static_cast<std::uint16_t>(value); };

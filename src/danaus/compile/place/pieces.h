@@ -29,6 +29,11 @@ std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, cons
 /// Linear nodes of the graph that are to be placed, in order.
 std::vector<NodeId> linear_nodes(const Graph& graph, const PlaceOptions& options);
 
+/// What the first stages of operators with one source have in common: equal numbers of stage inputs mean equal inputs
+/// only in equal spaces. Gathered operators count in lists of their own.
+using InputSpace = std::uint32_t;
+InputSpace input_space(const Graph& graph, NodeId node);
+
 program::Patch patch_for(const Piece& piece, std::uint32_t array, std::uint32_t row, std::uint32_t column);
 
 /// Sorts the patches.

@@ -156,7 +156,7 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
       ++last;
     for (std::uint32_t stage = 0; stage < 2; ++stage) {
       ++stage_number;
-      std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, std::size_t>
+      std::map<std::tuple<InputSpace, std::uint32_t, std::uint32_t, std::uint32_t>, std::size_t>
           same_input;  // first bundle of this stage's input
       for (std::size_t n = first; n < last; ++n) {
         const Structure& structure = graph.at(nodes[n]).structure;
@@ -167,7 +167,7 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
           size.width = piece.columns;
           ++size.pieces;
           const bool shared = stage == 0;  // later stages have an input of their own for every operator
-          const auto key = std::tuple(piece.in_first, piece.rows, piece.columns);
+          const auto key = std::tuple(input_space(graph, nodes[n]), piece.in_first, piece.rows, piece.columns);
           const auto twin = shared ? same_input.find(key) : same_input.end();
           if (twin != same_input.end() && bundles[twin->second].pieces.size() < options.cols / piece.columns) {
             bundles[twin->second].pieces.push_back(piece);

@@ -56,7 +56,7 @@ std::vector<Stage> stages_of(const Graph& graph, const PlaceOptions& options) {
       ++last;
     for (std::uint32_t number = 0; number < 2; ++number) {
       Stage stage;
-      std::map<std::pair<std::uint32_t, std::uint32_t>, std::size_t> joined;  // by first input and rows
+      std::map<std::tuple<InputSpace, std::uint32_t, std::uint32_t>, std::size_t> joined;  // by first input and rows
       for (std::size_t n = first; n < last; ++n) {
         const Structure& structure = graph.at(nodes[n]).structure;
         if (number >= structure.stages()) continue;
@@ -65,7 +65,8 @@ std::vector<Stage> stages_of(const Graph& graph, const PlaceOptions& options) {
           stage.columns += piece.columns;
           // Second stages have an input of their own for every operator.
           const bool shared = number == 0;
-          const auto [found, is_new] = joined.try_emplace({piece.in_first, piece.rows}, stage.wide.size());
+          const auto [found, is_new] =
+              joined.try_emplace({input_space(graph, nodes[n]), piece.in_first, piece.rows}, stage.wide.size());
           if (!shared || is_new) {
             stage.wide.push_back({.rows = piece.rows, .columns = piece.columns, .parts = {piece}});
           } else {
