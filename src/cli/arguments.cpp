@@ -149,12 +149,18 @@ void add_structure(CLI::App& app, Arguments& arguments) {
   using Kind = factor::Policy::Kind;
   factor::Policy& policy = arguments.policy;
   const std::string group = "Structure";
-  add_choice<Kind>(app, "--structure", policy.kind, "What block operators are made of [monarch]",
-                   {{"monarch", Kind::monarch}, {"lowrank", Kind::lowrank}, {"dense", Kind::dense}})
+  add_choice<Kind>(
+      app, "--structure", policy.kind, "What block operators are made of [monarch]",
+      {{"monarch", Kind::monarch}, {"lowrank", Kind::lowrank}, {"gather", Kind::gather}, {"dense", Kind::dense}})
       ->group(group);
   CLI::Option* blocks =
       app.add_option("--blocks", policy.blocks, "Input x output blocks and rank, such as 32 or 16x64:2")
           ->type_name("K[xL][:R]")
+          ->group(group);
+  CLI::Option* gathered =
+      app.add_option("--group", policy.group, "Gathered blocks: outputs of a block, which picks its inputs [32]")
+          ->type_name("S")
+          ->check(whole_number(1, 1u << 24))
           ->group(group);
   CLI::Option* compression =
       app.add_option("--compression", policy.compression, "Dense parameters over block parameters to aim at [8]")
@@ -166,7 +172,7 @@ void add_structure(CLI::App& app, Arguments& arguments) {
                                       "square: pad every operator to n x n, sqrt(n) blocks", {{"square", true}})
                          ->group(group);
   app.add_flag("--trim", policy.trim, "Remove dead rows, columns and blocks of padding")->group(group);
-  blocks->excludes(compression)->excludes(pad);
+  blocks->excludes(compression)->excludes(pad)->excludes(gathered);
   compression->excludes(pad);
 }
 
@@ -175,7 +181,7 @@ void add_linear(CLI::App& app, Arguments& arguments) {
   add_structure(app, arguments);
   app.get_option("--structure")
       ->description("Blocks in place of the weights, as one of these options asks; without any the weights [monarch]");
-  const std::vector<std::string> structure = {"--structure", "--blocks", "--compression",
+  const std::vector<std::string> structure = {"--structure", "--blocks", "--compression", "--group",
                                               "--policy",    "--pad",    "--trim"};
   CLI::Option* factors = app.add_option("--factors", arguments.factors,
                                         "Factors instead of weights (danaus project -o); excludes the rest")
@@ -311,6 +317,7 @@ constexpr Subcommand kSubcommands[] = {
      "danaus run bert-large\n"
      "danaus run llama-7b --chip unit --map linear,dense --blocks 64\n"
      "danaus run model.gguf --set adc.per_array=32 --json\n"
+     "danaus run bert-large --structure gather --compression 8 --group 32 --map sparse,dense,striped\n"
      "danaus run llama-7b --set chip.arrays=4096 --chips 32 --map linear",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
@@ -522,17 +529,18 @@ constexpr Subcommand kSubcommands[] = {
                     "With chips NAME: every key with its value and where it comes from, measured to assumed");
        add_json(app, arguments);
      }},
-    {"explain", "Explain an error, a cost, a mapping or a key of the chip file",
+    {"explain", "Explain an error, a cost, a mapping, a structure or a key of the chip file",
      "danaus explain gguf.truncated\n"
      "danaus explain cost\n"
      "danaus explain cost activation --chip hermes-14nm\n"
      "danaus explain mapping dense\n"
-     "danaus explain mapping striped bert-large --kv 512 --set adc.per_array=4\n"
-     "danaus explain adc.per_array",
-     [](CLI::App& app, Arguments& arguments) {
-       app.add_option("TOPIC", arguments.topic,
-                      "An error id, a chip key, cost [TOPIC] (without: lists them), or mapping NAME [MODEL]: with a "
-                      "model why it takes as long as it does")
+      "danaus explain mapping striped bert-large --kv 512 --set adc.per_array=4\n"
+      "danaus explain structure gather\n"
+      "danaus explain adc.per_array",
+      [](CLI::App& app, Arguments& arguments) {
+        app.add_option("TOPIC", arguments.topic,
+                       "An error id, a chip key, cost [TOPIC] (without: lists them), structure NAME, or mapping NAME "
+                       "[MODEL]: with a model why it takes as long as it does")
            ->required()
            ->type_name("")
            ->expected(1, 3);

@@ -91,6 +91,7 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   if (generate)
     options.generation = {.prompt = arguments.prompt_tokens.value_or(1), .kv_cache = !arguments.no_kv_cache};
   options.policy = arguments.policy;
+  options.policy.seed = arguments.seed;
   options.seed = arguments.seed;
   options.reload = arguments.reload;
   options.copies = arguments.copies;

@@ -1,5 +1,5 @@
-// danaus explain: an error id from docs/errors.md, a cost equation with the chip's numbers put in, a mapping (for a
-// model: why it takes as long as it does), a key of the chip file.
+// danaus explain: an error id from docs/errors.md, a cost equation with the chip's numbers put in, a structure from
+// docs/structures.md, a mapping (for a model: why it takes as long as it does), a key of the chip file.
 
 #include <fmt/format.h>
 
@@ -21,10 +21,10 @@ const std::vector<std::pair<std::string_view, std::string_view>>& pages();
 namespace danaus::cli {
 namespace {
 
-/// The section "### id" of docs/errors.md, empty if there is none.
-std::string_view error_entry(std::string_view id) {
+/// The section "### id" of a page, empty if there is none.
+std::string_view entry_of(std::string_view page_name, std::string_view id) {
   for (const auto& [stem, page] : embedded::pages()) {
-    if (stem != "errors") continue;
+    if (stem != page_name) continue;
     const std::string heading = fmt::format("\n### {}\n", id);
     const std::size_t at = page.find(heading);
     if (at == std::string_view::npos) return {};
@@ -36,10 +36,10 @@ std::string_view error_entry(std::string_view id) {
   return {};
 }
 
-std::vector<std::string_view> error_ids() {
+std::vector<std::string_view> entries_of(std::string_view page_name) {
   std::vector<std::string_view> ids;
   for (const auto& [stem, page] : embedded::pages()) {
-    if (stem != "errors") continue;
+    if (stem != page_name) continue;
     constexpr std::string_view kHeading = "\n### ";
     for (std::size_t at = page.find(kHeading); at != std::string_view::npos; at = page.find(kHeading, at + 1)) {
       const std::size_t first = at + kHeading.size();
@@ -72,6 +72,16 @@ Result<std::string> explain_mapping(const std::string& name) {
   DANAUS_TRY(strategy, compile::find_strategy(name));
   return fmt::format("{} ({})\n\n{}\n", strategy->name,
                      strategy->dense_operator ? "maps the dense operator" : "maps the block operator", strategy->help);
+}
+
+Result<std::string> explain_structure(const std::string& name) {
+  if (const std::string_view entry = entry_of("structures", name); !entry.empty())
+    return fmt::format("{}\n\n{}\n", name, entry);
+  const std::vector<std::string_view> names = entries_of("structures");
+  const std::string_view near = nearest(name, names);
+  return fail(Error("cli.unknown-topic", Failure::usage, fmt::format("there is no structure '{}'", name))
+                  .with_hint(near.empty() ? fmt::format("explain structure {}", fmt::join(names, "|"))
+                                          : fmt::format("did you mean '{}'?", near)));
 }
 
 Result<std::string> explain_key(const Arguments& arguments, const chip::KeyInfo& key) {
@@ -112,22 +122,24 @@ Result<std::string> explain(const Arguments& arguments, Console& console) {
   if (arguments.topic.size() == 2) {
     if (topic == "cost") return explain_cost(arguments, arguments.topic[1]);
     if (topic == "mapping") return explain_mapping(arguments.topic[1]);
+    if (topic == "structure") return explain_structure(arguments.topic[1]);
   } else {
     if (topic == "cost") return list_costs();
-    if (const std::string_view entry = error_entry(topic); !entry.empty())
+    if (const std::string_view entry = entry_of("errors", topic); !entry.empty())
       return fmt::format("{}\n\n{}\n", topic, entry);
     for (const chip::KeyInfo& key : chip::keys()) {
       if (key.key == topic) return explain_key(arguments, key);
     }
   }
-  std::vector<std::string_view> known = error_ids();
+  std::vector<std::string_view> known = entries_of("errors");
   for (const chip::KeyInfo& key : chip::keys()) known.push_back(key.key);
-  known.insert(known.end(), {"cost", "mapping"});
+  known.insert(known.end(), {"cost", "mapping", "structure"});
   const std::string_view near = nearest(topic, known);
   return fail(Error("cli.unknown-topic", Failure::usage,
                     fmt::format("'{}' cannot be explained", fmt::join(arguments.topic, " ")))
                   .with_hint(near.empty() || near == topic
-                                 ? "explain an error id, a chip key, cost (lists its topics), or mapping NAME [MODEL]"
+                                 ? "explain an error id, a chip key, cost (lists its topics), structure NAME, or "
+                                   "mapping NAME [MODEL]"
                                  : fmt::format("did you mean '{}'?", near)));
 }
 

@@ -213,6 +213,7 @@ CASES = [
 
     # Structures.
     Case("factor.blocks", 2, "project m.toml --blocks 4x", files=tiny()),
+    Case("factor.group", 2, "project m.toml --structure gather --group 1 --compression 1", files={"m.toml": TINY.replace("ffn = 32", "ffn = 2000000")}),
     Case("factor.policy-conflict", 2, "project m.toml --pad square --structure dense", files=tiny()),
     Case("factor.policy-syntax", 3, "project m.toml --policy p.toml", files={**tiny(), "p.toml": "[[layer]\n"}),
     Case("factor.policy-key", 3, "project m.toml --policy p.toml", files={**tiny(), "p.toml": '[[layer]]\nmatch = "*"\nblcoks = "4"\n'}),

@@ -18,14 +18,17 @@ namespace {
 void project_bytes(const std::uint8_t* data, std::size_t size) {
   if (size < 5) return;
   const std::uint32_t out = 1 + data[0] % 40, in = 1 + data[1] % 40;
+  const bool gathered = data[2] >= 128;
   const danaus::Structure structure =
-      danaus::Structure::blocks(out, in, 1 + data[2] % 8, 1 + data[3] % 8, 1 + data[4] % 8);
+      gathered ? danaus::Structure::gather(out, in, 1 + data[3] % out, 1 + data[4] % in)
+               : danaus::Structure::blocks(out, in, 1 + data[2] % 8, 1 + data[3] % 8, 1 + data[4] % 8);
   std::vector<float> weights(structure.dense_parameters());
   std::memcpy(weights.data(), data + 5, std::min(size - 5, weights.size() * sizeof(float)));
   const danaus::Result<danaus::factor::Projection> projection = danaus::factor::project(weights, structure);
   const bool finite = std::all_of(weights.begin(), weights.end(), [](float value) { return std::isfinite(value); });
   if (projection.has_value() != finite) std::abort();
   if (projection && !(projection->error.relative <= 1 + 1e-6)) std::abort();
+  if (projection && !danaus::check_selection(projection->factors.structure)) std::abort();
 }
 
 }  // namespace

@@ -40,6 +40,17 @@ def test_embeddings_on_fine_converters(danaus, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
+def test_gathered_blocks_answer_alike_in_every_mapping(danaus, tmp_path, name):
+    ids = ids_file(tmp_path, longest(name))
+    gathered = ["--structure", "gather", "--compression", "2", "--group", "5"]
+    by_map = [danaus.json("eval", MODELS / name, "--ids", ids, "--analog", "--map", map, *gathered, *FINE)["nll"]
+              for map in ("sparse", "dense", "striped")]
+    assert by_map[0] == by_map[1] == by_map[2]
+    factors = danaus.json("eval", MODELS / name, "--ids", ids, *gathered)["nll"]
+    assert by_map[0] == pytest.approx(factors, rel=5e-3)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
 def test_blocks_answer_alike_in_every_mapping(danaus, tmp_path, name):
     ids = ids_file(tmp_path, longest(name))
     options = ["--blocks", "2", "--set", "noise.device=ideal", "--set", "adc.rule=lossless"]

@@ -192,6 +192,29 @@ def test_factors_in_memory_and_from_a_file(danaus, decoder, tmp_path):
     assert any("stay dense" in note for note in some["linear"]["notes"])
 
 
+def test_gathered_operators(danaus, decoder, tmp_path):
+    (tmp_path / "t.txt").write_text(TEXT)
+    evaluate = ("eval", decoder, "--text", tmp_path / "t.txt", "--json")
+    dense = without_provenance(danaus(*evaluate)[0])
+    # All inputs in one group: the same products.
+    whole = without_provenance(danaus(*evaluate, "--structure", "gather", "--compression", "1", "--group", "4096")[0])
+    assert whole["linear"]["structure"] == "gather" and whole["linear"]["relative_error"] == 0
+    assert whole["nll"] == dense["nll"]
+    grouped = without_provenance(danaus(*evaluate, "--structure", "gather", "--compression", "1", "--group", "3")[0])
+    assert grouped["linear"]["blocks"] == "group 3"
+    assert grouped["nll"] == pytest.approx(dense["nll"], rel=1e-6)
+    # Half of them, in memory and from a file.
+    half = ("--structure", "gather", "--compression", "2", "--group", "8")
+    factors = tmp_path / "f.safetensors"
+    projection = danaus.json("project", decoder, *half, "-o", factors)
+    assert projection["total"]["parameters"] * 2 == projection["total"]["dense_parameters"]
+    assert all(layer["group"] == 8 and layer["inputs"] * 2 == layer["in"] for layer in projection["layers"])
+    inside = without_provenance(danaus(*evaluate, *half)[0])
+    outside = without_provenance(danaus(*evaluate, "--factors", factors)[0])
+    assert outside["nll"] == inside["nll"] != dense["nll"]
+    assert inside["linear"]["relative_error"] == pytest.approx(projection["total"]["relative_error"], rel=1e-12)
+
+
 def test_lines_are_sentences(danaus, encoder):
     document = danaus.json("eval", encoder, "--text", "-", stdin="the fox\r\n\nthe fox\nquick \u00dcber".encode())
     assert len(document["embeddings"]) == 4

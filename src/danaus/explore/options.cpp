@@ -142,13 +142,21 @@ std::vector<Option> make_table() {
        Kind::word,
        0,
        0,
-       {"monarch", "lowrank", "dense"},
+       {"monarch", "lowrank", "gather", "dense"},
        [](Values& v, const Value& value) {
          using Structure = factor::Policy::Kind;
          v.run.policy.kind = text(value) == "monarch"   ? Structure::monarch
                              : text(value) == "lowrank" ? Structure::lowrank
+                             : text(value) == "gather"  ? Structure::gather
                                                         : Structure::dense;
        }},
+      {"group",
+       "gathered blocks: outputs of a block [32]",
+       Kind::whole,
+       1,
+       1u << 24,
+       {},
+       [](Values& v, const Value& value) { v.run.policy.group = whole(value); }},
       {"blocks",
        "input x output blocks and rank: 32, \"16x64:2\"",
        Kind::text,

@@ -5,16 +5,21 @@
 // within 1/16 of the aim the best is: fewest arrays with blocks along diagonals (arrays_needed), then nearest to the
 // aim, then smallest r, then smallest |k - l|, then smallest k. If none is that near: the nearest one below the aim,
 // else the smallest.
+//
+// Gathered blocks have the outputs that were asked for and ceil(in / c) inputs.
 
 #include "danaus/factor/choose.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include "danaus/core/internal_error.h"
 
@@ -70,6 +75,28 @@ Structure by_compression(std::uint32_t out, std::uint32_t in, double compression
   return best->second.parameters() < best->second.dense_parameters() ? best->second : Structure::dense(out, in);
 }
 
+tl::unexpected<Error> conflict(std::string message, std::string hint) {
+  return fail(Error("factor.policy-conflict", Failure::usage, std::move(message)).with_hint(std::move(hint)));
+}
+
+/// Blocks of `group` outputs and 1 / compression of the inputs.
+Result<Structure> gathered(std::uint32_t out, std::uint32_t in, const Policy& policy) {
+  if (!policy.blocks.empty())
+    return conflict("gathered blocks are not counted as K x L", "use the options for their group and compression");
+  if (policy.group == 0)
+    return fail(Error("factor.group", Failure::usage, "a group of no outputs is not possible")
+                    .with_hint("give the outputs of a gathered block, 1 or more, for example 32"));
+  const double inputs = std::ceil(static_cast<double>(in) / policy.compression);
+  const Result<Structure> structure = parse_structure(
+      fmt::format("gather {}:{}", std::min(policy.group, out), std::clamp(static_cast<std::uint32_t>(inputs), 1u, in)),
+      out, in);
+  if (!structure)
+    return fail(Error("factor.group", Failure::usage,
+                      fmt::format("groups of {} are too small for an operator of {}x{}", policy.group, out, in))
+                    .with_hint("the blocks of an operator read at most 2^24 elements together: make them larger"));
+  return *structure;
+}
+
 struct BlockCounts {
   std::uint32_t k = 0, l = 0, r = 1;
 };
@@ -110,10 +137,6 @@ Result<Structure> from_blocks(std::uint32_t out, std::uint32_t in, const std::st
   return *structure;
 }
 
-tl::unexpected<Error> conflict(std::string message, std::string hint) {
-  return fail(Error("factor.policy-conflict", Failure::usage, std::move(message)).with_hint(std::move(hint)));
-}
-
 }  // namespace
 
 std::uint64_t arrays_needed(const Structure& structure, std::uint32_t array_edge) {
@@ -144,6 +167,8 @@ Result<Structure> choose_structure(std::uint32_t out, std::uint32_t in, const Po
     if (!policy.blocks.empty())
       return conflict("a dense operator has no blocks", "leave out the blocks or choose monarch");
     return chosen;
+  } else if (policy.kind == Policy::Kind::gather) {
+    return gathered(out, in, policy);
   } else if (policy.blocks.empty()) {
     chosen = by_compression(out, in, policy.compression, policy.kind == Policy::Kind::lowrank, array_edge);
   } else {
@@ -156,6 +181,32 @@ Result<Structure> choose_structure(std::uint32_t out, std::uint32_t in, const Po
   return policy.trim ? chosen->trim() : *chosen;
 }
 
+namespace {
+
+/// Draws selections; equal shapes share one, except among operators that read one value, so that none of them gets the
+/// inputs of another for nothing.
+class Selections {
+ public:
+  Selections(const Graph& graph, std::uint64_t seed) : graph_(graph), seed_(seed) {}
+
+  IndexList of(const model::LinearOperator& operation, const Structure& structure) {
+    const std::array<std::uint32_t, 4> shape = {structure.out, structure.in, structure.out_block, structure.in_block};
+    const std::uint32_t sibling = siblings_[graph_.at(operation.node).sources.front()]++;
+    const auto [entry, is_new] = known_.try_emplace({sibling, shape});
+    if (is_new) entry->second = draw_selection(structure, seed_, sibling);
+    return entry->second;
+  }
+
+ private:
+  using Shape = std::array<std::uint32_t, 4>;
+  const Graph& graph_;
+  std::uint64_t seed_;
+  std::map<NodeId, std::uint32_t> siblings_;  ///< operators so far that read a value
+  std::map<std::pair<std::uint32_t, Shape>, IndexList> known_;
+};
+
+}  // namespace
+
 Result<std::vector<Structure>> choose_structures(const model::Model& model, const Policy& policy,
                                                  std::uint32_t array_edge) {
   ensure(array_edge > 0, "choose_structures: arrays have cells");
@@ -165,6 +216,7 @@ Result<std::vector<Structure>> choose_structures(const model::Model& model, cons
     rules = std::move(read);
   }
   std::vector<bool> used(rules.size());
+  Selections selections(model.graph, policy.seed);
   std::vector<Structure> structures;
   for (const model::LinearOperator& operation : model.linear) {
     const LayerRule* decisive = nullptr;
@@ -186,6 +238,8 @@ Result<std::vector<Structure>> choose_structures(const model::Model& model, cons
       return fail(std::move(error));
     }
     structures.push_back(*structure);
+    Structure& chosen = structures.back();
+    if (chosen.kind == Structure::Kind::gather) chosen.selection = selections.of(operation, chosen);
   }
   for (std::size_t n = 0; n < rules.size(); ++n) {
     if (used[n]) continue;

@@ -14,8 +14,8 @@ namespace danaus::factor {
 /// array are cut into equal tiles, and floor(edge / max(rows, columns)) tiles of one stage share an array.
 std::uint64_t arrays_needed(const Structure& structure, std::uint32_t array_edge);
 
-/// The structure that one policy (its `file` aside) gives an operator. Errors: factor.blocks, factor.compression,
-/// factor.policy-conflict.
+/// The structure that one policy (its `file` aside) gives an operator, without a selection. Errors: factor.blocks,
+/// factor.compression, factor.group, factor.policy-conflict.
 Result<Structure> choose_structure(std::uint32_t out, std::uint32_t in, const Policy& policy, std::uint32_t array_edge);
 
 /// One [[layer]] of a policy file: operators whose name matches `pattern` follow `policy`.

@@ -20,11 +20,13 @@ namespace danaus::factor {
 
 /// How structures are chosen for the linear operators of a model.
 struct Policy {
-  enum class Kind : std::uint8_t { monarch, lowrank, dense };
+  enum class Kind : std::uint8_t { monarch, lowrank, dense, gather };
   Kind kind = Kind::monarch;
-  std::string blocks;       ///< "k[xl][:r]" on the command line (low rank: "1:r"); empty = by compression
-  double compression = 8;   ///< dense parameters / block parameters aimed at when `blocks` is empty; at least 1
-  bool pad_square = false;  ///< --pad square: sets the blocks itself
+  std::string blocks;        ///< "k[xl][:r]" on the command line (low rank: "1:r"); empty = by compression
+  double compression = 8;    ///< dense parameters / block parameters aimed at when `blocks` is empty; at least 1
+  std::uint32_t group = 32;  ///< gather: outputs of a block, at least 1; operators with fewer have one block
+  std::uint64_t seed = 1;    ///< gather: of the selections of operators without weights
+  bool pad_square = false;   ///< --pad square: sets the blocks itself
   bool trim = false;
   std::string file;  ///< per-layer policy file, see the README; what a rule does not say is as given here
   bool operator==(const Policy&) const = default;
@@ -35,14 +37,16 @@ struct Policy {
 /// By compression c, k divides `in` or is a power of two, l likewise for `out`, and r is next to the aim, out * in / c
 /// parameters. Of the members within 1/16 of the aim the best has the fewest arrays of `array_edge` when blocks lie
 /// along diagonals, then is nearest to the aim, then has the smallest r, |k - l| and k. If there is none, it is the
-/// nearest below the aim, else the smallest; an operator that would not get smaller stays dense. Errors: factor.blocks,
-/// factor.compression, factor.policy-conflict, and for the policy file factor.policy-syntax, factor.policy-key,
+/// nearest below the aim, else the smallest; an operator that would not get smaller stays dense. A gathered block has
+/// ceil(in / c) inputs. Its selection is drawn: operators of one shape have the same, except those that read one value.
+/// What has weights chooses anew when it is projected. Errors: factor.blocks, factor.compression,
+/// factor.policy-conflict, and for the policy file factor.policy-syntax, factor.policy-key,
 /// factor.policy-value, factor.policy-match, file.*.
 Result<std::vector<Structure>> choose_structures(const model::Model& model, const Policy& policy,
                                                  std::uint32_t array_edge);
 
 /// Weights of a BlockOperator. right: for each block of stage 0 a row-major (outputs x inputs) matrix, one after the
-/// other; left: the same for stage 1. Dense operators have `right` = W only.
+/// other; left: the same for stage 1. Dense operators have `right` = W only, gathered ones the blocks of one stage.
 struct Factors {
   Structure structure;
   std::vector<float> right;
@@ -61,7 +65,8 @@ struct Projection {
 };
 
 /// Best approximation of W (out x in, row-major) in the Frobenius norm: truncated SVD of every slice (Eckart-Young per
-/// slice is the global optimum), sqrt(sigma) to both sides: ||W - M||^2 <= optimum^2 (1 + 1e-6)^2 + 1e-12 ||W||^2.
+/// slice is the global optimum), sqrt(sigma) to both sides: ||W - M||^2 <= optimum^2 (1 + 1e-6)^2 + 1e-12 ||W||^2. For
+/// gathered blocks the columns with the largest norms (gather.h); the factors' structure has the selection.
 /// Deterministic for any thread count and SIMD target. `weights` has out * in elements. Errors: factor.non-finite.
 Result<Projection> project(std::span<const float> weights, const Structure& structure);
 
@@ -91,8 +96,9 @@ Result<std::vector<LayerReport>> project_model(
     const std::function<Result<void>(std::string_view, const Projection&)>& sink, Progress& progress);
 
 /// Factor files: safetensors with F32 tensors <name>.R {k, l*r, in_block} and <name>.L {l, out_block, k*r}, or <name>.W
-/// {out, in} for a dense operator, and metadata "danaus.factors" = JSON with the structure of every operator. The
-/// tensors of a trimmed operator have the full shape, zeros where it was cut.
+/// {out, in} for a dense operator, or <name>.W {out, in_block} and the I32 tensor <name>.selection {k, in_block} for a
+/// gathered one, and metadata "danaus.factors" = JSON with the structure of every operator. The tensors of a trimmed
+/// operator have the full shape, zeros where it was cut.
 ///
 /// The writer takes operators one by one, in the order in which they were announced, and holds none of them.
 class FactorWriter {
@@ -113,7 +119,7 @@ class FactorWriter {
 
 Result<void> write_factors(const std::filesystem::path& path,
                            const std::vector<std::pair<std::string, Factors>>& factors);
-/// Errors: factor.metadata, factor.tensor, factor.padding, factor.non-finite, safetensors.*, file.*.
+/// Errors: factor.metadata, factor.tensor, factor.padding, factor.selection, factor.non-finite, safetensors.*, file.*.
 Result<std::vector<std::pair<std::string, Factors>>> read_factors(const std::filesystem::path& path);
 /// The same from memory; `name` is the file's name in errors.
 Result<std::vector<std::pair<std::string, Factors>>> parse_factors(std::span<const std::byte> bytes,

@@ -23,6 +23,7 @@ static_assert(std::endian::native == std::endian::little, "factor files are litt
 
 constexpr std::string_view kMetadataKey = "danaus.factors";
 constexpr int kVersion = 1;
+constexpr std::string_view kSelection = ".selection";  // the suffix of a gathered operator's inputs
 
 /// One tensor of an operator: `blocks` matrices of rows x columns, the last of which may be stored shorter in memory.
 struct Part {
@@ -39,6 +40,8 @@ struct Part {
 std::vector<Part> parts_of(const Structure& structure) {
   if (structure.kind == Structure::Kind::dense)
     return {{".W", 1, structure.out, structure.in, structure.out, structure.in}};
+  if (structure.kind == Structure::Kind::gather)  // its blocks lie below each other
+    return {{".W", 1, structure.out, structure.in_block, structure.out, structure.in_block}};
   const Block right = structure.block(0, structure.k - 1);
   const Block left = structure.block(1, structure.l - 1);
   return {{".R", structure.k, right.out_count, structure.in_block, right.out_count, right.in_count},
@@ -57,6 +60,11 @@ std::string header_of(const std::vector<std::pair<std::string, Structure>>& oper
           {"dtype", "F32"}, {"shape", part.shape()}, {"data_offsets", {offset, offset + part.bytes()}}};
       offset += part.bytes();
     }
+    if (structure.kind != Structure::Kind::gather) continue;
+    const std::uint64_t bytes = std::uint64_t{structure.stage_inputs(0)} * sizeof(std::uint32_t);
+    tensors[name + std::string(kSelection)] = {
+        {"dtype", "I32"}, {"shape", {structure.k, structure.in_block}}, {"data_offsets", {offset, offset + bytes}}};
+    offset += bytes;
   }
   const ordered_json description = {{"version", kVersion}, {"operators", std::move(list)}};
   ordered_json header;
@@ -75,6 +83,12 @@ Error bad_metadata(std::string message, std::string_view file) {
   return Error("factor.metadata", Failure::bad_input, std::move(message))
       .in_file(file)
       .with_hint("factor files are written by `danaus project -o`");
+}
+
+/// A projection may choose other inputs than those that were announced.
+bool same_but_selection(Structure a, Structure b) {
+  a.selection = b.selection = IndexList();
+  return a == b;
 }
 
 struct Announced {
@@ -156,6 +170,28 @@ Result<std::vector<float>> weights_from(const model::Tensor& tensor, const Part&
   return weights;
 }
 
+/// The inputs that the blocks of a gathered operator read.
+Result<IndexList> selection_from(const model::Tensor& tensor, const Structure& structure, std::string_view file) {
+  const std::vector<std::uint64_t> shape = {structure.k, structure.in_block};
+  std::vector<std::uint32_t> numbers(structure.stage_inputs(0));
+  const std::size_t bytes = numbers.size() * sizeof(std::uint32_t);
+  if (tensor.type != model::ElementType::i32 || tensor.shape != shape || tensor.bytes.size() != bytes)
+    return fail(
+        Error("factor.tensor", Failure::bad_input,
+              fmt::format("the tensor '{}' is not of type I32 and shape {}", tensor.name, fmt::join(shape, " x ")))
+            .in_file(file)
+            .with_hint("its structure in the metadata says so"));
+  std::memcpy(numbers.data(), tensor.bytes.data(), bytes);  // a negative number is larger than any input
+  Structure selecting = structure;
+  selecting.selection = IndexList(std::move(numbers));
+  if (Result<void> good = check_selection(selecting); !good)
+    return fail(Error("factor.selection", Failure::bad_input,
+                      fmt::format("the tensor '{}' does not select inputs: {}", tensor.name, good.error().message))
+                    .in_file(file)
+                    .with_hint("each row has ascending numbers of inputs, counted from 0"));
+  return selecting.selection;
+}
+
 Result<std::vector<std::pair<std::string, Factors>>> factors_from(const model::SafetensorsFile& file) {
   DANAUS_TRY(operators, announced(file));
   std::map<std::string_view, const model::Tensor*> tensors;
@@ -163,16 +199,26 @@ Result<std::vector<std::pair<std::string, Factors>>> factors_from(const model::S
   std::vector<std::pair<std::string, Factors>> result;
   for (const Announced& operation : operators) {
     Factors factors{operation.structure, {}, {}};
-    for (const Part& part : parts_of(operation.structure)) {
-      const auto found = tensors.find(operation.name + std::string(part.suffix));
+    const auto take = [&](std::string_view suffix) -> Result<const model::Tensor*> {
+      const auto found = tensors.find(operation.name + std::string(suffix));
       if (found == tensors.end())
         return fail(Error("factor.tensor", Failure::bad_input,
-                          fmt::format("the tensor '{}{}' is missing", operation.name, part.suffix))
+                          fmt::format("the tensor '{}{}' is missing", operation.name, suffix))
                         .in_file(file.name)
                         .with_hint("the metadata announces it; write the file again"));
-      DANAUS_TRY(weights, weights_from(*found->second, part, file.name));
-      (part.suffix == ".L" ? factors.left : factors.right) = std::move(weights);
+      const model::Tensor* const tensor = found->second;
       tensors.erase(found);
+      return tensor;
+    };
+    for (const Part& part : parts_of(operation.structure)) {
+      DANAUS_TRY(tensor, take(part.suffix));
+      DANAUS_TRY(weights, weights_from(*tensor, part, file.name));
+      (part.suffix == ".L" ? factors.left : factors.right) = std::move(weights);
+    }
+    if (operation.structure.kind == Structure::Kind::gather) {
+      DANAUS_TRY(tensor, take(kSelection));
+      DANAUS_TRY(selection, selection_from(*tensor, operation.structure, file.name));
+      factors.structure.selection = selection;
     }
     result.emplace_back(operation.name, std::move(factors));
   }
@@ -198,7 +244,8 @@ Result<FactorWriter> FactorWriter::create(const std::filesystem::path& path,
 }
 
 Result<void> FactorWriter::add(std::string_view name, const Factors& factors) {
-  ensure(next_ < operators_.size() && operators_[next_].first == name && operators_[next_].second == factors.structure,
+  ensure(next_ < operators_.size() && operators_[next_].first == name &&
+             same_but_selection(operators_[next_].second, factors.structure),
          "operators come in the order in which they were announced");
   ++next_;
   for (const Part& part : parts_of(factors.structure)) {
@@ -216,7 +263,7 @@ Result<void> FactorWriter::add(std::string_view name, const Factors& factors) {
     DANAUS_CHECK(file_.write(std::as_bytes(weights.first(whole))));
     DANAUS_CHECK(file_.write(std::as_bytes(std::span<const float>(last))));
   }
-  return {};
+  return file_.write(std::as_bytes(factors.structure.selection.numbers()));
 }
 
 Result<void> FactorWriter::commit() {

@@ -13,6 +13,7 @@ namespace danaus::factor {
 namespace {
 
 constexpr std::size_t kLargestFile = std::size_t{1} << 20;
+constexpr std::int64_t kLargestGroup = std::int64_t{1} << 24;
 
 Location place(const toml::source_region& source, const std::string& file) {
   return {.file = file, .line = source.begin.line, .column = source.begin.column, .offset = {}};
@@ -44,7 +45,7 @@ Result<std::string> text_of(const toml::table& table, std::string_view key, cons
 }
 
 Result<LayerRule> read_rule(const toml::table& table, const std::string& file, const Policy& base) {
-  const std::vector<std::string_view> known = {"match", "structure", "blocks", "compression"};
+  const std::vector<std::string_view> known = {"match", "structure", "blocks", "compression", "group"};
   for (const auto& [key, node] : table)
     if (std::find(known.begin(), known.end(), key.str()) == known.end())
       return fail(unknown_key(key.str(), key.source(), file, known));
@@ -67,11 +68,13 @@ Result<LayerRule> read_rule(const toml::table& table, const std::string& file, c
       rule.policy.kind = Policy::Kind::lowrank;
     } else if (structure == "dense") {
       rule.policy.kind = Policy::Kind::dense;
+    } else if (structure == "gather") {
+      rule.policy.kind = Policy::Kind::gather;
     } else {
-      const std::string_view near = nearest(structure, {"monarch", "lowrank", "dense"});
-      return fail(
-          wrong_value(*table.get("structure"), file, fmt::format("there is no structure '{}'", structure),
-                      near.empty() ? "choose monarch, lowrank or dense" : fmt::format("did you mean '{}'?", near)));
+      const std::string_view near = nearest(structure, {"monarch", "lowrank", "gather", "dense"});
+      return fail(wrong_value(
+          *table.get("structure"), file, fmt::format("there is no structure '{}'", structure),
+          near.empty() ? "choose monarch, lowrank, gather or dense" : fmt::format("did you mean '{}'?", near)));
     }
   }
   DANAUS_TRY(blocks, text_of(table, "blocks", file));
@@ -87,6 +90,15 @@ Result<LayerRule> read_rule(const toml::table& table, const std::string& file, c
     rule.policy.compression = *ratio;
     rule.policy.blocks.clear();
     rule.policy.pad_square = false;
+  }
+  if (const toml::node* const node = table.get("group"); node != nullptr) {
+    const std::int64_t group = node->value_exact<std::int64_t>().value_or(0);
+    if (group < 1 || group > kLargestGroup)
+      return fail(wrong_value(*node, file, fmt::format("'group' is a whole number from 1 to {}", kLargestGroup),
+                              "write for example group = 32"));
+    if (rule.policy.kind != Policy::Kind::gather)
+      return fail(wrong_value(*node, file, "only gathered blocks have a group", "add structure = \"gather\""));
+    rule.policy.group = static_cast<std::uint32_t>(group);
   }
   return rule;
 }

@@ -16,6 +16,7 @@
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
 #include "danaus/factor/factor.h"
+#include "danaus/factor/gather.h"
 #include "danaus/factor/slice_solver.h"
 
 namespace danaus::factor {
@@ -252,16 +253,6 @@ class Projector {
   std::unique_ptr<ScratchPool> scratch_;
 };
 
-/// Names the first weight that is not finite; there is one. `weights` begins with row `first_row`.
-Error not_finite(std::span<const float> weights, const Structure& structure, std::size_t first_row) {
-  const auto bad = std::find_if_not(weights.begin(), weights.end(), [](float value) { return std::isfinite(value); });
-  const auto at = static_cast<std::size_t>(bad - weights.begin());
-  return Error("factor.non-finite", Failure::bad_input,
-               fmt::format("the weight in row {}, column {} is {}", first_row + at / structure.in, at % structure.in,
-                           *bad))
-      .with_hint("rows and columns count from 0; repair the model file: a projection needs finite weights");
-}
-
 /// The dense operator is its own projection.
 Result<Projection> keep(std::vector<float> weights, const Structure& structure) {
   std::vector<double> row_norms(structure.out);
@@ -285,12 +276,20 @@ Result<Projection> keep(std::vector<float> weights, const Structure& structure) 
 Result<Projection> project(std::span<const float> weights, const Structure& structure) {
   ensure(weights.size() == structure.dense_parameters(), "project: as many weights as the shape says");
   if (structure.kind == Structure::Kind::dense) return keep({weights.begin(), weights.end()}, structure);
+  if (structure.kind == Structure::Kind::gather) {
+    const auto read = [&](std::uint32_t first, std::uint32_t count, std::span<float> rows) {
+      const std::size_t in = structure.in;
+      std::copy_n(weights.begin() + static_cast<std::ptrdiff_t>(first * in), count * in, rows.begin());
+    };
+    return project_gathered(read, structure);
+  }
   Projector projector(structure);
   if (!projector.run(weights, 0, structure.l)) return fail(not_finite(weights, structure, 0));
   return std::move(projector).result();
 }
 
 Result<Projection> project(const ReadRows& read, const Structure& structure) {
+  if (structure.kind == Structure::Kind::gather) return project_gathered(read, structure);
   if (structure.kind == Structure::Kind::dense) {
     std::vector<float> weights(structure.dense_parameters());
     read(0, structure.out, weights);
@@ -346,7 +345,13 @@ std::vector<double> apply_stage(const Structure& structure, std::uint32_t stage,
 void apply(const Factors& factors, std::span<const float> x, std::span<float> y) {
   const Structure& structure = factors.structure;
   ensure(x.size() == structure.in && y.size() == structure.out, "apply: vectors of the operator's size");
-  std::vector<double> values = apply_stage(structure, 0, factors.right, std::vector<double>(x.begin(), x.end()));
+  std::vector<double> values(x.begin(), x.end());
+  if (structure.kind == Structure::Kind::gather) {
+    std::vector<double> gathered(structure.stage_inputs(0));
+    gather_inputs<double>(structure, values, gathered);
+    values = std::move(gathered);
+  }
+  values = apply_stage(structure, 0, factors.right, values);
   if (structure.stages() == 2) values = apply_stage(structure, 1, factors.left, values);
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<float>(values[i]);
 }
@@ -355,6 +360,16 @@ std::vector<float> reconstruct(const Factors& factors) {
   const Structure& structure = factors.structure;
   if (structure.kind == Structure::Kind::dense) return factors.right;
   std::vector<float> dense(structure.dense_parameters());
+  if (structure.kind == Structure::Kind::gather) {
+    const std::span<const std::uint32_t> selection = structure.selection.numbers();
+    for_each_block(structure, 0, factors.right, [&](const Block& block, std::span<const float> part) {
+      for (std::size_t b = 0; b < block.out_count; ++b) {
+        for (std::size_t a = 0; a < block.in_count; ++a)
+          dense[(block.out_first + b) * structure.in + selection[block.in_first + a]] = part[b * block.in_count + a];
+      }
+    });
+    return dense;
+  }
   std::vector<double> row(structure.in_block);
   const std::size_t terms = std::size_t{structure.k} * structure.r;
   for (std::size_t i = 0; i < structure.l; ++i) {
@@ -427,7 +442,8 @@ Result<std::vector<LayerReport>> project_model(
     }
     const double relative = projection->error.relative;
     const double squared_norm = projection->error.squared_norm;
-    reports.push_back({operation.name, structures[n], relative, squared_norm, relative * relative * squared_norm});
+    reports.push_back(
+        {operation.name, projection->factors.structure, relative, squared_norm, relative * relative * squared_norm});
     DANAUS_CHECK(sink(operation.name, *projection));
     done += std::uint64_t{operation.out} * operation.in;
     progress.update(done);

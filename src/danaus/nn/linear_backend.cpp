@@ -1,5 +1,6 @@
-// The linear operators in float32: dense, or as two stages of blocks.
+// The linear operators in float32: dense, as two stages of blocks, or as gathered blocks.
 //
+// A gathered operator is one stage: each block picks its inputs and multiplies them.
 // Stage 0 of a block operator: block j multiplies a slice of the inputs. Its output (i, rho) is the intermediate
 // element (i * r + rho) * k + j, which stage 1 reads as neighbours, so the results of a block are scattered with
 // distance k. Inputs behind the end of x are zero and outputs behind the end of y are dropped: the blocks that have
@@ -57,6 +58,10 @@ class FactorBackend final : public LinearBackend {
       multiply_tokens(structure.out, structure.in, factors.right.data(), x, tokens, y.data(), structure.out);
       return {};
     }
+    if (structure.kind == Structure::Kind::gather) {
+      multiply_gathered(factors, x, tokens, y);
+      return {};
+    }
     std::fill(y.begin(), y.end(), 0.0f);
     for (std::size_t first = 0; first < tokens; first += kTokens) {
       const std::size_t count = std::min(kTokens, tokens - first);
@@ -72,6 +77,38 @@ class FactorBackend final : public LinearBackend {
 
   static std::size_t blocks_at_once(std::size_t work_of_block) {
     return std::max<std::size_t>(1, kChunkWork / std::max<std::size_t>(1, work_of_block));
+  }
+
+  /// Each block with its own inputs, one next to the other; an only block with all threads.
+  static void multiply_gathered(const factor::Factors& factors, std::span<const float> x, std::size_t tokens,
+                                std::span<float> y) {
+    const Structure& structure = factors.structure;
+    const std::size_t width = structure.in_block, out = structure.out;
+    const std::span<const std::uint32_t> selection = structure.selection.numbers();
+    const auto gather = [&](std::size_t block, std::vector<float>& inputs) {
+      const std::span<const std::uint32_t> numbers = selection.subspan(block * width, width);
+      inputs.resize(tokens * width);
+      for (std::size_t token = 0; token < tokens; ++token) {
+        for (std::size_t n = 0; n < width; ++n) inputs[token * width + n] = x[token * structure.in + numbers[n]];
+      }
+    };
+    if (structure.k == 1) {
+      std::vector<float> inputs;
+      gather(0, inputs);
+      multiply_tokens(out, width, factors.right.data(), inputs, tokens, y.data(), out);
+      return;
+    }
+    parallel_for(structure.k, blocks_at_once(width * structure.out_block * tokens),
+                 [&](std::size_t begin, std::size_t end) {
+                   std::vector<float> inputs;
+                   for (std::size_t number = begin; number < end; ++number) {
+                     const Block block = structure.block(0, static_cast<std::uint32_t>(number));
+                     gather(number, inputs);
+                     multiply_transposed(tokens, block.out_count, width, inputs.data(), width,
+                                         factors.right.data() + std::size_t{block.out_first} * width, width,
+                                         y.data() + block.out_first, out);
+                   }
+                 });
   }
 
   void multiply_blocks(const factor::Factors& factors, std::span<const float> x, std::size_t tokens,
@@ -145,7 +182,7 @@ Result<std::unique_ptr<LinearBackend>> factor_backend(const model::Model& model,
       return sum;
     };
     if (structure.out != operation.out || structure.in != operation.in || factors.right.size() != weights(0) ||
-        factors.left.size() != (structure.stages() == 1 ? 0 : weights(1)))
+        factors.left.size() != (structure.stages() == 1 ? 0 : weights(1)) || !check_selection(structure))
       return wrong_factors(fmt::format("the factors of '{}' have the shape {}x{}, the operator is {}x{}",
                                        operation.name, structure.out, structure.in, operation.out, operation.in));
   }

@@ -61,8 +61,8 @@ struct AnalogReport {
 
 /// How the linear operators were computed.
 struct LinearReport {
-  std::string structure = "dense";  ///< "monarch", "lowrank", "mixed"
-  std::string blocks;               ///< "32x32:1", "mixed", "" for dense
+  std::string structure = "dense";  ///< "monarch", "lowrank", "gather", "mixed"
+  std::string blocks;               ///< "32x32:1", "group 32", "mixed", "" for dense
   std::uint64_t parameters = 0;     ///< of all linear operators
   std::uint64_t dense_parameters = 0;
   std::optional<double> relative_error;  ///< ||W - M||_F / ||W||_F over all operators; nothing for dense

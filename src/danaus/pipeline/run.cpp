@@ -223,10 +223,12 @@ EnergyOrder energy_order(const std::vector<MapResult>& results) {
 
 std::string family_of(const Structure& structure) {
   if (is_dense(structure)) return "dense";
+  if (structure.kind == Structure::Kind::gather) return "gather";
   return structure.k == 1 && structure.l == 1 ? "lowrank" : "monarch";
 }
 
 std::string blocks_of(const Structure& structure) {
+  if (structure.kind == Structure::Kind::gather) return fmt::format("group {}", structure.out_block);
   return is_dense(structure) ? "" : fmt::format("{}x{}:{}", structure.k, structure.l, structure.r);
 }
 

@@ -57,7 +57,7 @@ struct RoutingCost {
 /// One row of the table.
 struct MapResult {
   std::string map;
-  std::string structure;         ///< "dense", "monarch", "lowrank", "mixed"
+  std::string structure;         ///< "dense", "monarch", "lowrank", "gather", "mixed"
   std::string blocks;            ///< "32x32:1", "mixed", "" for dense
   std::uint64_t parameters = 0;  ///< of all mapped operators
   std::uint64_t macs = 0;        ///< per token of those that the program executes; of experts, the k that are chosen
@@ -151,7 +151,7 @@ struct EnergyOrder {
 };
 EnergyOrder energy_order(const std::vector<MapResult>& results);
 
-/// "dense", "lowrank" or "monarch".
+/// "dense", "lowrank", "gather" or "monarch".
 std::string family_of(const Structure& structure);
 /// "32x32:1"; "" for dense.
 std::string blocks_of(const Structure& structure);

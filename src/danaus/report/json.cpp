@@ -180,13 +180,18 @@ Json to_json(const Error& error) {
 }
 
 Json layer_json(std::string_view name, const Structure& structure) {
-  return {{"name", name},
-          {"out", structure.out},
-          {"in", structure.in},
-          {"k", structure.k},
-          {"l", structure.l},
-          {"r", structure.r},
-          {"parameters", structure.parameters()}};
+  Json json = {{"name", name},
+               {"out", structure.out},
+               {"in", structure.in},
+               {"k", structure.k},
+               {"l", structure.l},
+               {"r", structure.r},
+               {"parameters", structure.parameters()}};
+  if (structure.kind == Structure::Kind::gather) {
+    json["group"] = structure.out_block;
+    json["inputs"] = structure.in_block;
+  }
+  return json;
 }
 
 Json analog_json(const pipeline::AnalogReport& analog) {

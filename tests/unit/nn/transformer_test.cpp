@@ -235,6 +235,45 @@ TEST_CASE("transformer: factors of full rank are the weights, others what factor
   CHECK(error_of(factor_backend(*reference.model, few)) == "nn.factors");
 }
 
+TEST_CASE("transformer: gathered operators of all inputs are the weights, others what factor::apply computes") {
+  Reference reference(data_folder("llama"));
+  const std::vector<TokenId> ids = {3, 1, 4, 1, 5, 9};
+  for (const std::uint32_t group : {1000u, 5u}) {
+    std::vector<factor::Factors> whole, part;
+    for (const model::LinearOperator& operation : reference.model->linear) {
+      const std::uint32_t outputs = std::min(group, operation.out), inputs = (operation.in + 2) / 3;
+      const std::vector<float> weights = model::read_weights(operation);
+      whole.push_back(
+          value_of(factor::project(weights, Structure::gather(operation.out, operation.in, outputs, operation.in)))
+              .factors);
+      part.push_back(
+          value_of(factor::project(weights, Structure::gather(operation.out, operation.in, outputs, inputs))).factors);
+    }
+    const std::vector<factor::Factors> copy = part;
+    const std::unique_ptr<LinearBackend> exact = value_of(factor_backend(*reference.model, std::move(whole)));
+    Transformer transformer = value_of(Transformer::create(*reference.model, *exact));
+    const double difference = worst(decode_all(transformer, ids), decode_all(*reference, ids));
+    if (group == 1000)
+      CHECK(difference == 0);  // one block with all inputs is the same product
+    else
+      CHECK(difference < 1e-4);
+    const std::unique_ptr<LinearBackend> backend = value_of(factor_backend(*reference.model, std::move(part)));
+    for (std::size_t number = 0; number < copy.size(); ++number) {
+      const Structure& structure = copy[number].structure;
+      for (const std::size_t tokens : {std::size_t{1}, std::size_t{7}, std::size_t{300}}) {
+        std::vector<float> x(tokens * structure.in), y(tokens * structure.out), expected(y.size());
+        for (std::size_t n = 0; n < x.size(); ++n)
+          x[n] = static_cast<float>(std::sin(1.7 * static_cast<double>(n * n)));
+        REQUIRE(backend->multiply(number, x, std::vector<std::uint64_t>(tokens), y).has_value());
+        for (std::size_t t = 0; t < tokens; ++t)
+          factor::apply(copy[number], std::span(x).subspan(t * structure.in, structure.in),
+                        std::span(expected).subspan(t * structure.out, structure.out));
+        CHECK(worst(y, expected) < 1e-5);
+      }
+    }
+  }
+}
+
 TEST_CASE("transformer: what cannot be computed is an error") {
   Reference llama(data_folder("llama")), bert(data_folder("bert")), bart(data_folder("bart"));
   const auto decode = [](Reference& reference, const std::vector<TokenId>& ids) {

@@ -113,9 +113,24 @@ Result<void> AnalogMachine::write(NodeId node, const OperatorWeights& weights) {
   return {};
 }
 
+namespace {
+
+/// What the blocks of a gathered operator read of x {tokens, in}; empty for other structures, whose input it is.
+std::vector<float> gathered(const Structure& structure, std::span<const float> x, std::size_t tokens) {
+  if (structure.kind != Structure::Kind::gather) return {};
+  const std::size_t in = structure.in, inputs = structure.stage_inputs(0);
+  std::vector<float> value(tokens * inputs);
+  for (std::size_t token = 0; token < tokens; ++token)
+    gather_inputs<float>(structure, x.subspan(token * in, in), std::span(value).subspan(token * inputs, inputs));
+  return value;
+}
+
+}  // namespace
+
 Result<std::vector<float>> AnalogMachine::calibrate(NodeId node, std::span<const float> x, std::size_t tokens) {
   Environment& environment = implementation_->environment;
-  std::vector<float> value(x.begin(), x.end());
+  std::vector<float> value = gathered(implementation_->of(node).front().structure, x, tokens);
+  if (value.empty()) value.assign(x.begin(), x.end());
   for (Stage& stage : implementation_->of(node)) {
     ensure(stage.is_written, "an operator is written before it is calibrated");
     if (environment.chip.noise.input_scale == chip::InputScale::tensor) {
@@ -153,8 +168,8 @@ Result<void> AnalogMachine::multiply(NodeId node, std::span<const float> x, std:
   Environment& environment = implementation_->environment;
   const std::size_t tokens = numbers.size();
   if (tokens == 0) return {};
-  std::vector<float> value;
-  std::span<const float> inputs = x;
+  std::vector<float> value = gathered(implementation_->of(node).front().structure, x, tokens);
+  std::span<const float> inputs = value.empty() ? x : value;
   for (Stage& stage : implementation_->of(node)) {
     ensure(stage.is_written, "an operator is written before it is read");
     if (stage.runs.empty())
