@@ -61,7 +61,11 @@ class Semantics:
         key = (node_name, stage, output, source)
         if key not in self.weights:
             shape = self.nodes[node_name].structure
-            if stage == "W":
+            if stage == "W" and shape.group:
+                inside = output < shape.outputs
+                if source // shape.kept != output // shape.group:
+                    raise EvaluationError(f"{node_name}.W has no weight from {source} to {output}")
+            elif stage == "W":
                 inside = output < shape.outputs and source < shape.inputs
             elif stage == "R":
                 inside = source < shape.inputs and output < shape.k * shape.l * shape.r
@@ -135,7 +139,11 @@ def multiply(semantics, node, vector):
     shape = node.structure
     if len(vector) != shape.inputs:
         raise EvaluationError(f"{node.name} takes {shape.inputs} elements, its source has {len(vector)}")
-    if shape.dense:
+    if shape.group:
+        return [sum(semantics.weight(node.name, "W", output, index) * vector[shape.selection[index]]
+                    for index in range(output // shape.group * shape.kept, (output // shape.group + 1) * shape.kept))
+                % FIELD for output in range(shape.outputs)]
+    if shape.one_stage:
         return [sum(semantics.weight(node.name, "W", output, index) * value for index, value in enumerate(vector))
                 % FIELD for output in range(shape.outputs)]
     middle = [sum(semantics.weight(node.name, "R", u, index) * vector[index]
@@ -270,6 +278,8 @@ class Machine:
             result = self.semantics.normalised(vector, *sources[1], sources[2])
         elif command.operation == "rope":
             result = self.semantics.rotated(command.configuration, vector, token)
+        elif command.operation == "gather":
+            result = [vector[element] for element in command.picked]
         else:
             result = self.semantics.activated(command.operation, vector)
         self.write(command.tile, command.destination.elements(registers), result)

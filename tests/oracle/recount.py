@@ -105,7 +105,8 @@ class Vec:
     length: int
     sources: tuple  # of Address, each with the length that the operation reads
     destination: Address
-    configuration: int
+    configuration: int = 0
+    picked: tuple = ()  # gather: elements of the source
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ class Block:
 class Structure:
     """Of one linear operator. A block operator has k input blocks of `p` and l output blocks of `s`, rank r.
 
+    A gathered operator has one stage W: output o belongs to group o / group, which reads its `kept` inputs of the selection.
+
     Stage R maps input x of block j = x / p to intermediate u = e*k + j (e = i*r + rho), stage L maps u of block
     i = u / (k*r) to output i*s + [0, s).
     """
@@ -151,9 +154,12 @@ class Structure:
     in_block: int = 0  # 0: ceil(inputs / k); larger where the operator is padded further
     out_block: int = 0  # 0: ceil(outputs / l)
     trimmed: bool = False  # the last blocks end with the operator; k and l count live blocks only
+    group: int = 0  # 0: not gathered
+    kept: int = 0
+    selection: tuple = ()
 
     @property
-    def dense(self):
+    def one_stage(self):
         return self.k == 0
 
     @property
@@ -166,8 +172,8 @@ class Structure:
 
     @property
     def parameters(self):
-        if self.dense:
-            return self.outputs * self.inputs
+        if self.one_stage:
+            return self.outputs * (self.kept if self.group else self.inputs)
         inputs = self.inputs if self.trimmed else self.k * self.p
         outputs = self.outputs if self.trimmed else self.l * self.s
         return self.r * (self.l * inputs + self.k * outputs)
@@ -232,6 +238,7 @@ class Program:
     configurations: dict = field(default_factory=dict)  # number -> words
     regions: dict = field(default_factory=dict)
     groups: dict = field(default_factory=dict)
+    lists: dict = field(default_factory=dict)
     inputs: dict = field(default_factory=dict)  # name -> size
     nodes: list = field(default_factory=list)
     outputs: list = field(default_factory=list)
@@ -305,8 +312,15 @@ def parse_stepped(word):
     return int(first), int(step) if step else 1
 
 
-def parse_structure(size, words):
+def parse_structure(program, size, words):
     outputs, inputs = parse_pair(size, "x")
+    if len(words) == 4 and words[0] == "gather" and words[2] == "list":
+        group, kept = parse_pair(words[1], ":")
+        selection = program.lists[int(words[3])]
+        groups = -(-outputs // group)
+        if len(selection) != groups * kept or max(selection) >= inputs:
+            raise ProgramTextError(f"list {words[3]} is no selection of {groups} groups")
+        return Structure(outputs, inputs, group=group, kept=kept, selection=selection)
     if words == ["dense"]:
         return Structure(outputs, inputs)
     if len(words) >= 2 and words[0] == "blocks":
@@ -321,14 +335,14 @@ def parse_structure(size, words):
     raise ProgramTextError(f"unknown structure '{' '.join(words)}'")
 
 
-def parse_node(words):
+def parse_node(program, words):
     name, kind, rest = words[0], words[1], words[2:]
     configuration = 0
     if "cfg" in rest:
         at = rest.index("cfg")
         configuration, rest = int(rest[at + 1]), rest[:at]
     if kind == "linear":
-        return Node(name, kind, (rest[0],), structure=parse_structure(rest[1], rest[2:]))
+        return Node(name, kind, (rest[0],), structure=parse_structure(program, rest[1], rest[2:]))
     if kind in ("norm", "bias"):
         return Node(name, kind, (rest[0],), constant=rest[1], configuration=configuration)
     if kind in ("rope", "silu", "gelu", "gelu_tanh", "relu"):
@@ -400,6 +414,14 @@ def parse_command(program, words):
                     deal)
     if kind == "vec":
         tile, operation, length = prefixed(words[0], "t"), words[1], prefixed(words[2], "n")
+        if operation == "gather":
+            if (words[4], words[6], words[8]) != ("list", "from", "->"):
+                raise ProgramTextError("a gather is: vec tN gather nLEN SRC+COUNT list L from FIRST -> DST")
+            source, first = parse_range(words[3]), int(words[7])
+            picked = program.lists[int(words[5])][first:first + length]
+            if len(picked) != length or max(picked) >= source.length:
+                raise ProgramTextError("a gather picks what its list or its source does not have")
+            return Vec(tile, operation, length, (source,), parse_place(words[9]).shaped(length), picked=picked)
         if operation not in VEC_SHAPES or words[-2] != "->":
             raise ProgramTextError("a vec is: vec tN OP nLEN SRC… -> DST kC")
         reads, writes = VEC_SHAPES[operation]
@@ -459,10 +481,12 @@ def parse_statement(program, words):
                                                values["start"])
     elif keyword == "group":
         program.groups[int(rest[0])] = parse_group(rest[1:])
+    elif keyword == "list":
+        program.lists[int(rest[0])] = tuple(map(int, rest[1:]))
     elif keyword == "input":
         program.inputs[rest[0]] = int(rest[1])
     elif keyword == "node":
-        program.nodes.append(parse_node(rest))
+        program.nodes.append(parse_node(program, rest))
     elif keyword == "output":
         program.outputs.append(rest[0])
     elif keyword == "at":
@@ -569,7 +593,7 @@ def stage_levels(program):
     for node in program.nodes:
         level[node.name] = max(level[source] for source in node.sources)
         if node.kind == "linear":
-            for stage in ("W",) if node.structure.dense else ("R", "L"):
+            for stage in ("W",) if node.structure.one_stage else ("R", "L"):
                 level[node.name] += 1
                 levels[node.name, stage] = level[node.name]
     return levels

@@ -402,12 +402,15 @@ def random_chip(generator):
 
 
 def random_options(generator, model):
-    mapping = generator.choice(["linear", "sparse", "dense", "dense"])
+    mapping = generator.choice(["linear", "sparse", "dense", "dense", "striped"])
     options = ["--map", mapping, "--share-inputs", generator.choice(["on", "off"]), "--reload"]
     if mapping != "linear":
         kind = generator.random()
         if kind < 0.15:
             options += ["--pad", "square"]
+        elif kind < 0.4:
+            options += ["--structure", "gather", "--group", generator.randint(1, 20),
+                        "--compression", generator.choice([1, 1.5, 2, 4, 100])]
         else:
             k, l = generator.randint(1, 9), generator.randint(1, 9)
             options += ["--blocks", f"{k}x{l}:{generator.choice([1, 1, 1, 2, 3])}"]
