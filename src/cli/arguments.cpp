@@ -149,10 +149,11 @@ void add_structure(CLI::App& app, Arguments& arguments) {
   using Kind = factor::Policy::Kind;
   factor::Policy& policy = arguments.policy;
   const std::string group = "Structure";
-  add_choice<Kind>(
-      app, "--structure", policy.kind, "What block operators are made of [monarch]",
-      {{"monarch", Kind::monarch}, {"lowrank", Kind::lowrank}, {"gather", Kind::gather}, {"dense", Kind::dense}})
-      ->group(group);
+  CLI::Option* structure =
+      add_choice<Kind>(
+          app, "--structure", policy.kind, "What block operators are made of [monarch]",
+          {{"monarch", Kind::monarch}, {"lowrank", Kind::lowrank}, {"gather", Kind::gather}, {"dense", Kind::dense}})
+          ->group(group);
   CLI::Option* blocks =
       app.add_option("--blocks", policy.blocks, "Input x output blocks and rank, such as 32 or 16x64:2")
           ->type_name("K[xL][:R]")
@@ -161,6 +162,7 @@ void add_structure(CLI::App& app, Arguments& arguments) {
       app.add_option("--group", policy.group, "Gathered blocks: outputs of a block, which picks its inputs [32]")
           ->type_name("S")
           ->check(whole_number(1, 1u << 24))
+          ->needs(structure)
           ->group(group);
   CLI::Option* compression =
       app.add_option("--compression", policy.compression, "Dense parameters over block parameters to aim at [8]")

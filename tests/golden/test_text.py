@@ -68,7 +68,7 @@ def test_show_sources_of_a_chip(danaus, golden):
 
 
 @pytest.mark.parametrize("words", [("cost",), ("cost", "adc"), ("cost", "activation"), ("cost", "message"), ("cost", "network"), ("cost", "link"),
-                                   ("cost", "reload"), ("mapping", "dense"),
+                                   ("cost", "reload"), ("mapping", "dense"), ("structure", "gather"),
                                    ("gguf.truncated",), ("adc.per_array",)])
 def test_explain(danaus, golden, words):
     golden(TEXTS / f"explain-{'-'.join(words)}.txt", danaus("explain", *words)[0])

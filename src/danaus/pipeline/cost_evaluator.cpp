@@ -45,6 +45,7 @@ std::size_t bytes_of(const Compiled& compiled) {
                       2 * program.kv.size() * sizeof(program::KvRegion) +
                       2 * program.intent.nodes.size() * sizeof(Node);  // the facts have them, too
   for (const program::Group& group : program.groups) bytes += sizeof(group) + group.members.size() * sizeof(TileId);
+  for (const IndexList& list : program.lists) bytes += list.size() * sizeof(std::uint32_t);
   return bytes + (compiled.graph ? compiled.graph->bytes() : 0);
 }
 
