@@ -331,7 +331,10 @@ class Sections {
         seen[g] = true;
         const DemandGroup& group = demand_.groups[g];
         Picoseconds before = kNever, after = kNever, once = kNever, round = kNever;
+        std::uint64_t conversions = 0;
         for (const DemandGroup::Member& member : group.members) {
+          if (section_[member.node] != section_[n]) continue;  // what reads the same value may be needed only later
+          conversions += member.demand.conversions;
           const StageTime& time = times_.at({member.node, member.stage});
           const Picoseconds early = stage_early_[member.node][member.stage];
           const Picoseconds tail = tail_of(member);
@@ -345,7 +348,7 @@ class Sections {
           alone = std::min(alone, early + time.before + tail);
         }
         if (group.guard) continue;
-        const std::uint64_t rounds = ceil_divide(group.conversions(), converters_);
+        const std::uint64_t rounds = ceil_divide(conversions, converters_);
         complete = std::max(complete, before + StageTime{0, round, once, 0}.rounds(rounds) + after);
       }
     }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "danaus/model/builder.h"
 #include "danaus/pipeline/run.h"
 
 using namespace danaus;
@@ -82,6 +83,37 @@ TEST_CASE("bound: a way, the rounds of a stage, or all conversions of a section"
   CHECK(stage_by_stage(demand, chip, {.arrays = 1000, .tiles = 1, .chips = 1}) == 8 * 11'000);
   // A round of 10 ns: 32 rounds and two times 10 ns, twice.
   CHECK(least(1, small_chip({{"adc.time_ns", "10"}})) == 2 * (320'000 + 20'000));
+}
+
+TEST_CASE("bound: what reads the same value in different sections, and one of several experts") {
+  model::Shape shape;
+  shape.name = "mixture";
+  model::GraphBuilder builder(shape, std::nullopt);
+  const ConfigId norm = builder.config({.kind = Config::Kind::norm, .n = 8, .epsilon = 1e-5});
+  const ConfigId route = builder.config({.kind = Config::Kind::route, .k = 1});
+  const NodeId x = builder.input("x", 8);
+  const NodeId inner = builder.norm("n", x, norm, "gain");
+  const NodeId gates = builder.route("route", builder.linear("r", "r.weight", inner, 2), route);
+  NodeId sum = builder.combine(NodeKind::add, "shared.add", x, builder.linear("shared", "s.weight", inner, 8));
+  for (const std::uint32_t expert : {0u, 1u}) {
+    builder.set_guard(gates, expert);
+    const std::string name = "e" + std::to_string(expert);
+    sum = builder.blend(name + ".blend", sum, builder.linear(name, name + ".weight", inner, 8));
+    builder.clear_guard();
+  }
+  builder.output(builder.norm("out", sum, norm, "gain2"));
+  const model::Model model = std::move(builder).finish().value();
+  const chip::Chip chip = small_chip();
+  const Demand demand = demand_of(compile_model(model, chip, "linear", {}, no_progress()).value());
+  const auto least = [&](const chip::Chip& on) {
+    return least_time(demand, on, {.arrays = 1, .tiles = 1, .chips = 1}, true);
+  };
+  // The router's 2 columns on 4 converters: one round. Then an expert of one round at least; the shared operator's
+  // 8 columns do not belong to the router's section.
+  CHECK(least(chip) == 2 * 11'000);
+  // Rounds of 100 ns: after the router 8 columns of the shared operator and 8 of one expert are 4 rounds. They may
+  // begin with the router, so 10 ns of inputs come before all, not before each.
+  CHECK(least(small_chip({{"adc.time_ns", "100"}})) == 410'000);
 }
 
 TEST_CASE("bound: tokens that follow each other") {
