@@ -171,6 +171,9 @@ class Sections {
         stage_early_(graph_.nodes.size()),
         section_(graph_.nodes.size(), kNone),
         blends_(graph_.nodes.size()) {
+    picks_ = std::any_of(graph_.nodes.begin(), graph_.nodes.end(), [](const Node& node) {
+      return node.kind == NodeKind::linear && node.structure.kind == Structure::Kind::gather;
+    });
     groups_of_.resize(graph_.nodes.size());
     for (std::uint32_t g = 0; g < demand.groups.size(); ++g) {
       for (const DemandGroup::Member& member : demand.groups[g].members) {
@@ -204,6 +207,10 @@ class Sections {
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;
+
+  /// Some operator picks its inputs: conversions and heads that nothing picks hold nothing up, so that of the three
+  /// arguments only the first one holds.
+  bool picks_ = false;
 
   /// Every element of its value needs all elements of its source.
   static bool ends_section(const Node& node) { return node.kind == NodeKind::norm || node.kind == NodeKind::route; }
@@ -244,9 +251,9 @@ class Sections {
       const Node& node = graph_.nodes[n];
       if (node.guard) continue;
       complete = std::max(complete, early_[n] + tail_[n]);
-      if (node.kind == NodeKind::attend && !linear_only_) complete = std::max(complete, all_heads(n));
+      if (node.kind == NodeKind::attend && !linear_only_ && !picks_) complete = std::max(complete, all_heads(n));
     }
-    return std::max(complete, share_converters(members));
+    return picks_ ? complete : std::max(complete, share_converters(members));
   }
 
   void arrive(std::uint32_t n) {
