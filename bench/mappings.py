@@ -67,7 +67,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?", default="build/danaus")
     parser.add_argument("--model", default="bert-large", choices=sorted(MODELS))
-    parser.add_argument("--quick", action="store_true", help="8 converters alone")
+    parser.add_argument("--quick", action="store_true", help="8 converters alone: a quarter of a minute, all take many")
     parser.add_argument("-o", "--output", type=pathlib.Path)
     arguments = parser.parse_args()
     program = str(pathlib.Path(arguments.program).resolve())
@@ -107,6 +107,8 @@ def tables(program, folder, model, converters):
                         print(f"| {converter} | {text} | {count} | {line(of_map, maps)} |")
     arrays = {m: next(iter(rows_of[m].values()))["arrays"] for rows_of in points.values() for m in maps if m in rows_of}
     print("\n## Arrays (8 converters)\n\n" + ", ".join(f"{m} {arrays_at(points, m)}" for m in maps if m in arrays))
+    if 1 not in converters:
+        return
     for title, weight in (("Equal converters on the chip", lambda row: float(row["arrays"]) * float(row["adc.per_array"])), ("Equal area", lambda row: float(row["area_mm2"]))):
         equal(points, maps, title, weight)
 
