@@ -73,6 +73,7 @@ int main(int count, char** arguments) {
     pipeline::RunOptions options;
     options.maps = maps;
     options.project_weights = false;
+    options.find_bounds = false;  // as explore
     pipeline::CostEvaluator evaluator;
     double total = 0;
     const auto all = [&] {

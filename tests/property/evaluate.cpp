@@ -72,6 +72,7 @@ pipeline::RunOptions options_of(const test::Case& random, test::Dice& dice) {
   options.copies = dice.roll(0, 3) == 0 ? dice.roll(1, 4) : 0;
   options.project_weights = false;
   options.time_linear = dice.roll(0, 3) > 0;
+  options.find_bounds = dice.coin();
   return options;
 }
 

@@ -356,6 +356,7 @@ pipeline::RunOptions run_options(const OptionValues& values, const model::Model&
   if (!decode) options.emit.kv = 0;
   if (options.emit.mode == compile::Mode::encode) options.emit.encoder_tokens = 0;
   options.project_weights = values.relative_error;
+  options.find_bounds = false;  // no metric
   return options;
 }
 

@@ -145,13 +145,15 @@ Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, 
   if (full.total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
   result.timing = std::move(full);
   add_system(result, facts, chip, tokens);
+  if (options.find_bounds) {
+    DANAUS_TRY(bound, bound_of(facts.demand, chip,
+                               {.arrays = arrays_at_work(facts.shape, result.arrays),
+                                .tiles = result.tiles,
+                                .chips = facts.shape.chips},
+                               result.timing));
+    result.bound = bound;
+  }
   const std::uint64_t cells = std::uint64_t{facts.shape.rows} * facts.shape.cols;
-  DANAUS_TRY(bound, bound_of(facts.demand, chip,
-                             {.arrays = arrays_at_work(facts.shape, result.arrays),
-                              .tiles = result.tiles,
-                              .chips = facts.shape.chips},
-                             result.timing));
-  result.bound = bound;
   result.utilisation =
       static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
   result.passes = {facts.work};

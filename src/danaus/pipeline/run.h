@@ -42,6 +42,7 @@ struct RunOptions {
   std::vector<Reference> references;     ///< what a user has today, estimated beside the maps
   bool project_weights = true;           ///< project the weights of a model that has some, for `relative_error`
   bool time_linear = true;  ///< programs: time them without digital and attention, too, for `linear_latency_ns`
+  bool find_bounds = true;  ///< programs: MapResult::bound; several times the work of the other figures of a point
 };
 
 /// What a mixture of experts costs over the choices of its routers. The timing of a result is that of the first draw.

@@ -115,6 +115,7 @@ Result<Sweep> execute(const Job& job, const model::Model& model, const std::stri
   options.policy = policy_of(job.policy);
   options.seed = seed;
   options.time_linear = false;
+  options.find_bounds = false;
   Sweep sweep(adcs.size());
   for (std::size_t n = 0; n < adcs.size(); ++n) {
     for (std::size_t c = 0; c < kConverters.size(); ++c) {
