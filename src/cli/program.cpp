@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "cli/commands.h"
 #include "danaus/chip/cost.h"
@@ -30,19 +31,29 @@ Result<chip::Chip> chip_for(const Arguments& arguments, const program::Program& 
   return chip::parse(note->text, fmt::format("{} (note chip)", arguments.input), arguments.settings);
 }
 
+program::VerifyReport prove(const program::Program& program, const Arguments& arguments, Console& console) {
+  program::VerifyOptions options;
+  options.seed = arguments.seed;
+  options.full_weights = arguments.full;
+  console.progress().begin("prove", 0);
+  program::VerifyReport report = program::verify(program, options);
+  console.progress().end();
+  return report;
+}
+
+/// The exit code for a program that does not prove, with its errors told. Figures are only printed of one that does.
+std::optional<int> refuted(const program::Program& program, const Arguments& arguments, Console& console) {
+  const program::VerifyReport report = prove(program, arguments, console);
+  if (report.ok()) return std::nullopt;
+  for (const Error& error : report.errors) console.error(error);
+  return static_cast<int>(Failure::check);
+}
+
 }  // namespace
 
 Result<int> verify_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(program, program::load(arguments.input));
-  program::VerifyOptions options;
-  options.seed = arguments.seed;
-  options.full_weights = arguments.full;
-  program::VerifyReport report;
-  {
-    console.progress().begin("prove", 0);
-    report = program::verify(program, options);
-    console.progress().end();
-  }
+  program::VerifyReport report = prove(program, arguments, console);
   std::vector<std::string> notes;
   if (!arguments.model.empty()) {
     DANAUS_TRY(model, model::load(arguments.model));
@@ -84,16 +95,7 @@ Result<int> simulate_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(program, program::load(arguments.input));
   DANAUS_TRY(chip, chip_for(arguments, program));
   DANAUS_CHECK(pipeline::check_runs_programs(chip));
-  // A latency is printed only for a program that computes what it says.
-  console.progress().begin("prove", 0);
-  program::VerifyOptions options;
-  options.seed = arguments.seed;
-  const program::VerifyReport verified = program::verify(program, options);
-  console.progress().end();
-  if (!verified.ok()) {
-    for (const Error& error : verified.errors) console.error(error);
-    return static_cast<int>(Failure::check);
-  }
+  if (const std::optional<int> code = refuted(program, arguments, console)) return *code;
   report::Simulation simulation{
       .file = arguments.input, .program_digest = program::digest_of(program), .chip = chip, .timing = {}, .linear = {}};
   const machine::Routing routing{.seed = arguments.seed, .first = {}};
@@ -116,15 +118,7 @@ Result<int> trace_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(program, program::load(arguments.input));
   DANAUS_TRY(chip, chip_for(arguments, program));
   DANAUS_CHECK(pipeline::check_runs_programs(chip));
-  console.progress().begin("prove", 0);
-  program::VerifyOptions options;
-  options.seed = arguments.seed;
-  const program::VerifyReport verified = program::verify(program, options);
-  console.progress().end();
-  if (!verified.ok()) {
-    for (const Error& error : verified.errors) console.error(error);
-    return static_cast<int>(Failure::check);
-  }
+  if (const std::optional<int> code = refuted(program, arguments, console)) return *code;
   DANAUS_TRY(trace, pipeline::trace_program(program, chip, {.seed = arguments.seed, .first = {}}, console.progress()));
   const bool draws = output.extension() == ".svg";
   chip::Picoseconds first = 0, last = trace.timing.total;
@@ -135,7 +129,7 @@ Result<int> trace_command(const Arguments& arguments, Console& console) {
       return fail(Error("cli.arguments", Failure::usage,
                         draws ? fmt::format("--between {} {}: nothing lies between; the program ends at {} ns",
                                             arguments.between[0], arguments.between[1],
-                                            static_cast<double>(trace.timing.total) / 1000)
+                                            chip::to_nanoseconds(trace.timing.total))
                               : "--between is for pictures: viewers of trace events zoom")
                       .with_hint("see danaus trace --help"));
   }

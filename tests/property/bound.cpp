@@ -37,13 +37,7 @@ TEST_CASE("no program is better than its bounds") {
     machine::Breakdown path;
     std::uint64_t rounds = 0;
     const auto add = [&](const machine::PathStep& step) {
-      path.input += step.time.input;
-      path.settle += step.time.settle;
-      path.adc += step.time.adc;
-      path.network += step.time.network;
-      path.link += step.time.link;
-      path.digital += step.time.digital;
-      path.attention += step.time.attention;
+      path += step.time;
       rounds += step.rounds;
     };
     const Result<machine::Timing> full =

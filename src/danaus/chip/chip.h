@@ -13,6 +13,8 @@ namespace danaus::chip {
 
 /// Time is integer picoseconds everywhere behind the chip file.
 using Picoseconds = std::int64_t;
+/// For results, which are in nanoseconds.
+inline double to_nanoseconds(Picoseconds time) { return static_cast<double>(time) / 1000; }
 
 enum class InputKind : std::uint8_t { pwm, bit_serial, voltage, fixed };
 enum class AdcKind : std::uint8_t { sar, ramp, flash, fixed };
@@ -109,7 +111,7 @@ struct Chip {
   } attention;
   struct Network {
     Topology topology = Topology::ideal;
-    Contention contention = Contention::port;   ///< what a message on the mesh occupies
+    Contention contention = Contention::port;  ///< what a message on the mesh occupies
     Switching switching = Switching::circuit;  ///< and for how long
     std::uint32_t arrays_per_tile = 16;
     double hop_ns = 0;

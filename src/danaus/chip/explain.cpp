@@ -15,8 +15,7 @@
 namespace danaus::chip {
 namespace {
 
-double nanoseconds(Picoseconds time) { return static_cast<double>(time) / 1000; }
-std::string ns(Picoseconds time) { return fmt::format("{:g} ns", nanoseconds(time)); }
+std::string ns(Picoseconds time) { return fmt::format("{:g} ns", to_nanoseconds(time)); }
 std::string pj(double energy) { return fmt::format("{:.5g} pJ", energy); }
 std::string um2(double area) { return fmt::format("{:.5g} um2", area); }
 std::string mm2(double area) { return fmt::format("{:.4g} mm2", area / 1e6); }
@@ -242,7 +241,7 @@ void add_activation_time(Page& page, const Chip& chip, const WholeArray& whole) 
   const double settle = chip.array.settle_ns;
   const std::uint64_t conversions = std::uint64_t{whole.rounds} * chip.array.slices;
   const Picoseconds window = is_serial(chip) ? to_picoseconds(chip.input.bit_ns) : input_time(chip, whole.dac_bits);
-  const double t_input = nanoseconds(window), t_conv = nanoseconds(conversion_time(chip, whole.adc_bits));
+  const double t_input = to_nanoseconds(window), t_conv = to_nanoseconds(conversion_time(chip, whole.adc_bits));
   page.equation("rounds", "most read columns on one converter: ceil(columns / adc.per_array)",
                 fmt::format("ceil({} / {})", whole.columns, chip.adc.per_array), fmt::format("{}", whole.rounds));
   page.equation("n", "conversions in turn: rounds * array.slices",
@@ -355,7 +354,7 @@ void add_measured(Page& page, const Chip& chip, const WholeArray& whole) {
     page.line(fmt::format("{:<9}{:>12}{:>12}{:>9}", name, fmt::format("{:.4g} {}", here, unit),
                           fmt::format("{:.4g} {}", silicon, unit), fmt::format("{:.3f}", here / silicon)));
   };
-  row("time", nanoseconds(activation_time(chip, whole.dac_bits, whole.adc_bits, whole.rounds)), measured.product_ns,
+  row("time", to_nanoseconds(activation_time(chip, whole.dac_bits, whole.adc_bits, whole.rounds)), measured.product_ns,
       "ns");
   if (const Result<double> energy =
           activation_energy_pj(chip, whole.rows, whole.columns, whole.dac_bits, whole.adc_bits, whole.rounds))
@@ -438,7 +437,7 @@ std::string explain_message(const Chip& chip) {
     page.equation("t_port", "ceil(bits / network.link_bits) * network.clock_ns",
                   fmt::format("ceil({} / {}) * {:g} ns", bits, network.link_bits, network.clock_ns), ns(port));
     page.equation("T", "hops * network.hop_ns + t_port",
-                  fmt::format("{} * {:g} + {:g} ns", hops, network.hop_ns, nanoseconds(port)), time);
+                  fmt::format("{} * {:g} + {:g} ns", hops, network.hop_ns, to_nanoseconds(port)), time);
   }
   page.equation("E", "bits * hops * network.energy_pj_per_bit_hop",
                 fmt::format("{} * {} * {:g} pJ", bits, hops, network.energy_pj_per_bit_hop),
@@ -480,16 +479,16 @@ std::string explain_network(const Chip& chip) {
       kMessages, kElements, kHops, chip.name, links ? "links" : "port", name_of(network.switching)));
   const Picoseconds port = message_port_time(chip, kElements, 8), time = message_time(chip, kElements, 8, kHops);
   page.equation("T", "hops * network.hop_ns + t_port",
-                fmt::format("{} * {:g} + {:g} ns", kHops, network.hop_ns, nanoseconds(port)), ns(time));
+                fmt::format("{} * {:g} + {:g} ns", kHops, network.hop_ns, to_nanoseconds(port)), ns(time));
   const std::string here = ", this chip";
-  page.equation("T_port", "T: each tile has a port of its own", fmt::format("1 * {:g} ns", nanoseconds(time)),
+  page.equation("T_port", "T: each tile has a port of its own", fmt::format("1 * {:g} ns", to_nanoseconds(time)),
                 ns(time) + (links ? "" : here));
   if (network.switching == Switching::wormhole) {
     page.equation("T_links", "(messages - 1) * t_port + T",
-                  fmt::format("{} * {:g} + {:g} ns", kMessages - 1, nanoseconds(port), nanoseconds(time)),
+                  fmt::format("{} * {:g} + {:g} ns", kMessages - 1, to_nanoseconds(port), to_nanoseconds(time)),
                   ns((kMessages - 1) * port + time) + (links ? here : ""));
   } else {
-    page.equation("T_links", "messages * T", fmt::format("{} * {:g} ns", kMessages, nanoseconds(time)),
+    page.equation("T_links", "messages * T", fmt::format("{} * {:g} ns", kMessages, to_nanoseconds(time)),
                   ns(kMessages * time) + (links ? here : ""));
   }
   page.gap();
@@ -521,7 +520,7 @@ std::string explain_link(const Chip& chip) {
                 system.link_gbps == 0 ? "infinitely fast" : fmt::format("{} / {:g} ns", bits, system.link_gbps),
                 ns(link_time(chip, bits)));
   page.equation("T", "t_link + chip.link_latency_ns, beside the meshes",
-                fmt::format("{:g} + {:g} ns", nanoseconds(link_time(chip, bits)), system.link_latency_ns),
+                fmt::format("{:g} + {:g} ns", to_nanoseconds(link_time(chip, bits)), system.link_latency_ns),
                 ns(link_time(chip, bits) + to_picoseconds(system.link_latency_ns)));
   page.equation("E", "bits * chip.link_energy_pj_per_bit, beside the meshes",
                 fmt::format("{} * {:g} pJ", bits, system.link_energy_pj_per_bit),

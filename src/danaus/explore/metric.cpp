@@ -23,7 +23,7 @@ double latency_ns(const MapResult& result) {
   double total = 0;
   for (const chip::Picoseconds part : {path.input, path.settle, path.adc, path.network, path.link, path.digital,
                                        path.attention, path.wait, path.reload})
-    total += static_cast<double>(part) / 1000;
+    total += chip::to_nanoseconds(part);
   return total;
 }
 

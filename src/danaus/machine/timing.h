@@ -51,6 +51,7 @@ struct Counts {
 struct Breakdown {
   Picoseconds input = 0, settle = 0, adc = 0, network = 0, link = 0, digital = 0, attention = 0, wait = 0, reload = 0;
   Picoseconds total() const { return input + settle + adc + network + link + digital + attention + wait + reload; }
+  Breakdown& operator+=(const Breakdown& other);
   bool operator==(const Breakdown&) const = default;
 };
 /// A command on the critical path, or one of the steps of a message to another chip.

@@ -40,6 +40,19 @@ Energy energy_of(const program::ChipShape& shape, const chip::Chip& chip, const 
 
 }  // namespace
 
+Breakdown& Breakdown::operator+=(const Breakdown& other) {
+  input += other.input;
+  settle += other.settle;
+  adc += other.adc;
+  network += other.network;
+  link += other.link;
+  digital += other.digital;
+  attention += other.attention;
+  wait += other.wait;
+  reload += other.reload;
+  return *this;
+}
+
 void add_to_path(const Cost& cost, Breakdown& time, std::uint64_t& rounds) {
   time.input += cost.input;
   time.settle += cost.settle;

@@ -542,18 +542,17 @@ StageBound stage_bound(const DemandGroup& group, const chip::Chip& chip, std::ui
 }
 
 Result<Bound> bound_of(const Demand& demand, const chip::Chip& chip, const Used& used, const machine::Timing& timing) {
-  const auto nanoseconds = [](Picoseconds time) { return static_cast<double>(time) / 1000; };
   Bound bound;
   bound.arrays =
       static_cast<std::uint32_t>(ceil_divide(demand.parameters, std::uint64_t{demand.rows} * demand.columns));
   Used least = used;
   least.arrays = std::max(1u, bound.arrays);
   const Picoseconds latency = least_time(demand, chip, used, false);
-  bound.linear_latency_ns = nanoseconds(least_time(demand, chip, used, true));
-  bound.fewest_arrays_linear_ns = nanoseconds(least_time(demand, chip, least, true));
-  bound.stage_by_stage_ns = nanoseconds(stage_by_stage(demand, chip, used));
-  bound.fewest_arrays_stage_by_stage_ns = nanoseconds(stage_by_stage(demand, chip, least));
-  bound.latency_ns = nanoseconds(latency);
+  bound.linear_latency_ns = chip::to_nanoseconds(least_time(demand, chip, used, true));
+  bound.fewest_arrays_linear_ns = chip::to_nanoseconds(least_time(demand, chip, least, true));
+  bound.stage_by_stage_ns = chip::to_nanoseconds(stage_by_stage(demand, chip, used));
+  bound.fewest_arrays_stage_by_stage_ns = chip::to_nanoseconds(stage_by_stage(demand, chip, least));
+  bound.latency_ns = chip::to_nanoseconds(latency);
   if (latency > 0) bound.throughput_tokens_per_s = 1e9 * demand.tokens / bound.latency_ns;
   DANAUS_TRY(token_pj, energy_per_token(demand, chip));
   double energy_pj = token_pj * demand.tokens + timing.energy.attention;

@@ -26,20 +26,6 @@ using machine::Breakdown;
 
 constexpr std::uint32_t kNone = 0xffffffff;
 
-double nanoseconds(Picoseconds time) { return static_cast<double>(time) / 1000; }
-
-void add(const Breakdown& time, Breakdown& sum) {
-  sum.input += time.input;
-  sum.settle += time.settle;
-  sum.adc += time.adc;
-  sum.network += time.network;
-  sum.link += time.link;
-  sum.digital += time.digital;
-  sum.attention += time.attention;
-  sum.wait += time.wait;
-  sum.reload += time.reload;
-}
-
 /// "blk.12.attn_q" -> "blk.*.attn_q".
 std::string without_layer(const std::string& name) {
   std::string text;
@@ -99,7 +85,7 @@ class Stages {
       ++stage.layers;
       const StageBound bound = stage_bound(group, chip, arrays);
       stage.bound_rounds = bound.rounds;
-      stage.bound_ns += nanoseconds(bound.time);
+      stage.bound_ns += chip::to_nanoseconds(bound.time);
       for (const DemandGroup::Member& member : group.members) {
         stage_of_[{member.node, member.stage}] = {found->second, is_new};
         stage.adc_bits = std::max<std::uint32_t>(stage.adc_bits, member.demand.adc_bits);
@@ -209,8 +195,8 @@ void explain(ExplainedStage& stage, std::uint32_t arrays) {
   if (stage.windows > 0 && windows > 0)
     stage.reasons.push_back(fmt::format("input windows: {} x {} of {} a layer ({})",
                                         fmt::format("{:.3g}", static_cast<double>(stage.windows) / layers),
-                                        ns_text(nanoseconds(windows) / static_cast<double>(stage.windows)),
-                                        ns_text(nanoseconds(total) / layers), percent(windows)));
+                                        ns_text(chip::to_nanoseconds(windows) / static_cast<double>(stage.windows)),
+                                        ns_text(chip::to_nanoseconds(total) / layers), percent(windows)));
   if (stage.time.adc > 0)
     stage.reasons.push_back(fmt::format("converters: rounds of {} bits, {:.3g} a layer ({})", stage.adc_bits,
                                         static_cast<double>(stage.rounds) / layers, percent(stage.time.adc)));
@@ -229,7 +215,7 @@ void explain(ExplainedStage& stage, std::uint32_t arrays) {
   for (const Part& part : parts) {
     if (part.time == 0 || part.name == "input window" || part.name == "ADC") continue;
     stage.reasons.push_back(fmt::format("before it: {} {} a layer ({})", part.name,
-                                        ns_text(nanoseconds(part.time) / layers), percent(part.time)));
+                                        ns_text(chip::to_nanoseconds(part.time) / layers), percent(part.time)));
   }
 }
 
@@ -258,11 +244,11 @@ Result<MappingExplanation> explain_mapping(const model::Model& model, const chip
   const std::uint32_t arrays = arrays_at_work(facts.shape, explanation.result.arrays);
   Stages stages(program, facts.demand, chip, arrays);
   for (const machine::PathStep& step : path) {
-    add(step.time, explanation.rest);  // of the next stage, if there is one
+    explanation.rest += step.time;  // of the next stage, if there is one
     const std::uint32_t number = stages.at(step.command);
     if (number == kNone) continue;
     ExplainedStage& stage = stages.stages[number];
-    add(explanation.rest, stage.time);
+    stage.time += explanation.rest;
     explanation.rest = {};
     ++stage.windows;
     stage.rounds += step.rounds;

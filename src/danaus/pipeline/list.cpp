@@ -102,8 +102,6 @@ machine::Timing timing_of(const list::Schedule& schedule, const chip::Chip& chip
   return timing;
 }
 
-double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
-
 }  // namespace
 
 bool schedules_by_list(const chip::Chip& chip) { return chip.system.scheduling == chip::Scheduling::list; }
@@ -164,8 +162,8 @@ Result<RunResult> run_list(const model::Model& model, const chip::Chip& chip, co
   const std::uint64_t tokens =
       std::uint64_t{work.sequences} * (generates ? run_result.tokens - options.generation->prompt : run_result.tokens);
   result.activations = full->counts.mvms / tokens;
-  result.linear_latency_ns = nanoseconds(linear->total);
-  result.latency_ns = nanoseconds(full->total);
+  result.linear_latency_ns = chip::to_nanoseconds(linear->total);
+  result.latency_ns = chip::to_nanoseconds(full->total);
   if (full->total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
   result.timing = timing_of(*full, chip);
   result.flops = std::llround(full->flops);

@@ -14,8 +14,6 @@
 namespace danaus::pipeline {
 namespace {
 
-double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
-
 std::vector<Structure> structures_of(const Graph& graph) {
   std::vector<Structure> structures;
   for (const Node& node : graph.nodes) {
@@ -140,8 +138,8 @@ Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, 
   result.conversions = full.counts.conversions / tokens;
   result.adc_rounds = linear.critical_rounds / tokens;
   // Decode is one token; prefill and encode are from the first to the last command.
-  result.linear_latency_ns = nanoseconds(linear.total);
-  result.latency_ns = nanoseconds(full.total);
+  result.linear_latency_ns = chip::to_nanoseconds(linear.total);
+  result.latency_ns = chip::to_nanoseconds(full.total);
   if (full.total > 0) result.throughput_tokens_per_s = 1e9 * static_cast<double>(tokens) / result.latency_ns;
   result.timing = std::move(full);
   add_system(result, facts, chip, tokens);
@@ -192,7 +190,7 @@ Result<std::optional<RoutingCost>> routing_cost(const program::Program& program,
   RoutingCost cost;
   cost.draws = static_cast<std::uint32_t>(draws + 1);
   const auto add = [&](const machine::Timing& timing, bool is_draw) {
-    const double latency_ns = nanoseconds(timing.total), energy_nj = timing.energy.total() / 1000;
+    const double latency_ns = chip::to_nanoseconds(timing.total), energy_nj = timing.energy.total() / 1000;
     if (is_draw) {
       cost.expected_latency_ns += latency_ns / cost.draws;
       cost.expected_energy_nj += energy_nj / cost.draws;

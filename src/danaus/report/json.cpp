@@ -37,7 +37,7 @@ double sum(const Json& parts) {
 }
 
 Json breakdown_ns(const machine::Breakdown& path) {
-  const auto ns = [](chip::Picoseconds time) { return static_cast<double>(time) / 1000; };
+  const auto ns = chip::to_nanoseconds;
   return {{"input", ns(path.input)},         {"settle", ns(path.settle)}, {"adc", ns(path.adc)},
           {"network", ns(path.network)},     {"link", ns(path.link)},     {"digital", ns(path.digital)},
           {"attention", ns(path.attention)}, {"wait", ns(path.wait)},     {"reload", ns(path.reload)}};
@@ -81,8 +81,8 @@ void add_timing(Json& json, const machine::Timing& timing) {
   json["breakdown_ns"] = time;
   json["breakdown_nj"] = std::move(energy);
   json["counts"] = counts_json(timing.counts);
-  json["busiest_link_ns"] = static_cast<double>(timing.busiest_link) / 1000;
-  json["busiest_mesh_link_ns"] = static_cast<double>(timing.busiest_mesh_link) / 1000;
+  json["busiest_link_ns"] = chip::to_nanoseconds(timing.busiest_link);
+  json["busiest_mesh_link_ns"] = chip::to_nanoseconds(timing.busiest_mesh_link);
   json["reload"] = {{"passes", timing.reload.passes}, {"writes", timing.reload.writes}};
 }
 
@@ -353,7 +353,7 @@ std::string simulation_json(const Simulation& simulation, const Provenance& prov
                {"chip", simulation.chip.name},
                {"chip_digest", to_string(chip::digest_of(simulation.chip))},
                {"iterations", simulation.timing.token_end.size()},
-               {"linear_latency_ns", static_cast<double>(simulation.linear.total) / 1000},
+               {"linear_latency_ns", chip::to_nanoseconds(simulation.linear.total)},
                {"adc_rounds", simulation.linear.critical_rounds}};
   add_timing(json, simulation.timing);
   return document(json);

@@ -17,37 +17,35 @@ using Json = nlohmann::ordered_json;
 using pipeline::ExplainedStage;
 using pipeline::MappingExplanation;
 
-double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
-
 std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
 
 /// Input window, settling and conversions: what the stage's own arrays take.
-double array_time(const machine::Breakdown& time) { return nanoseconds(time.input + time.settle + time.adc); }
+double array_time(const machine::Breakdown& time) { return chip::to_nanoseconds(time.input + time.settle + time.adc); }
 
 std::string range(std::uint32_t least, std::uint32_t most) {
   return least == most ? fmt::format("{}", most) : fmt::format("{}-{}", least, most);
 }
 
-std::string part(chip::Picoseconds time) { return time == 0 ? "-" : format_time(nanoseconds(time)); }
+std::string part(chip::Picoseconds time) { return time == 0 ? "-" : format_time(chip::to_nanoseconds(time)); }
 
 /// The parts of a row, from the input windows to the attention.
 void add_parts(const machine::Breakdown& time, double total_ns, std::vector<std::string>& cells) {
-  const double own = nanoseconds(time.total());
+  const double own = chip::to_nanoseconds(time.total());
   cells.insert(cells.end(),
                {format_time(own), total_ns > 0 ? format_percent(own / total_ns) : "", part(time.input + time.settle),
                 part(time.adc), part(time.network + time.link), part(time.digital), part(time.attention)});
 }
 
 Json parts_json(const machine::Breakdown& time) {
-  return {{"input", nanoseconds(time.input)},
-          {"settle", nanoseconds(time.settle)},
-          {"adc", nanoseconds(time.adc)},
-          {"network", nanoseconds(time.network)},
-          {"link", nanoseconds(time.link)},
-          {"digital", nanoseconds(time.digital)},
-          {"attention", nanoseconds(time.attention)},
-          {"wait", nanoseconds(time.wait)},
-          {"reload", nanoseconds(time.reload)}};
+  return {{"input", chip::to_nanoseconds(time.input)},
+          {"settle", chip::to_nanoseconds(time.settle)},
+          {"adc", chip::to_nanoseconds(time.adc)},
+          {"network", chip::to_nanoseconds(time.network)},
+          {"link", chip::to_nanoseconds(time.link)},
+          {"digital", chip::to_nanoseconds(time.digital)},
+          {"attention", chip::to_nanoseconds(time.attention)},
+          {"wait", chip::to_nanoseconds(time.wait)},
+          {"reload", chip::to_nanoseconds(time.reload)}};
 }
 
 Json ratio(double worse, double better) { return better > 0 ? Json(worse / better) : Json(nullptr); }
@@ -56,7 +54,7 @@ Json ratio(double worse, double better) { return better > 0 ? Json(worse / bette
 
 std::string mapping_text(const MappingExplanation& explanation) {
   const pipeline::MapResult& result = explanation.result;
-  const double total_ns = nanoseconds(result.timing.total);
+  const double total_ns = chip::to_nanoseconds(result.timing.total);
   std::string text = fmt::format("{} for {} on {}: one token, KV length {}\n\n", result.map, explanation.model,
                                  explanation.chip.name, explanation.kv);
   Table head({Align::left, Align::right, Align::left, Align::left});

@@ -65,8 +65,6 @@ class MapTable {
   Table table_;
 };
 
-double nanoseconds(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
-
 std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
 
 std::string adc_rule(const chip::Chip& chip) {
@@ -145,7 +143,7 @@ void add_breakdown(MapTable& table, const std::vector<MapResult>& results) {
   bool first_time = true, first_energy = true;
   for (const TimePart& part : kTimeParts) {
     const auto value = [&part](const MapResult& result) {
-      return nanoseconds(result.timing.critical_path.*part.value);
+      return chip::to_nanoseconds(result.timing.critical_path.*part.value);
     };
     add(fmt::format("time in {}", part.name), format_time, value, first_time);
   }
@@ -186,9 +184,9 @@ void add_mesh(MapTable& table, const std::vector<MapResult>& results) {
     return;
   table.gap();
   table.figure<double>("busiest mesh link", format_time,
-                       [](const MapResult& map) { return nanoseconds(map.timing.busiest_mesh_link); });
+                       [](const MapResult& map) { return chip::to_nanoseconds(map.timing.busiest_mesh_link); });
   table.text("  of the time", [](const MapResult& map) {
-    return format_percent(nanoseconds(map.timing.busiest_mesh_link) / nanoseconds(map.timing.total));
+    return format_percent(chip::to_nanoseconds(map.timing.busiest_mesh_link) / chip::to_nanoseconds(map.timing.total));
   });
 }
 
@@ -204,9 +202,9 @@ void add_system_costs(MapTable& table, const std::vector<MapResult>& results) {
     table.figure<std::uint64_t>("link bits", format_count,
                                 [](const MapResult& map) { return map.timing.counts.link_bits; });
     table.figure<double>("busiest link", format_time,
-                         [](const MapResult& map) { return nanoseconds(map.timing.busiest_link); });
+                         [](const MapResult& map) { return chip::to_nanoseconds(map.timing.busiest_link); });
     table.figure<double>("link time", format_time,
-                         [](const MapResult& map) { return nanoseconds(map.timing.critical_path.link); });
+                         [](const MapResult& map) { return chip::to_nanoseconds(map.timing.critical_path.link); });
     table.figure<double>("link energy", format_energy,
                          [](const MapResult& map) { return map.timing.energy.link / 1000; });
   }
@@ -214,7 +212,7 @@ void add_system_costs(MapTable& table, const std::vector<MapResult>& results) {
   table.figure<std::uint64_t>("passes written", format_count,
                               [](const MapResult& map) { return map.timing.reload.writes; });
   table.figure<double>("reload time", format_time,
-                       [](const MapResult& map) { return nanoseconds(map.timing.critical_path.reload); });
+                       [](const MapResult& map) { return chip::to_nanoseconds(map.timing.critical_path.reload); });
   table.figure<double>("reload energy", format_energy,
                        [](const MapResult& map) { return map.timing.energy.reload / 1000; });
   if (std::any_of(results.begin(), results.end(), [](const MapResult& map) { return map.tokens_until_worn_out; })) {
@@ -586,20 +584,21 @@ std::string simulation_table(const Simulation& simulation) {
   table.add({"messages", format_count(timing.counts.messages)});
   if (timing.counts.link_messages != 0) {
     table.add({"  between chips", format_count(timing.counts.link_messages)});
-    table.add({"busiest link", format_time(nanoseconds(timing.busiest_link))});
+    table.add({"busiest link", format_time(chip::to_nanoseconds(timing.busiest_link))});
   }
   if (timing.reload.passes > 1) {
     table.add({"passes", format_count(timing.reload.passes)});
     table.add({"passes written", format_count(timing.reload.writes)});
   }
   if (timing.busiest_mesh_link != 0)
-    table.add({"busiest mesh link", format_time(nanoseconds(timing.busiest_mesh_link)),
-               share(nanoseconds(timing.busiest_mesh_link), nanoseconds(timing.total))});
-  table.add({"linear latency", format_time(nanoseconds(simulation.linear.total))});
-  table.add({"latency", format_time(nanoseconds(timing.total))});
+    table.add({"busiest mesh link", format_time(chip::to_nanoseconds(timing.busiest_mesh_link)),
+               share(chip::to_nanoseconds(timing.busiest_mesh_link), chip::to_nanoseconds(timing.total))});
+  table.add({"linear latency", format_time(chip::to_nanoseconds(simulation.linear.total))});
+  table.add({"latency", format_time(chip::to_nanoseconds(timing.total))});
   for (const TimePart& part : kTimeParts) {
-    const double own = nanoseconds(timing.critical_path.*part.value);
-    if (own > 0) table.add({fmt::format("  {}", part.name), format_time(own), share(own, nanoseconds(timing.total))});
+    const double own = chip::to_nanoseconds(timing.critical_path.*part.value);
+    if (own > 0)
+      table.add({fmt::format("  {}", part.name), format_time(own), share(own, chip::to_nanoseconds(timing.total))});
   }
   table.add({"energy", format_energy(timing.energy.total() / 1000)});
   for (const EnergyPart& part : kEnergyParts) {

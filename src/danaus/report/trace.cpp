@@ -30,8 +30,6 @@ constexpr std::uint32_t kLevels = 4;
 constexpr std::uint32_t kLeft = 90, kTop = 78, kStrip = 36, kStripGap = 22;
 constexpr std::string_view kInputColour = "#2b6cb0", kConversionColour = "#dd6b20";
 
-double nanoseconds(Picoseconds time) { return static_cast<double>(time) / 1000; }
-
 std::string escaped(std::string_view text) {
   std::string result;
   for (const char letter : text) {
@@ -145,7 +143,7 @@ class Picture {
     text_ += fmt::format("<title>{} on {}</title>\n", escaped(trace_.program), escaped(trace_.chip));
     label(kLeft, 22, "start",
           fmt::format("{} on {}: {} arrays in {} tiles, {}", trace_.program, trace_.chip, trace_.arrays, trace_.tiles,
-                      format_time(nanoseconds(trace_.timing.total))));
+                      format_time(chip::to_nanoseconds(trace_.timing.total))));
     label(kLeft, 42, "start",
           fmt::format("array time: {} input windows, {} conversions, {} idle", format_percent(share(driving_)),
                       format_percent(share(converting_)), format_percent(1 - share(driving_ + converting_))));
@@ -218,7 +216,7 @@ class Picture {
             tick == 0        ? "start"
             : tick == kTicks ? "end"
                              : "middle",
-            format_time(nanoseconds(first_) + nanoseconds(columns_.total()) * tick / kTicks));
+            format_time(chip::to_nanoseconds(first_) + chip::to_nanoseconds(columns_.total()) * tick / kTicks));
     }
   }
 

@@ -91,12 +91,7 @@ TEST_CASE("explain mapping: stages and the rest add up to the latency, their kin
     machine::Breakdown sum = explained.rest;
     std::uint64_t rounds = 0;
     for (const ExplainedStage& stage : explained.stages) {
-      sum.input += stage.time.input;
-      sum.settle += stage.time.settle;
-      sum.adc += stage.time.adc;
-      sum.network += stage.time.network;
-      sum.digital += stage.time.digital;
-      sum.attention += stage.time.attention;
+      sum += stage.time;
       rounds += stage.rounds;
       CHECK(stage.layers == 1);
       CHECK_FALSE(stage.reasons.empty());
