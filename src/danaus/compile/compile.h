@@ -25,9 +25,11 @@ struct Placement {
 struct PlaceOptions {
   std::uint32_t rows = 256, cols = 256;
   std::uint32_t arrays_per_tile = 16;
-  std::uint32_t adcs = 8;                       ///< per array
-  std::uint32_t sliver = 0;                     ///< striped maps: columns of a sliver; 0 = found for each stage
-  NodeId first_node{0}, last_node{0xffffffff};  ///< only the linear nodes from first to last
+  std::uint32_t adcs = 8;                   ///< per array
+  std::uint32_t sliver = 0;                 ///< striped maps: columns of a sliver; 0 = found for each stage
+  std::uint32_t least_arrays = 0;           ///< striped maps: take so many, however few would hold the cells
+  std::vector<NodeId> nodes = {};           ///< only these linear nodes, in the order of the graph; empty = all
+  std::vector<std::uint32_t> slivers = {};  ///< striped maps: by node, in place of `sliver`; empty = `sliver` for all
 };
 
 /// A strategy: a graph with structures in, a placement out. Deterministic.
@@ -43,6 +45,17 @@ struct StrategyInfo {
 const std::vector<StrategyInfo>& strategies();
 /// Error place.unknown-map with a spelling hint.
 Result<const StrategyInfo*> find_strategy(std::string_view name);
+
+/// How one operator is placed.
+struct NodeMap {
+  std::string_view strategy;
+  std::uint32_t sliver = 0;  ///< as PlaceOptions::sliver
+  bool operator==(const NodeMap&) const = default;
+};
+/// Operators of several strategies on one chip: each strategy places its operators as if it had the chip for itself,
+/// then the arrays are numbered through, strategy after strategy. `maps`: one per linear node, in the order of the
+/// graph. Errors: place.unknown-map and those of the strategies.
+Result<Placement> place_mixed(const Graph& graph, const std::vector<NodeMap>& maps, PlaceOptions options);
 
 /// For weight reload: the model in passes of at most `arrays_at_a_time` arrays, in the order of execution; pass n takes
 /// the arrays from n * arrays_at_a_time on. Operators that read the same value are in one pass where it holds them.

@@ -16,8 +16,7 @@ namespace {
 std::vector<std::vector<NodeId>> units_of(const Graph& graph) {
   std::vector<std::vector<NodeId>> units;
   for (const NodeId node : linear_nodes(graph, {})) {
-    const bool joins = !units.empty() && index(units.back().back()) + 1 == index(node) &&
-                       graph.at(units.back().back()).sources == graph.at(node).sources;
+    const bool joins = !units.empty() && reads_with(graph, units.back().back(), node);
     if (!joins) units.emplace_back();
     units.back().push_back(node);
   }
@@ -30,8 +29,9 @@ Result<Placement> place_in_passes(const Graph& graph, const StrategyInfo& strate
                                   std::uint64_t arrays_at_a_time) {
   const std::vector<std::vector<NodeId>> units = units_of(graph);
   const auto place = [&](std::size_t first, std::size_t count) {
-    options.first_node = units[first].front();
-    options.last_node = units[first + count - 1].back();
+    options.nodes.clear();
+    for (std::size_t unit = first; unit < first + count; ++unit)
+      options.nodes.insert(options.nodes.end(), units[unit].begin(), units[unit].end());
     return strategy.place(graph, options);
   };
   Placement all;

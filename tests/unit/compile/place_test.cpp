@@ -97,6 +97,57 @@ TEST_CASE("every weight has one cell, for awkward shapes and every strategy") {
   }
 }
 
+TEST_CASE("several strategies share a chip: every weight has one cell, each strategy its own arrays") {
+  Graph graph = bert_large_operators(32);
+  std::vector<NodeMap> maps;
+  std::uint32_t number = 0;
+  const std::vector<std::string_view> names = {"linear", "striped", "sparse", "striped", "dense"};
+  for (const Node& node : graph.nodes) {
+    if (node.kind == NodeKind::linear) maps.push_back({.strategy = names[maps.size() % names.size()]});
+  }
+  const PlaceOptions options;
+  const Result<Placement> mixed = place_mixed(graph, maps, options);
+  REQUIRE(mixed);
+  check_cover(graph, *mixed, options);
+  CHECK(std::is_sorted(mixed->patches.begin(), mixed->patches.end(),
+                       [](const program::Patch& a, const program::Patch& b) { return a.array < b.array; }));
+  std::map<std::string_view, std::set<std::uint32_t>> arrays;
+  std::map<std::uint32_t, std::string_view> map_of;
+  for (const Node& node : graph.nodes) {
+    if (node.kind == NodeKind::linear) map_of[number] = maps[map_of.size()].strategy;
+    ++number;
+  }
+  for (const program::Patch& patch : mixed->patches) arrays[map_of.at(index(patch.node))].insert(index(patch.array));
+  std::set<std::uint32_t> all;
+  std::size_t sum = 0;
+  for (const auto& [name, own] : arrays) {
+    all.insert(own.begin(), own.end());
+    sum += own.size();
+  }
+  CHECK(arrays.size() == 4);
+  CHECK(all.size() == sum);
+  CHECK(mixed->arrays == sum);
+}
+
+TEST_CASE("a mixture of one strategy is that strategy") {
+  const Graph graph = bert_large_operators(32);
+  std::size_t operators = 0;
+  for (const Node& node : graph.nodes) operators += node.kind == NodeKind::linear ? 1 : 0;
+  for (const StrategyInfo& strategy : strategies())
+    CHECK(place_mixed(graph, std::vector<NodeMap>(operators, {.strategy = strategy.name}), {}).value() ==
+          place(std::string(strategy.name).c_str(), graph));
+  CHECK(place_mixed(graph, std::vector<NodeMap>(operators, {.strategy = "striped", .sliver = 64}), {}).value() ==
+        place("striped", graph, {.sliver = 64}));
+}
+
+TEST_CASE("striped takes as many arrays as it is told to") {
+  const Graph graph = bert_large_operators(32);
+  CHECK(place("striped", graph, {.adcs = 1}).arrays == 216);
+  const Placement wide = place("striped", graph, {.adcs = 1, .least_arrays = 400});
+  CHECK(wide.arrays == 400);
+  check_cover(graph, wide, {.adcs = 1});
+}
+
 TEST_CASE("gathered operators of one source share no inputs") {
   // Two operators of one source, each of one block of 4 inputs and 2 outputs: dense operators could share rows and an
   // activation, gathered ones read inputs of their own, so each map puts them where they can fire at the same time.

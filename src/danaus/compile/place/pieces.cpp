@@ -46,12 +46,21 @@ std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, cons
 }
 
 std::vector<NodeId> linear_nodes(const Graph& graph, const PlaceOptions& options) {
+  if (!options.nodes.empty()) return options.nodes;
   std::vector<NodeId> nodes;
-  const std::size_t end = std::min<std::size_t>(graph.nodes.size(), std::size_t{index(options.last_node)} + 1);
-  for (std::size_t number = index(options.first_node); number < end; ++number) {
+  for (std::size_t number = 0; number < graph.nodes.size(); ++number) {
     if (graph.nodes[number].kind == NodeKind::linear) nodes.push_back(NodeId{static_cast<std::uint32_t>(number)});
   }
   return nodes;
+}
+
+bool reads_with(const Graph& graph, NodeId before, NodeId node) {
+  const std::vector<NodeId>& sources = graph.at(before).sources;
+  for (std::uint32_t between = index(before); between <= index(node); ++between) {
+    const Node& other = graph.nodes[between];
+    if (other.kind != NodeKind::linear || other.sources != sources) return false;
+  }
+  return true;
 }
 
 InputSpace input_space(const Graph& graph, NodeId node) {

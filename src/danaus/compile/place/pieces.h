@@ -29,6 +29,9 @@ std::vector<Piece> cut(const Graph& graph, NodeId node, std::uint8_t stage, cons
 /// Linear nodes of the graph that are to be placed, in order.
 std::vector<NodeId> linear_nodes(const Graph& graph, const PlaceOptions& options);
 
+/// Whether a linear node is executed together with one before it: both read the same value, and so do all between.
+bool reads_with(const Graph& graph, NodeId before, NodeId node);
+
 /// What the first stages of operators with one source have in common: equal numbers of stage inputs mean equal inputs
 /// only in equal spaces. Gathered operators count in lists of their own.
 using InputSpace = std::uint32_t;

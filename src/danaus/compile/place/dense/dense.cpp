@@ -151,9 +151,7 @@ Result<Placement> place_dense(const Graph& graph, const PlaceOptions& options) {
   std::uint64_t stage_number = 0;
   for (std::size_t first = 0; first < nodes.size();) {
     std::size_t last = first + 1;
-    while (last < nodes.size() && index(nodes[last]) == index(nodes[last - 1]) + 1 &&
-           graph.at(nodes[last]).sources == graph.at(nodes[first]).sources)
-      ++last;
+    while (last < nodes.size() && reads_with(graph, nodes[last - 1], nodes[last])) ++last;
     for (std::uint32_t stage = 0; stage < 2; ++stage) {
       ++stage_number;
       std::map<std::tuple<InputSpace, std::uint32_t, std::uint32_t, std::uint32_t>, std::size_t>

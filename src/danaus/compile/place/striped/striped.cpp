@@ -13,7 +13,7 @@
 //      tile, and blocks of equal place in their operators are in the same tile or near: what crosses the chip is the
 //      transposition between the two stages of an operator. On a chip of many tiles, where all of them would have to say
 //      something to each other, a stage fills as few tiles as hold it instead, those with the most slots left.
-// More arrays than the cells ask for are only taken when shelves do not fit.
+// More arrays than the cells ask for are only taken when shelves do not fit, or when they are asked for.
 #include "danaus/compile/place/striped/striped.h"
 
 #include <algorithm>
@@ -40,7 +40,8 @@ struct Sliver {
 struct Stage {
   std::vector<Sliver> wide;  ///< joined blocks
   std::uint64_t columns = 0;
-  std::uint32_t width = 0;  ///< of its slivers
+  std::uint32_t sliver = 0;  ///< width that was asked for; 0 = to be found
+  std::uint32_t width = 0;   ///< of its slivers
   std::vector<Sliver> slivers;
 };
 
@@ -51,11 +52,10 @@ std::vector<Stage> stages_of(const Graph& graph, const PlaceOptions& options) {
   const std::vector<NodeId> nodes = linear_nodes(graph, options);
   for (std::size_t first = 0; first < nodes.size();) {
     std::size_t last = first + 1;
-    while (last < nodes.size() && index(nodes[last]) == index(nodes[last - 1]) + 1 &&
-           graph.at(nodes[last]).sources == graph.at(nodes[first]).sources)
-      ++last;
+    while (last < nodes.size() && reads_with(graph, nodes[last - 1], nodes[last])) ++last;
     for (std::uint32_t number = 0; number < 2; ++number) {
       Stage stage;
+      stage.sliver = options.slivers.empty() ? options.sliver : options.slivers[index(nodes[first])];
       std::map<std::tuple<InputSpace, std::uint32_t, std::uint32_t>, std::size_t> joined;  // by first input and rows
       for (std::size_t n = first; n < last; ++n) {
         const Structure& structure = graph.at(nodes[n]).structure;
@@ -90,7 +90,7 @@ std::uint64_t sliver_count(const Stage& stage, std::uint32_t width) {
 }
 
 std::uint32_t sliver_width(const Stage& stage, std::uint64_t arrays, const PlaceOptions& options) {
-  if (options.sliver != 0) return std::min(options.sliver, options.cols);
+  if (stage.sliver != 0) return std::min(stage.sliver, options.cols);
   const std::uint64_t converters = arrays * options.adcs;
   const std::uint64_t rounds = (stage.columns + converters - 1) / converters;
   std::uint64_t width = std::bit_ceil(rounds * options.adcs);
@@ -355,7 +355,7 @@ Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options)
     for (const Sliver& wide : stage.wide) cells += std::uint64_t{wide.rows} * wide.columns;
   }
   const std::uint64_t in_array = std::uint64_t{options.rows} * options.cols;
-  auto arrays = static_cast<std::uint32_t>((cells + in_array - 1) / in_array);
+  auto arrays = std::max(options.least_arrays, static_cast<std::uint32_t>((cells + in_array - 1) / in_array));
   std::map<SizeClass, std::uint64_t, std::greater<>> classes;
   for (Stage& stage : stages) {
     stage.width = sliver_width(stage, arrays, options);
