@@ -50,6 +50,7 @@ bench:
 	@build/bench/bench_project
 	@build/bench/bench_dequantise
 	@build/bench/bench_devices
+	@build/bench/bench_optimise
 	@build/bench/bench_analog
 	@/usr/bin/python3 bench/compare_d2s.py build/bench/bench_d2s
 	@/usr/bin/python3 bench/run_models.py build/bench/danaus
