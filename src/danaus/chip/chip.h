@@ -18,7 +18,9 @@ inline double to_nanoseconds(Picoseconds time) { return static_cast<double>(time
 
 enum class InputKind : std::uint8_t { pwm, bit_serial, voltage, fixed };
 enum class AdcKind : std::uint8_t { sar, ramp, flash, fixed };
-enum class AdcRule : std::uint8_t { fixed, rows, lossless };
+enum class AdcRule : std::uint8_t { fixed, rows, lossless, calibrated };
+/// Whose converters an activation takes; README.md has the hardware of each.
+enum class AdcSharing : std::uint8_t { column, array, group };
 enum class Wiring : std::uint8_t { interleaved, blocked };
 enum class Topology : std::uint8_t { mesh, ideal, flat };
 enum class Contention : std::uint8_t { port, links };
@@ -77,6 +79,11 @@ struct Chip {
     bool sample_hold = true;
     bool double_buffer = false;  ///< the next input is driven while the held columns are converted
     Wiring wiring = Wiring::interleaved;
+    bool static_precision = false;  ///< precision = "dynamic" | "static": all conversions at the program's most bits
+    AdcSharing sharing = AdcSharing::column;
+    std::uint32_t group_arrays = 4;            ///< neighbours of a tile that share their converters (sharing = group)
+    double share_ns = 0, share_energy_pj = 0;  ///< of the switch, per conversion (sharing = array or group)
+    double share_area_um2 = 0;                 ///< of one of its crosspoints
     double node_nm = 14;
     double energy_pj = -1;  ///< -1 = regression
     double area_um2 = -1;   ///< -1 = regression

@@ -38,6 +38,8 @@ std::uint32_t repetitions(const Chip& chip, std::uint32_t dac_bits) {
   return chip.input.kind == InputKind::bit_serial ? dac_bits : 1;
 }
 
+bool has_switch(const Chip& chip) { return chip.adc.sharing != AdcSharing::column; }
+
 std::uint64_t message_bits(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element) {
   return elements * bits_per_element + chip.network.header_bits;
 }
@@ -85,6 +87,22 @@ Picoseconds conversion_time(const Chip& chip, std::uint32_t adc_bits) {
   return to_picoseconds(chip.adc.time_ns);
 }
 
+Picoseconds converter_time(const Chip& chip, std::uint32_t adc_bits) {
+  const Picoseconds conversion = conversion_time(chip, adc_bits);
+  return has_switch(chip) ? add(conversion, to_picoseconds(chip.adc.share_ns)) : conversion;
+}
+
+std::uint32_t converter_bits(const Chip& chip, std::uint32_t stage_bits, std::uint32_t most_bits) {
+  return chip.adc.static_precision ? most_bits : stage_bits;
+}
+
+bool are_converters_pooled(const Chip& chip) {
+  // The bits of an input are converted between the windows of the next ones, with the array's converters in step.
+  const bool is_serial = chip.input.kind == InputKind::bit_serial;
+  return chip.adc.sharing == AdcSharing::group ||
+         (chip.adc.sharing == AdcSharing::array && chip.adc.double_buffer && !is_serial);
+}
+
 Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits) {
   switch (chip.input.kind) {
     case InputKind::pwm:
@@ -108,7 +126,7 @@ ActivationTime activation_parts(const Chip& chip, std::uint32_t dac_bits, std::u
   const std::uint32_t repeats = repetitions(chip, dac_bits);
   const bool serial = chip.input.kind == InputKind::bit_serial;
   const Picoseconds window = serial ? to_picoseconds(chip.input.bit_ns) : input_time(chip, dac_bits);
-  const Picoseconds conversion = conversion_time(chip, adc_bits);
+  const Picoseconds conversion = converter_time(chip, adc_bits);
   ActivationTime time;
   time.settle = multiply(repeats, to_picoseconds(chip.array.settle_ns));
   if (chip.adc.double_buffer) {
@@ -140,6 +158,7 @@ Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint3
 std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows, std::uint32_t stage) {
   switch (chip.adc.rule) {
     case AdcRule::fixed:
+    case AdcRule::calibrated:  // for what the table does not name
       break;
     case AdcRule::rows:
       return std::max(4u, ceil_log2(rows));
@@ -191,7 +210,8 @@ Result<ActivationEnergy> activation_energy_parts(const Chip& chip, std::uint32_t
   ActivationEnergy energy;
   energy.row_pj = repeats * chip.input.row_energy_pj;
   energy.cell_pj = repeats * slices * chip.array.cell_energy_pj;
-  const double beside = chip.adc.sample_hold_energy_pj + chip.adc.shift_add_energy_pj;
+  const double beside =
+      chip.adc.sample_hold_energy_pj + chip.adc.shift_add_energy_pj + (has_switch(chip) ? chip.adc.share_energy_pj : 0);
   energy.column_pj = repeats * slices * (conversion + beside);
   energy.column_high_pj = energy.column_pj;
   if (chip.adc.calibration_high > 0) {
@@ -264,10 +284,16 @@ Result<ArrayArea> array_area(const Chip& chip, std::uint32_t largest_adc_bits) {
   DANAUS_TRY(converter, converter_area_um2(chip, largest_adc_bits));
   const double rows = chip.array.rows;
   const double physical_columns = double{1} * chip.array.cols * chip.array.slices;
+  // The slices of a weight take turns before the switch.
+  const double crosspoints = !has_switch(chip)
+                                 ? 0
+                                 : double{1} * chip.array.cols * chip.adc.per_array *
+                                       (chip.adc.sharing == AdcSharing::group ? chip.adc.group_arrays : 1);
   return ArrayArea{.cells = rows * physical_columns * chip.array.devices_per_weight * chip.array.cell_area_um2,
                    .row_drivers = rows * chip.input.row_area_um2,
                    .converters = chip.adc.per_array * converter,
                    .sample_holds = physical_columns * chip.adc.sample_hold_area_um2,
+                   .switches = crosspoints * chip.adc.share_area_um2,
                    .control = chip.system.control_area_um2_per_array};
 }
 
@@ -280,7 +306,7 @@ Result<Area> area(const Chip& chip, std::uint32_t arrays, const Equipment& equip
   const double pools = chip.digital.hub ? 1.0 : tiles;
   Area result;
   result.arrays_mm2 = arrays * (array.cells + array.row_drivers + array.control) / kUm2PerMm2;
-  result.adcs_mm2 = arrays * (array.converters + array.sample_holds) / kUm2PerMm2;
+  result.adcs_mm2 = arrays * (array.converters + array.sample_holds + array.switches) / kUm2PerMm2;
   result.digital_mm2 = pools * chip.digital.units * chip.digital.area_um2 / kUm2PerMm2;
   result.attention_mm2 = attention_units(chip, equipment.kv_regions) * chip.attention.area_um2 / kUm2PerMm2;
   result.buffers_mm2 = tiles * bytes * chip.buffer.area_um2_per_byte / kUm2PerMm2;

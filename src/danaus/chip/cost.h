@@ -16,6 +16,13 @@ Picoseconds to_picoseconds(double ns);
 
 /// b-bit conversion.
 Picoseconds conversion_time(const Chip& chip, std::uint32_t adc_bits);
+/// How long it keeps a converter busy: with a switch before the converters (adc.sharing) its time, too.
+Picoseconds converter_time(const Chip& chip, std::uint32_t adc_bits);
+/// The resolution at which a stage is converted in a program whose stages need at most `most_bits`.
+std::uint32_t converter_bits(const Chip& chip, std::uint32_t stage_bits, std::uint32_t most_bits);
+/// Converters are taken column by column, by the array's next activation or by another array, as soon as they are free
+/// (adc.sharing = group; array with a double buffer). Otherwise an activation has its array's converters to itself.
+bool are_converters_pooled(const Chip& chip);
 Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits);
 /// Input windows of one activation: 1, or one per conversion where nothing holds the columns (times serial input bits).
 std::uint64_t input_windows(const Chip& chip, std::uint32_t rounds);
@@ -26,7 +33,7 @@ struct ActivationTime {
   bool operator==(const ActivationTime&) const = default;
 };
 ActivationTime activation_parts(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits, std::uint32_t rounds);
-/// One activation: rounds = max over ADCs of the read columns wired to it.
+/// One activation: rounds = max over ADCs of the read columns wired to it; with a switch, read columns / ADCs.
 Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint32_t adc_bits, std::uint32_t rounds);
 
 /// ADC bits for a stage (0 or 1) whose largest activation sums `rows` rows, by the chip's rule.
@@ -89,8 +96,8 @@ double passive_mw(const Chip& chip, double arrays, double tiles, double chips, s
 
 /// One array with what belongs to it.
 struct ArrayArea {  // um2
-  double cells = 0, row_drivers = 0, converters = 0, sample_holds = 0, control = 0;
-  double total() const { return cells + row_drivers + converters + sample_holds + control; }
+  double cells = 0, row_drivers = 0, converters = 0, sample_holds = 0, switches = 0, control = 0;
+  double total() const { return cells + row_drivers + converters + sample_holds + switches + control; }
 };
 Result<ArrayArea> array_area(const Chip& chip, std::uint32_t largest_adc_bits);
 

@@ -136,6 +136,9 @@ void add_bits(Page& page, const Chip& chip) {
       if (chip.adc.second_bits != 0)
         page.line(fmt::format("            second stages: adc.second_bits = {}", chip.adc.second_bits));
       break;
+    case AdcRule::calibrated:
+      page.equation("b", "adc.bits", "for stages that the table of bits does not name", bits);
+      break;
     case AdcRule::rows:
       page.equation("b", "max(4, ceil(log2(rows summed)))", fmt::format("max(4, ceil(log2({})))", rows), bits);
       break;

@@ -45,7 +45,8 @@ std::string shown(const Value& value) {
 }
 
 // The table's accessors: a chip and a path to a field.
-#define DANAUS_FIELD(path) [](Chip& chip) -> auto& { return chip.path; }
+#define DANAUS_FIELD(path) \
+  [](Chip & chip) -> auto& { return chip.path; }
 #define DANAUS_CHOICE(path, Type)                                         \
   [](const Chip& chip) { return static_cast<std::uint32_t>(chip.path); }, \
       [](Chip& chip, std::uint32_t word) { chip.path = static_cast<Type>(word); }
@@ -88,7 +89,7 @@ std::vector<Key> make_table() {
       {"adc.second_bits", "resolution of second stages (L) with rule = fixed; 0 = adc.bits",
        count(DANAUS_FIELD(adc.second_bits), 0, 16)},
       {"adc.rule", "how the resolution of a stage is found",
-       Choice{{"fixed", "rows", "lossless"}, DANAUS_CHOICE(adc.rule, AdcRule), {"calibrated"}}},
+       Choice{{"fixed", "rows", "lossless", "calibrated"}, DANAUS_CHOICE(adc.rule, AdcRule), {"calibrated"}}},
       {"adc.kind", "kind of converter", Choice{{"sar", "ramp", "flash", "fixed"}, DANAUS_CHOICE(adc.kind, AdcKind)}},
       {"adc.step_ns", "sar: one step; a conversion takes bits+1", ns(DANAUS_FIELD(adc.step_ns))},
       {"adc.lsb_ns", "ramp: one level; a conversion takes 2^bits", ns(DANAUS_FIELD(adc.lsb_ns))},
@@ -99,6 +100,18 @@ std::vector<Key> make_table() {
        Flag{DANAUS_FIELD(adc.double_buffer)}},
       {"adc.wiring", "which columns share a converter",
        Choice{{"interleaved", "blocked"}, DANAUS_CHOICE(adc.wiring, Wiring), {"blocked"}}},
+      {"adc.precision",
+       "a conversion has the bits of its stage, or all have those of the program's stage that needs the most",
+       Choice{{"dynamic", "static"}, DANAUS_CHOICE(adc.static_precision, bool), {"static"}}},
+      {"adc.sharing", "which converters a column may use: the one it is wired to, any of its array, any of its group",
+       Choice{{"column", "array", "group"}, DANAUS_CHOICE(adc.sharing, AdcSharing), {"array", "group"}}},
+      {"adc.group_arrays", "sharing = group: neighbouring arrays of a tile that share their converters",
+       count(DANAUS_FIELD(adc.group_arrays), 1, 65536)},
+      {"adc.share_ns", "sharing = array, group: the switch, added to a conversion", ns(DANAUS_FIELD(adc.share_ns))},
+      {"adc.share_energy_pj", "sharing = array, group: the switch, per conversion",
+       pj(DANAUS_FIELD(adc.share_energy_pj))},
+      {"adc.share_area_um2", "sharing = array, group: one crosspoint of the switch, from a column to a converter",
+       um2(DANAUS_FIELD(adc.share_area_um2))},
       {"adc.node_nm", "technology node for the regression", Number{DANAUS_FIELD(adc.node_nm), 1, 1000}},
       {"adc.energy", "energy of a conversion, pJ", Number{DANAUS_FIELD(adc.energy_pj), 0, kMostPj, "regression"}},
       {"adc.area", "area of a converter, um2", Number{DANAUS_FIELD(adc.area_um2), 0, kMostUm2, "regression"}},
@@ -330,6 +343,8 @@ const Condition* condition_of(std::string_view key) {
   constexpr auto kNetwork = [](const Chip& chip) { return chip.network.topology != Topology::ideal; };
   constexpr auto kSeveralChips = [](const Chip& chip) { return chip.system.chips > 1; };
   constexpr auto kRegression = [](const Chip& chip) { return chip.adc.energy_pj < 0 || chip.adc.area_um2 < 0; };
+  constexpr auto kShared = [](const Chip& chip) { return chip.adc.sharing != AdcSharing::column; };
+  constexpr std::string_view kIsShared = "adc.sharing = \"array\" or \"group\"";
   constexpr std::string_view kIsFixedRule = "adc.rule = \"fixed\"";
   constexpr std::string_view kIsMesh = "network.topology = \"mesh\"";
   constexpr std::string_view kIsNetwork = "network.topology = \"mesh\" or \"flat\"";
@@ -342,6 +357,11 @@ const Condition* condition_of(std::string_view key) {
       Condition{"adc.lsb_ns", "adc.kind = \"ramp\"", [](const Chip& chip) { return chip.adc.kind == AdcKind::ramp; }},
       Condition{"adc.time_ns", "adc.kind = \"flash\" or \"fixed\"",
                 [](const Chip& chip) { return chip.adc.kind == AdcKind::flash || chip.adc.kind == AdcKind::fixed; }},
+      Condition{"adc.group_arrays", "adc.sharing = \"group\"",
+                [](const Chip& chip) { return chip.adc.sharing == AdcSharing::group; }},
+      Condition{"adc.share_ns", kIsShared, kShared},
+      Condition{"adc.share_energy_pj", kIsShared, kShared},
+      Condition{"adc.share_area_um2", kIsShared, kShared},
       Condition{"adc.node_nm", kIsRegression, kRegression},
       Condition{"adc.allow_extrapolation", kIsRegression, kRegression},
       Condition{"input.clock_ns", "input.kind = \"pwm\"",

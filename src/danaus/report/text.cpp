@@ -75,6 +75,8 @@ std::string adc_rule(const chip::Chip& chip) {
       return "bits by rows summed";
     case chip::AdcRule::lossless:
       return "bits for lossless sums";
+    case chip::AdcRule::calibrated:
+      return "bits from a table";
   }
   return "";
 }
