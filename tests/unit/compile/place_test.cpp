@@ -1,7 +1,11 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <set>
+#include <string_view>
+#include <vector>
 
 #include "danaus/compile/compile.h"
 #include "danaus/core/random.h"
@@ -43,20 +47,25 @@ std::uint64_t parameters(const Graph& graph) {
 
 /// Every weight of every operator lies in exactly one cell, and no cell holds two.
 void check_cover(const Graph& graph, const Placement& placement, const PlaceOptions& options) {
-  std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> cells;
-  std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>> weights;
+  std::vector<std::array<std::uint32_t, 3>> cells;
+  std::vector<std::array<std::uint32_t, 4>> weights;
   for (const program::Patch& patch : placement.patches) {
     CHECK(index(patch.array) < placement.arrays);
     CHECK(patch.row + patch.rows <= options.rows);
     CHECK(patch.column + patch.columns <= options.cols);
     for (std::uint32_t i = 0; i < patch.rows; ++i) {
       for (std::uint32_t j = 0; j < patch.columns; ++j) {
-        CHECK(cells.insert({index(patch.array), patch.row + i, patch.column + j}).second);
-        CHECK(weights.insert({index(patch.node), patch.stage, patch.in_first + i, patch.out_first + j * patch.out_step})
-                  .second);
+        cells.push_back({index(patch.array), patch.row + i, patch.column + j});
+        weights.push_back({index(patch.node), patch.stage, patch.in_first + i, patch.out_first + j * patch.out_step});
       }
     }
   }
+  const auto all_differ = [](auto& numbers) {
+    std::sort(numbers.begin(), numbers.end());
+    return std::adjacent_find(numbers.begin(), numbers.end()) == numbers.end();
+  };
+  CHECK(all_differ(cells));
+  CHECK(all_differ(weights));
   CHECK(weights.size() == parameters(graph));
 }
 
