@@ -36,11 +36,22 @@ double active_energy_nj(const MapResult& result) {
   return total;
 }
 
+double nanoseconds_of(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
+
 double count(std::uint64_t number) { return static_cast<double>(number); }
 
 /// What list scheduling does not model is nothing, not 0.
 std::optional<double> of_program(const MapResult& result, double value) {
   return result.is_scheduled_by_list() ? std::nullopt : std::optional(value);
+}
+
+constexpr Metric bound(std::string_view name, std::string_view help, Direction better, bool whole = false) {
+  return {.name = name, .help = help, .better = better, .whole = whole, .bound = true};
+}
+
+/// Every model takes an array or more: a bound of none was not found.
+std::optional<double> if_found(const MapResult& result, double value) {
+  return result.bound.arrays == 0 ? std::nullopt : of_program(result, value);
 }
 
 const std::vector<Entry>& table() {
@@ -85,6 +96,32 @@ const std::vector<Entry>& table() {
        [](const MapResult& r) { return of_program(r, r.programming_energy_uj); }},
       {{"relative_error", "of the blocks against the weights, with relative_error = true", least},
        [](const MapResult& r) { return r.relative_error; }},
+      {{"driven_rows", "in all, an input window each", least, true},
+       [](const MapResult& r) { return of_program(r, count(r.timing.counts.driven_rows)); }},
+      {{"active_cells", "weights that draw current in these windows", least, true},
+       [](const MapResult& r) { return of_program(r, count(r.timing.counts.active_cells)); }},
+      {{"energy_cells_nj", "what they take", least},
+       [](const MapResult& r) { return of_program(r, r.timing.energy.cells / 1000); }},
+      {{"busiest_array_ns", "the longest that an array is taken: tokens cannot follow each other faster", least},
+       [](const MapResult& r) { return of_program(r, nanoseconds_of(r.timing.busiest_array)); }},
+      {{"busiest_digital_ns", "likewise the vector units of a tile", least},
+       [](const MapResult& r) { return of_program(r, nanoseconds_of(r.timing.busiest_digital)); }},
+      {bound("bound_arrays", "no mapping takes fewer arrays (docs/bounds.md)", least, true),
+       [](const MapResult& r) { return if_found(r, r.bound.arrays); }},
+      {bound("bound_linear_latency_ns", "no mapping on as many arrays has a smaller linear_latency_ns", least),
+       [](const MapResult& r) { return if_found(r, r.bound.linear_latency_ns); }},
+      {bound("bound_stage_by_stage_ns", "likewise, of mappings whose stages do not overlap", least),
+       [](const MapResult& r) { return if_found(r, r.bound.stage_by_stage_ns); }},
+      {bound("bound_fewest_arrays_linear_latency_ns", "likewise on bound_arrays arrays", least),
+       [](const MapResult& r) { return if_found(r, r.bound.fewest_arrays_linear_ns); }},
+      {bound("bound_fewest_arrays_stage_by_stage_ns", "on bound_arrays arrays, stages that do not overlap", least),
+       [](const MapResult& r) { return if_found(r, r.bound.fewest_arrays_stage_by_stage_ns); }},
+      {bound("bound_latency_ns", "no mapping on as many arrays has a smaller latency_ns", least),
+       [](const MapResult& r) { return if_found(r, r.bound.latency_ns); }},
+      {bound("bound_throughput_tokens_per_s", "no mapping on as many arrays has a larger throughput", most),
+       [](const MapResult& r) { return if_found(r, r.bound.throughput_tokens_per_s); }},
+      {bound("bound_energy_nj", "no mapping on as many arrays takes less", least),
+       [](const MapResult& r) { return if_found(r, r.bound.energy_nj); }},
       {{"perplexity", "[accuracy]: of the text, decoders", least, false, true}, nullptr},
       {{"nll", "[accuracy]: mean of -ln p of the scored tokens, decoders", least, false, true}, nullptr},
       {{"similarity", "[accuracy]: mean cosine to the float model's embeddings, encoders", most, false, true, 1, -1},

@@ -23,6 +23,7 @@ struct Metric {
   bool accuracy = false;   ///< needs the weights of a model and a text
   double largest = 1e300;  ///< no value is above it
   double smallest = 0;     ///< none is below it
+  bool bound = false;      ///< of pipeline::Bound, found only where a study asks for it
 };
 
 /// In the order of the columns of a database and of an export.

@@ -206,6 +206,13 @@ std::vector<Option> make_table() {
        0,
        {},
        [](Values& v, const Value& value) { v.relative_error = std::get<bool>(value); }},
+      {"bounds",
+       "find the metrics bound_..., several times the work of a point [as objectives and constraints need it]",
+       Kind::flag,
+       0,
+       0,
+       {},
+       [](Values& v, const Value& value) { v.bounds = std::get<bool>(value); }},
       {"seed",
        "of sampling, proof and devices [1]",
        Kind::whole,
@@ -356,7 +363,7 @@ pipeline::RunOptions run_options(const OptionValues& values, const model::Model&
   if (!decode) options.emit.kv = 0;
   if (options.emit.mode == compile::Mode::encode) options.emit.encoder_tokens = 0;
   options.project_weights = values.relative_error;
-  options.find_bounds = false;  // no metric
+  options.find_bounds = values.bounds;
   return options;
 }
 

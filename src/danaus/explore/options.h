@@ -21,6 +21,7 @@ struct OptionValues {
   bool generate = false;  ///< mode = "generate", which `run` says by its generation
   pipeline::Generation generation;
   bool relative_error = false;
+  bool bounds = false;
 };
 
 struct Option {

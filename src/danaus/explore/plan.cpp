@@ -87,18 +87,19 @@ std::string line_of(std::string_view key, const Value& value) {
 
 /// Run options that change what a run costs, never what it computes.
 bool is_of_cost_alone(std::string_view option) {
-  constexpr std::array<std::string_view, 12> kOptions = {"mode",      "tokens", "kv",     "encoder_tokens",
-                                                         "sequences", "slots",  "prompt", "kv_cache",
-                                                         "replicate", "sliver", "reload", "relative_error"};
+  constexpr std::array<std::string_view, 13> kOptions = {
+      "mode",     "tokens",    "kv",     "encoder_tokens", "sequences",      "slots", "prompt",
+      "kv_cache", "replicate", "sliver", "reload",         "relative_error", "bounds"};
   return std::find(kOptions.begin(), kOptions.end(), option) != kOptions.end();
 }
 
-bool uses(const Study& study, std::string_view metric) {
-  const std::size_t number = *find_metric(metric);
+/// Whether an objective or a constraint asks for a metric of which `wanted` holds.
+template <typename Wanted>
+bool uses(const Study& study, Wanted wanted) {
   return std::any_of(study.objectives.begin(), study.objectives.end(),
-                     [&](const Objective& objective) { return objective.metric == number; }) ||
+                     [&](const Objective& objective) { return wanted(metrics()[objective.metric]); }) ||
          std::any_of(study.constraints.begin(), study.constraints.end(),
-                     [&](const Constraint& constraint) { return constraint.metric == number; });
+                     [&](const Constraint& constraint) { return wanted(metrics()[constraint.metric]); });
 }
 
 }  // namespace
@@ -205,7 +206,8 @@ Result<Setup> Plan::setup(const Given& given) const {
   OptionValues values;
   values.run.maps.clear();  // by default one, which depends on the chip
   values.run.seed = study_.seed;
-  values.relative_error = uses(study_, "relative_error");
+  values.relative_error = uses(study_, [](const Metric& metric) { return metric.name == "relative_error"; });
+  values.bounds = uses(study_, [](const Metric& metric) { return metric.bound; });
   std::vector<std::pair<std::string, Value>> chip_values;
   for (const auto& [key, value] : given) {
     if (const Option* option = find_option(key)) {
