@@ -178,6 +178,13 @@ void add_structure(CLI::App& app, Arguments& arguments) {
   compression->excludes(pad);
 }
 
+void add_adc_bits(CLI::App& app, Arguments& arguments) {
+  app.add_option("--adc-bits", arguments.adc_bits,
+                 "TOML file with the converters' bits per stage (danaus precision), for adc.rule = calibrated")
+      ->type_name("FILE")
+      ->group("Chip");
+}
+
 /// What computes the linear operators of eval and generate: float, blocks of the weights, or a factor file.
 void add_linear(CLI::App& app, Arguments& arguments) {
   add_structure(app, arguments);
@@ -195,6 +202,7 @@ void add_linear(CLI::App& app, Arguments& arguments) {
         std::any_of(structure.begin(), structure.end(), [&](const std::string& name) { return app.count(name) != 0; });
   });
   add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
+  add_adc_bits(app, arguments);
   const std::string analog = "Analog machine";
   CLI::Option* on = app.add_flag("--analog", arguments.analog,
                                  "What the arrays of the chip answer: devices, converters and ranges of its [noise] "
@@ -328,6 +336,7 @@ constexpr Subcommand kSubcommands[] = {
        add_program_options(app, arguments, true);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_adc_bits(app, arguments);
        add_system(app, arguments);
        app.add_flag("--no-error", arguments.no_error, "Do not project the weights: no relative error, no wait")
            ->group("Structure");
@@ -375,6 +384,7 @@ constexpr Subcommand kSubcommands[] = {
            ->group("Program");
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_adc_bits(app, arguments);
        add_system(app, arguments);
        add_output(app, arguments, "The program", true);
      }},
@@ -536,13 +546,13 @@ constexpr Subcommand kSubcommands[] = {
      "danaus explain cost\n"
      "danaus explain cost activation --chip hermes-14nm\n"
      "danaus explain mapping dense\n"
-      "danaus explain mapping striped bert-large --kv 512 --set adc.per_array=4\n"
-      "danaus explain structure gather\n"
-      "danaus explain adc.per_array",
-      [](CLI::App& app, Arguments& arguments) {
-        app.add_option("TOPIC", arguments.topic,
-                       "An error id, a chip key, cost [TOPIC] (without: lists them), structure NAME, or mapping NAME "
-                       "[MODEL]: with a model why it takes as long as it does")
+     "danaus explain mapping striped bert-large --kv 512 --set adc.per_array=4\n"
+     "danaus explain structure gather\n"
+     "danaus explain adc.per_array",
+     [](CLI::App& app, Arguments& arguments) {
+       app.add_option("TOPIC", arguments.topic,
+                      "An error id, a chip key, cost [TOPIC] (without: lists them), structure NAME, or mapping NAME "
+                      "[MODEL]: with a model why it takes as long as it does")
            ->required()
            ->type_name("")
            ->expected(1, 3);
@@ -557,6 +567,7 @@ constexpr Subcommand kSubcommands[] = {
            ->group("Program");
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_adc_bits(app, arguments);
        add_system(app, arguments);
        add_json(app, arguments);
        app.callback([&app, &arguments] {

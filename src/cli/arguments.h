@@ -37,6 +37,9 @@ struct Arguments {
   std::vector<std::pair<std::string, std::string>> settings;  ///< --set key=value
   std::vector<std::string> maps;                              ///< run: empty = those that the chip can run
   factor::Policy policy;
+  std::string adc_bits;        ///< file, of adc.rule = "calibrated"
+  double least_snr_db = 30;    ///< precision
+  std::uint32_t vectors = 64;  ///< precision: that are measured, and as many for the ranges
   /// --mode: generate is decode, token after token.
   struct ModeChoice {
     compile::Mode mode = compile::Mode::decode;

@@ -92,6 +92,10 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
     options.generation = {.prompt = arguments.prompt_tokens.value_or(1), .kv_cache = !arguments.no_kv_cache};
   options.policy = arguments.policy;
   options.policy.seed = arguments.seed;
+  if (!arguments.adc_bits.empty()) {
+    DANAUS_TRY(bits, pipeline::read_adc_bits(arguments.adc_bits));
+    options.adc_bits = std::move(bits);
+  }
   options.seed = arguments.seed;
   options.reload = arguments.reload;
   options.copies = arguments.copies;

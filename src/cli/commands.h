@@ -23,6 +23,7 @@ Result<int> project_command(const Arguments& arguments, Console& console);
 Result<int> compile_command(const Arguments& arguments, Console& console);
 Result<int> eval_command(const Arguments& arguments, Console& console);
 Result<int> generate_command(const Arguments& arguments, Console& console);
+Result<int> precision_command(const Arguments& arguments, Console& console);
 Result<int> verify_command(const Arguments& arguments, Console& console);
 Result<int> disasm_command(const Arguments& arguments, Console& console);
 Result<int> asm_command(const Arguments& arguments, Console& console);

@@ -67,6 +67,10 @@ Result<pipeline::LinearOptions> linear_options(const Arguments& arguments) {
                      .seed = arguments.seed,
                      .share_inputs = true,
                      .channel_scale = arguments.channel_scale};
+  if (!arguments.adc_bits.empty()) {
+    DANAUS_TRY(bits, pipeline::read_adc_bits(arguments.adc_bits));
+    request.options.adc_bits = std::move(bits);
+  }
   request.calibration_tokens = arguments.calibration_tokens;
   if (!arguments.calibration.empty()) {
     const bool is_ids = arguments.calibration.ends_with(".json");

@@ -356,7 +356,7 @@ CASES = [
     Case("explore.value", 3, "explore s.toml", files=study("", '"adc.per_array" = [4, 0]')),
     Case("explore.value", 3, "explore s.toml", name="word", files=study("", 'map = ["linaer"]')),
     Case("explore.value", 3, "explore s.toml", name="constraint", files=study('constraint = "area_mm2 = 5"')),
-    Case("explore.unsupported", 4, "explore s.toml", files=study("", '"adc.rule" = ["fixed", "calibrated"]')),
+    Case("explore.unsupported", 4, "explore s.toml", files=study("", '"adc.wiring" = ["interleaved", "blocked"]')),
     Case("explore.conflict", 3, "explore s.toml", files=study("compression = 4", "blocks = [2, 4]")),
     Case("explore.conflict", 3, "explore s.toml", name="twice", files=study("kv = 4", "kv = [4, 8]")),
     Case("explore.conflict", 3, "explore s.toml", name="mode", files=study('mode = "encode"', "kv = [4, 8]")),

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "danaus/chip/cost.h"
 #include "danaus/machine/timing.h"
 #include "danaus/pipeline/bound.h"
 #include "random_prices.h"
@@ -25,14 +26,16 @@ pipeline::Used used_by(const program::Program& program) {
 }
 
 TEST_CASE("no program is better than its bounds") {
-  int reached_time = 0, reached_energy = 0, close = 0;
+  int reached_time = 0, reached_energy = 0, close = 0, pooled = 0;
   std::set<std::string> maps;
   for (std::uint64_t number = 0; number < kCases; ++number) {
     CAPTURE(number);
     test::Case random = test::random_case(number);
     test::Dice dice(number + 77777);
     const program::Program program = test::compile_case(random);
-    const chip::Chip chip = test::priced(random.chip, dice);
+    chip::Chip chip = test::priced(random.chip, dice);
+    if (program.copies.empty() && dice.coin()) chip = test::with_pooled_converters(chip, dice);
+    pooled += chip::are_converters_pooled(chip) ? 1 : 0;
     const machine::Routing routing{.seed = number, .first = {}};
     machine::Breakdown path;
     std::uint64_t rounds = 0;
@@ -69,6 +72,7 @@ TEST_CASE("no program is better than its bounds") {
   MESSAGE(reached_time << " times and " << reached_energy << " energies reach their bound, " << close
                        << " latencies are within twice of it");
   CHECK(maps.size() == 5);
+  CHECK(pooled > static_cast<int>(kCases) / 10);
   CHECK(reached_time > 0);
   CHECK(close > static_cast<int>(kCases) / 20);
 }

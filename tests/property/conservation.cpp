@@ -167,6 +167,14 @@ class Recount {
     }
     std::uint64_t rounds = 0;
     for (const auto& [adc, columns] : by_adc) rounds = std::max(rounds, columns);
+    const bool has_switch = chip_.adc.sharing == chip::AdcSharing::array;
+    if (has_switch) rounds = (mvm.columns.cells() + program_.chip.adcs - 1) / program_.chip.adcs;
+    std::uint32_t bits = config.adc_bits;
+    for (const Node& node : program_.intent.nodes) {
+      if (node.kind != NodeKind::linear || !chip_.adc.static_precision) continue;
+      for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage)
+        bits = std::max<std::uint32_t>(bits, program_.intent.configs[index(node.configs[stage])].adc_bits);
+    }
     const bool serial = chip_.input.kind == chip::InputKind::bit_serial;
     const std::uint64_t s = serial ? config.dac_bits : 1, q = chip_.array.slices;
     const std::uint64_t n = rounds * q, w = chip_.adc.sample_hold ? 1 : n;
@@ -182,7 +190,8 @@ class Recount {
         rows * ((config.dac_bits + 7) / 8) + (mvm.add ? 2 : 1) * columns * ((config.adc_bits + 7) / 8);
 
     const double times = static_cast<double>(s), per_weight = static_cast<double>(s * q);
-    const double beside = chip_.adc.sample_hold_energy_pj + chip_.adc.shift_add_energy_pj;
+    const double beside =
+        chip_.adc.sample_hold_energy_pj + chip_.adc.shift_add_energy_pj + (has_switch ? chip_.adc.share_energy_pj : 0);
     energy.rows += times * static_cast<double>(w * rows) * chip_.input.row_energy_pj;
     energy.cells +=
         per_weight * static_cast<double>(cells) * chip_.array.cell_energy_pj + chip_.array.activation_energy_pj;
@@ -193,9 +202,10 @@ class Recount {
     const double window = serial                                     ? chip_.input.bit_ns
                           : chip_.input.kind == chip::InputKind::pwm ? std::exp2(config.dac_bits - 1)
                                                                      : chip_.input.time_ns;
-    const double conversion = chip_.adc.kind == chip::AdcKind::sar    ? config.adc_bits + 1.0
-                              : chip_.adc.kind == chip::AdcKind::ramp ? std::exp2(config.adc_bits)
-                                                                      : chip_.adc.time_ns;
+    const double conversion = (chip_.adc.kind == chip::AdcKind::sar    ? bits + 1.0
+                               : chip_.adc.kind == chip::AdcKind::ramp ? std::exp2(bits)
+                                                                       : chip_.adc.time_ns) +
+                              (has_switch ? chip_.adc.share_ns : 0);
     const double all = static_cast<double>(n) * conversion, front = window + chip_.array.settle_ns;
     double driving = times * front, converting = times * all;
     if (!chip_.adc.sample_hold) {

@@ -30,6 +30,16 @@ void change_costs(test::Dice& dice, chip::Chip& chip) {
   chip.adc.lsb_ns = some({0.3, 1});
   chip.adc.time_ns = some({1, 2});
   chip.adc.sample_hold = dice.coin();
+  chip.adc.double_buffer = chip.adc.sample_hold && dice.coin();
+  chip.adc.static_precision = dice.coin();
+  chip.adc.sharing = dice.pick(std::vector{chip::AdcSharing::column, chip::AdcSharing::array, chip::AdcSharing::group});
+  const bool is_serial = chip.input.kind == chip::InputKind::bit_serial;
+  if (chip.adc.sharing == chip::AdcSharing::group && (is_serial || !chip.adc.sample_hold))
+    chip.adc.sharing = chip::AdcSharing::array;
+  chip.adc.group_arrays = dice.coin() ? 1 : chip.network.arrays_per_tile;
+  chip.adc.share_ns = some({0, 0.3});
+  chip.adc.share_energy_pj = some({0, 0.1});
+  chip.adc.share_area_um2 = some({0, 2});
   chip.adc.energy_pj = some({-1, 0.5});
   chip.adc.calibration = some({1, 120});
   chip.digital.units = dice.roll(0, 3);

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "danaus/chip/cost.h"
 #include "random_program.h"
 
 namespace danaus::test {
@@ -63,6 +64,24 @@ inline chip::Chip priced(chip::Chip chip, Dice& dice) {
   chip.programming.iterations = dice.roll(0, 3);
   chip.programming.pulse_ns = ns();
   chip.programming.energy_pj = price();
+  chip.adc.static_precision = dice.roll(0, 3) == 0;
+  if (dice.roll(0, 3) == 0) chip.adc.sharing = chip::AdcSharing::array;
+  if (chip::are_converters_pooled(chip)) chip.adc.sharing = chip::AdcSharing::column;
+  chip.adc.share_ns = dice.roll(0, 2);
+  chip.adc.share_energy_pj = price();
+  return chip;
+}
+
+/// With converters that are taken column by column, where that is modelled.
+inline chip::Chip with_pooled_converters(chip::Chip chip, Dice& dice) {
+  if (!chip.adc.sample_hold) return chip;
+  if (chip.input.kind == chip::InputKind::bit_serial) chip.input.kind = chip::InputKind::fixed;
+  std::vector<std::uint32_t> divisors;
+  for (std::uint32_t group = 1; group <= chip.network.arrays_per_tile; ++group) {
+    if (chip.network.arrays_per_tile % group == 0) divisors.push_back(group);
+  }
+  chip.adc.group_arrays = dice.pick(divisors);
+  chip.adc.sharing = chip.adc.double_buffer && dice.coin() ? chip::AdcSharing::array : chip::AdcSharing::group;
   return chip;
 }
 

@@ -171,6 +171,24 @@ Result<void> check_together(const Draft& draft, const std::string& file_name) {
   if (chip.adc.double_buffer && !chip.adc.sample_hold)
     return broken({"adc.sample_hold", "adc.double_buffer"},
                   "adc.double_buffer needs adc.sample_hold: nothing else keeps the columns' values");
+  if (chip.adc.sharing != AdcSharing::column && chip.system.scheduling == Scheduling::list)
+    return broken({"chip.scheduling", "adc.sharing"},
+                  "adc.sharing = \"array\" or \"group\" needs chip.scheduling = \"scoreboard\": list scheduling has no "
+                  "converters");
+  if (chip.adc.sharing == AdcSharing::group) {
+    if (!chip.adc.sample_hold)
+      return broken({"adc.sample_hold", "adc.sharing"},
+                    "adc.sharing = \"group\" needs adc.sample_hold: nothing else keeps the columns' values until "
+                    "converters are free");
+    if (chip.input.kind == InputKind::bit_serial)
+      return broken({"input.kind", "adc.sharing"},
+                    "adc.sharing = \"group\" is not modelled for input.kind = \"bit-serial\", whose bits keep an array "
+                    "and its converters in step");
+    if (chip.network.arrays_per_tile % chip.adc.group_arrays != 0)
+      return broken({"network.arrays_per_tile", "adc.group_arrays"},
+                    fmt::format("adc.group_arrays = {} does not divide the {} arrays of a tile", chip.adc.group_arrays,
+                                chip.network.arrays_per_tile));
+  }
   if (chip.adc.calibration_high != 0 && chip.adc.calibration_high < chip.adc.calibration)
     return broken({"adc.calibration", "adc.calibration_high"},
                   fmt::format("adc.calibration_high = {:g} is below adc.calibration = {:g}", chip.adc.calibration_high,

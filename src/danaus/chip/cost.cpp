@@ -93,7 +93,7 @@ Picoseconds converter_time(const Chip& chip, std::uint32_t adc_bits) {
 }
 
 std::uint32_t converter_bits(const Chip& chip, std::uint32_t stage_bits, std::uint32_t most_bits) {
-  return chip.adc.static_precision ? most_bits : stage_bits;
+  return chip.adc.static_precision ? std::max(stage_bits, most_bits) : stage_bits;
 }
 
 bool are_converters_pooled(const Chip& chip) {

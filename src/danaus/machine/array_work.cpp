@@ -20,12 +20,14 @@ std::vector<chip::Picoseconds> array_work(const program::Program& program, const
     }
     used.clear();
   };
+  const std::uint32_t most_bits = most_adc_bits(program.intent);
   for (const program::Record& record : program.code) {
     const program::Command command = program::decode_unchecked(record);
     if (const program::Mvm* mvm = std::get_if<program::Mvm>(&command)) {
       const Config& config = program.intent.configs[index(mvm->config)];
-      const std::uint32_t rounds = rounds_of(mvm->columns, program.chip.cols, program.chip.adcs);
-      here[index(mvm->array)] += chip::activation_time(chip, config.dac_bits, config.adc_bits, rounds);
+      const std::uint32_t bits = chip::converter_bits(chip, config.adc_bits, most_bits);
+      const std::uint32_t rounds = rounds_of(mvm->columns, chip);
+      here[index(mvm->array)] += chip::activation_time(chip, config.dac_bits, bits, rounds);
       used.push_back(mvm->array);
     } else if (std::holds_alternative<program::Repeat>(command)) {
       close();

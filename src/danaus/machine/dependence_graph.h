@@ -24,7 +24,7 @@ class DependenceGraph {
   /// Nothing if not all commands are open from the start, or if there are more than a graph should keep: programs with
   /// branches, with a serial loop of several iterations, or with more than 64 iterations, a million commands or sixteen
   /// million dependences. `simulate` does those. Errors: machine.invalid, machine.too-long, machine.too-large.
-  /// Of the chip only the steps count that a command takes (adc.double_buffer, network.contention,
+  /// Of the chip only the steps count that a command takes (adc.double_buffer, pooled converters, network.contention,
   /// network.switching).
   static Result<std::optional<DependenceGraph>> make(const program::Program& program, const chip::Chip& chip);
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <span>
 #include <unordered_map>
 
@@ -81,6 +82,7 @@ class Outliner {
         tiles_(program.chip.tiles()),
         mesh_(chip::mesh_side(program.chip.is_dealt() ? program.chip.tiles_per_chip() : tiles_)) {
     outline_.double_buffer = chip.adc.double_buffer;
+    outline_.pooled = chip::are_converters_pooled(chip);
     outline_.link_contention = has_link_contention(chip);
     outline_.wormhole = has_wormhole_switching(chip);
     outline_.mesh = mesh_;
@@ -136,6 +138,12 @@ class Outliner {
                         .with_hint("check the program with `danaus verify`"));
       }
       ++copies_[index(copy.of)];
+    }
+    if (outline_.pooled) {
+      return fail(Error("machine.shared-copies", Failure::unsupported,
+                        "the program has copies of arrays, which is not modelled for converters that serve several "
+                        "activations at a time: which copy works decides whose converters are taken")
+                      .with_hint("set adc.sharing = \"column\", or compile the program without --copies"));
     }
     return {};
   }
@@ -235,7 +243,8 @@ class Outliner {
   // The resource of an array, of a tile's vector units or of its outgoing port.
   std::uint32_t resource(Resource::Kind kind, std::uint32_t number, std::uint32_t chip, std::uint32_t units = 1) {
     const std::uint32_t named = named_.index_of(std::uint64_t{static_cast<std::uint8_t>(kind)} << 32 | number);
-    if (fixed_resources_ + named == outline_.resources.size()) outline_.resources.push_back({kind, chip, units});
+    if (fixed_resources_ + named == outline_.resources.size())
+      outline_.resources.push_back({kind, chip, units, number});
     return fixed_resources_ + named;
   }
 
@@ -330,7 +339,7 @@ class Outliner {
                      std::uint64_t{mvm.columns.first} << 32 | mvm.columns.stride,
                      std::uint64_t{mvm.columns.length} << 32 | mvm.columns.count, 0};
     const std::uint32_t number = work_of(work, key, [&](Work& fresh) {
-      fresh.cost = new_costs(outline_.double_buffer ? 2 : 1);
+      fresh.cost = new_costs(outline_.double_buffer || outline_.pooled ? 2 : 1);
       fresh.elements = std::uint64_t{fresh.rows} + fresh.columns.cells();
     });
     const TileId tile = program_.tile_of(mvm.array);
@@ -339,9 +348,13 @@ class Outliner {
     Step& step = outline_.steps[position_];
     step = {resource(Resource::Kind::array, array, chip, units), cost};
     // With double buffering the converters of an array are a resource of their own: it takes the next input while they
-    // work on the columns that are held.
-    if (outline_.double_buffer)
-      step.then = add_later_step({resource(Resource::Kind::converters, array, chip, units), cost + 1, kNone});
+    // work on the columns that are held. Without it the array waits for converters that others may use.
+    if (outline_.double_buffer || outline_.pooled) {
+      Step converting{resource(Resource::Kind::converters, array, chip, units), cost + 1};
+      if (outline_.pooled) converting.columns = mvm.columns.cells();
+      if (!outline_.double_buffer) converting.holds = step.resource;
+      step.then = add_later_step(converting);
+    }
     use(index(tile));
     return {};
   }
@@ -588,6 +601,7 @@ class Planner {
         outline_(outline),
         chip_(chip),
         linear_only_(linear_only),
+        most_bits_(most_adc_bits(program.intent)),
         experts_(program.intent, routing),
         incoming_(program.chip.is_dealt() ? program.chip.chips : 0),
         config_counts_(program.intent.configs.size()) {}
@@ -634,8 +648,13 @@ class Planner {
                      .hub = chip_.digital.hub,
                      .vector_units = chip_.digital.units,
                      .attention_units = chip_.attention.units};
+    if (outline_.pooled) {
+      plan_.sharing.pool_arrays = chip_.adc.sharing == chip::AdcSharing::group ? chip_.adc.group_arrays : 1;
+      plan_.sharing.pool_converters = chip_.adc.per_array;
+    }
     const Sharing& sharing = plan_.sharing;
     std::vector<std::uint32_t> hubs(program_.chip.chips, kNone), attention(program_.chip.chips, kNone);
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> pools;  // by chip and place on it
     plan_.shared.resize(outline_.resources.size());
     plan_.capacity.resize(outline_.resources.size());
     for (std::uint32_t number = 0; number < outline_.resources.size(); ++number) {
@@ -650,6 +669,13 @@ class Planner {
       } else if (resource.kind == Resource::Kind::attention && sharing.attention_units != 0) {
         plan_.capacity[number] = sharing.attention_units;
         pool = &attention;
+      } else if (resource.kind == Resource::Kind::converters && outline_.pooled) {
+        // Those of arrays that the program does not use are off.
+        const std::uint32_t on_chip =
+            program_.chip.is_dealt() ? resource.number % program_.chip.arrays_per_chip : resource.number;
+        stands_for_it = pools.try_emplace({resource.chip, on_chip / sharing.pool_arrays}, number).first->second;
+        plan_.capacity[number] = 0;
+        plan_.capacity[stands_for_it] += sharing.pool_converters;
       } else if (resource.kind == Resource::Kind::port && !sharing.has_network) {
         stands_for_it = 0;
       } else if (resource.kind == Resource::Kind::way) {
@@ -676,23 +702,26 @@ class Planner {
   void add_mvm(const Work& work, std::uint64_t times) {
     const Config& config = program_.intent.configs[index(work.config)];
     const std::uint64_t rows = work.rows, columns = work.columns.cells();
-    const std::uint32_t rounds = rounds_of(work.columns, chip_.array.cols, chip_.adc.per_array);
-    const chip::ActivationTime time = chip::activation_parts(chip_, config.dac_bits, config.adc_bits, rounds);
+    const std::uint32_t rounds = rounds_of(work.columns, chip_);
+    const std::uint32_t bits = chip::converter_bits(chip_, config.adc_bits, most_bits_);
+    const chip::ActivationTime time = chip::activation_parts(chip_, config.dac_bits, bits, rounds);
     const std::uint64_t repeats = chip_.input.kind == chip::InputKind::bit_serial ? config.dac_bits : 1;
     const std::uint64_t conversions = repeats * chip_.array.slices;
     Cost& driving = plan_.costs[work.cost];
     driving.input = time.input;
     driving.settle = time.settle;
-    Cost& converting = plan_.costs[outline_.double_buffer ? work.cost + 1 : work.cost];
-    converting.adc = time.adc;
-    converting.rounds = conversions * rounds;
+    Cost& converting = plan_.costs[outline_.double_buffer || outline_.pooled ? work.cost + 1 : work.cost];
+    const std::uint64_t one_after_the_other = conversions * rounds;
+    // Of a pool each column takes a converter for itself.
+    converting.adc = outline_.pooled ? chip::activation_parts(chip_, config.dac_bits, bits, 1).adc : time.adc;
+    converting.rounds = outline_.pooled ? conversions : one_after_the_other;
 
     const std::uint64_t windows = chip::input_windows(chip_, rounds);
     const std::uint64_t cells = rows * (chip_.array.idle_columns_draw ? windows * chip_.array.cols : columns);
     Counts& counts = plan_.counts;
     counts.activations += times;
     counts.conversions += times * columns * conversions;
-    counts.adc_rounds += times * converting.rounds;
+    counts.adc_rounds += times * one_after_the_other;
     counts.driven_rows += times * rows * windows;
     counts.active_cells += times * cells;
     counts.buffer_bytes +=
@@ -795,7 +824,8 @@ class Planner {
       const ConfigCounts& counts = config_counts_[number];
       if (counts.activations == 0) continue;
       const Config& config = program_.intent.configs[number];
-      DANAUS_TRY(energy, chip::activation_energy_parts(chip_, config.dac_bits, config.adc_bits));
+      const std::uint32_t bits = chip::converter_bits(chip_, config.adc_bits, most_bits_);
+      DANAUS_TRY(energy, chip::activation_energy_parts(chip_, config.dac_bits, bits));
       plan_.energy.rows += static_cast<double>(counts.rows) * energy.row_pj;
       plan_.energy.cells += static_cast<double>(counts.cells) * energy.cell_pj +
                             static_cast<double>(counts.activations) * energy.activation_pj;
@@ -809,6 +839,7 @@ class Planner {
   const Outline& outline_;
   const Chip& chip_;
   const bool linear_only_;
+  const std::uint32_t most_bits_;  // of a stage
   Experts experts_;
   Plan plan_;
   std::vector<std::uint64_t> taken_;   // by branch: iterations
@@ -870,8 +901,8 @@ Result<Outline> make_outline(const Program& program, const Chip& chip) { return 
 
 Result<Plan> make_plan(const Program& program, const Outline& outline, const Chip& chip, bool linear_only,
                        const Routing& routing) {
-  ensure(chip.adc.double_buffer == outline.double_buffer && has_link_contention(chip) == outline.link_contention &&
-             has_wormhole_switching(chip) == outline.wormhole,
+  ensure(chip.adc.double_buffer == outline.double_buffer && chip::are_converters_pooled(chip) == outline.pooled &&
+             has_link_contention(chip) == outline.link_contention && has_wormhole_switching(chip) == outline.wormhole,
          "the outline has the steps of the chip");
   return Planner(program, outline, chip, linear_only, routing).run();
 }
@@ -905,6 +936,21 @@ std::uint32_t rounds_of(const program::Window& columns, std::uint32_t cols, std:
     }
   }
   return most;
+}
+
+std::uint32_t rounds_of(const program::Window& columns, const chip::Chip& chip) {
+  if (chip.adc.sharing == chip::AdcSharing::column) return rounds_of(columns, chip.array.cols, chip.adc.per_array);
+  return (columns.cells() + chip.adc.per_array - 1) / chip.adc.per_array;
+}
+
+std::uint32_t most_adc_bits(const Graph& intent) {
+  std::uint32_t bits = 0;
+  for (const Node& node : intent.nodes) {
+    if (node.kind != NodeKind::linear) continue;
+    for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage)
+      bits = std::max<std::uint32_t>(bits, intent.configs[index(node.configs[stage])].adc_bits);
+  }
+  return bits;
 }
 
 Error takes_too_long() {

@@ -49,6 +49,7 @@ struct Resource {
   Kind kind = Kind::free;
   std::uint32_t chip = 0;
   std::uint32_t units = 1;                    ///< an array and its copies
+  std::uint32_t number = 0;                   ///< of the array, the tile or the chip
   std::uint32_t first_range = 0, ranges = 0;  ///< of a way, in Outline::ranges
 };
 
@@ -60,6 +61,10 @@ struct Step {
   std::uint32_t resource = 0;  ///< in Outline::resources
   std::uint32_t cost = kNone;  ///< in Plan::costs
   std::uint32_t then = kNone;  ///< the next step of the same command, in Outline::later_steps
+  /// Pooled converters: so many columns, each of which takes one of the resource's units for the time of the cost, one
+  /// after the other or at the same time, as they get free. 0 = the step takes one unit, once.
+  std::uint32_t columns = 0;
+  std::uint32_t holds = kNone;  ///< the resource of the step before, which is given back at the end of this one
 };
 
 /// A branch by the position of its `when`.
@@ -104,6 +109,7 @@ struct Work {
 /// What a program is on any chip of its shape that takes the same steps.
 struct Outline {
   bool double_buffer = false;    ///< an activation is two steps: its array, then the array's converters
+  bool pooled = false;           ///< the same with converters that are taken column by column
   bool link_contention = false;  ///< messages take the links of their ways
   bool wormhole = false;         ///< a message frees its port or way before it has arrived: one more step
   Mesh mesh{1};                  ///< of a chip
@@ -136,6 +142,7 @@ struct Sharing {
   bool has_network = false;  ///< messages take time: they need a port
   bool hub = false;
   std::uint32_t vector_units = 0, attention_units = 0;  ///< 0 = unlimited; one per region
+  std::uint32_t pool_arrays = 0, pool_converters = 0;   ///< arrays that share converters, and those of each; 0 = none
   bool operator==(const Sharing&) const = default;
 };
 
@@ -144,7 +151,7 @@ struct Plan {
   std::vector<Cost> costs;
   Sharing sharing;
   std::vector<std::uint32_t> shared;    ///< by resource: the one that stands for it (vector units of a hub ...)
-  std::vector<std::uint32_t> capacity;  ///< by resource: commands at a time
+  std::vector<std::uint32_t> capacity;  ///< by resource: commands (of pooled converters columns) at a time
   Counts counts;                        ///< without attention and the bytes that attend moves
   Energy energy;                        ///< rows, cells and adc only
   double adc_high = 0;                  ///< pJ, Timing::adc_high
@@ -156,8 +163,8 @@ Result<void> check_shape(const program::ChipShape& shape, const chip::Chip& chip
 
 /// Operations on one resource are checked here once, operands' addresses when they are used (registers move them).
 /// The shape of the program must be that of a chip. Of the chip only the steps count that a command takes
-/// (adc.double_buffer, network.contention, network.switching). Errors: machine.invalid, machine.too-long,
-/// machine.too-large.
+/// (adc.double_buffer, pooled converters, network.contention, network.switching). Errors: machine.invalid,
+/// machine.too-long, machine.too-large, machine.shared-copies.
 Result<Outline> make_outline(const program::Program& program, const chip::Chip& chip);
 
 /// The outline must be for a chip that takes the same steps. Errors: machine.too-long, chip.adc-bits, chip.adc-rate.
@@ -170,6 +177,11 @@ Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool a
 
 /// Most read columns that share a converter; a window that wraps or overlaps itself counts cell by cell.
 std::uint32_t rounds_of(const program::Window& columns, std::uint32_t cols, std::uint32_t adcs);
+/// Conversions one after the other when the array's own converters serve them: with a switch they share them evenly.
+std::uint32_t rounds_of(const program::Window& columns, const chip::Chip& chip);
+
+/// The bits of the stage that needs the most: what all converters have with adc.precision = "static".
+std::uint32_t most_adc_bits(const Graph& intent);
 
 /// machine.too-long: beyond what integer picoseconds hold.
 Error takes_too_long();

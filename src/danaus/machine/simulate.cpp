@@ -131,7 +131,9 @@ class Machine : private Scheduler<Machine, Path> {
     Instance& instance = instances_[ordinal];
     const std::uint32_t live = instance.live;
     Iteration& iteration = iteration_of(ordinal);
-    if (options_.trace) options_.trace({position_of(iteration, ordinal), iteration.number, live_[live].start, now()});
+    if (options_.trace)
+      options_.trace({position_of(iteration, ordinal), iteration.number, live_[live].start, now(),
+                      live_[live].step_start, live_[live].step_end});
     std::uint32_t edge = instance.successors;
     instance.successors = InstanceTable::kCompleted;
     while (edge != kNone) {

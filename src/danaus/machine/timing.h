@@ -24,6 +24,7 @@ struct Event {
   std::uint32_t iteration = 0;  ///< token
   Picoseconds start = 0;
   Picoseconds end = 0;
+  Picoseconds last_start = 0, last_end = 0;  ///< of its last step: the conversions, if they are a step of their own
 };
 
 /// Which experts a route node chooses. The machine has no values, so it is told: drawn, or always the same.

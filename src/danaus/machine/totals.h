@@ -51,6 +51,7 @@ void add_busiest(const Outline& outline, const Plan& plan, Busy busy, Timing& ti
   timing.busiest_link = plan.busiest_incoming_link;
   timing.busiest_mesh_link = busiest_mesh_link(outline, busy);
   for (std::uint32_t number = 0; number < outline.resources.size(); ++number) {
+    if (plan.shared[number] != number) continue;
     const Picoseconds time = busy(number);
     const std::int64_t capacity = plan.capacity[number];
     const Picoseconds each = (time + capacity - 1) / capacity;  // copies share the activations, units their operations

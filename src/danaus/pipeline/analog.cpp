@@ -115,8 +115,9 @@ Result<std::unique_ptr<AnalogBackend>> AnalogBackend::create(const model::Model&
     const model::LinearOperator& linear = model.linear[number];
     structures.push_back(operators ? (*operators)[number].structure : Structure::dense(linear.out, linear.in));
   }
-  const Graph graph = compile::with_structures(model.graph, structures, options.chip);
   const std::string map = !options.map.empty() ? options.map : operators ? "sparse" : "linear";
+  DANAUS_TRY(graph, with_adc_bits(compile::with_structures(model.graph, structures, options.chip), options.adc_bits,
+                                  map, options.chip));
   progress.begin("compile and prove", 0);
   DANAUS_TRY(programs, compile_parts(model, graph, map, options));
   std::uint32_t proof_tokens = 0;

@@ -16,6 +16,7 @@
 #include "danaus/model/model.h"
 #include "danaus/nn/linear_backend.h"
 #include "danaus/nn/token_id.h"
+#include "danaus/pipeline/adc_bits.h"
 
 /// A model's linear operators on the analog machine: compiled for a chip by one of the maps, proved, written.
 namespace danaus::pipeline {
@@ -29,9 +30,10 @@ enum class ChannelScale : std::uint8_t {
 
 struct AnalogOptions {
   chip::Chip chip;
-  std::string map;           ///< empty: linear for dense operators, sparse for blocks
-  std::uint64_t seed = 1;    ///< of the devices and of the proof
-  bool share_inputs = true;  ///< operators with one input may share activations
+  std::string map;                       ///< empty: linear for dense operators, sparse for blocks
+  std::optional<AdcBits> adc_bits = {};  ///< of adc.rule = "calibrated"
+  std::uint64_t seed = 1;                ///< of the devices and of the proof
+  bool share_inputs = true;              ///< operators with one input may share activations
   ChannelScale channel_scale = ChannelScale::automatic;
 };
 

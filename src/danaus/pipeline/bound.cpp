@@ -75,15 +75,16 @@ struct StageTime {
   Picoseconds rounds(std::uint64_t count) const { return once + static_cast<Picoseconds>(count - 1) * round; }
 };
 
-StageTime stage_time(const chip::Chip& chip, const StageDemand& stage) {
-  const chip::ActivationTime one = chip::activation_parts(chip, stage.dac_bits, stage.adc_bits, 1);
+StageTime stage_time(const chip::Chip& chip, const StageDemand& stage, std::uint32_t most_bits) {
+  const std::uint32_t bits = chip::converter_bits(chip, stage.adc_bits, most_bits);
+  const chip::ActivationTime one = chip::activation_parts(chip, stage.dac_bits, bits, 1);
   StageTime time;
   time.once = one.total();
   if (chip.adc.double_buffer) {
     // Serial bits overlap with the conversions of the one before: only the first one and one conversion are sure.
     const std::uint32_t repeats = chip.input.kind == chip::InputKind::bit_serial ? stage.dac_bits : 1;
     time.before = (one.input + one.settle) / std::max(1u, repeats);
-    time.round = chip.array.slices * chip::conversion_time(chip, stage.adc_bits);
+    time.round = chip.array.slices * chip::converter_time(chip, bits);
   } else if (chip.adc.sample_hold) {
     time.before = one.input + one.settle;
     time.round = one.adc;
@@ -92,6 +93,12 @@ StageTime stage_time(const chip::Chip& chip, const StageDemand& stage) {
     time.round = one.input + one.adc;
   }
   return time;
+}
+
+/// While an array drives its inputs, its converters do nothing: they have no columns of its activation before, and none
+/// of another array.
+bool wait_for_inputs(const chip::Chip& chip) {
+  return !chip.adc.double_buffer && chip.adc.sharing != chip::AdcSharing::group;
 }
 
 /// Digital operations of a node: (time of one, elements, length of the shortest one, energy per element).
@@ -179,7 +186,7 @@ class Sections {
       for (const DemandGroup::Member& member : demand.groups[g].members) {
         groups_of_[member.node].push_back(g);
         StageTime& time = times_[{member.node, member.stage}];
-        time = stage_time(chip, member.demand);
+        time = stage_time(chip, member.demand, demand.most_adc_bits);
         time.way = stages_wait ? time.rounds(ceil_divide(demand.groups[g].conversions(), converters_)) : time.once;
       }
     }
@@ -351,7 +358,7 @@ class Sections {
           once = std::min(once, time.once);
           round = std::min(round, time.round);
           first = std::min(first, early + time.before);
-          last = std::min(last, tail + (chip_.adc.double_buffer ? 0 : time.before));
+          last = std::min(last, tail + (wait_for_inputs(chip_) ? time.before : 0));
           alone = std::min(alone, early + time.before + tail);
         }
         if (group.guard) continue;
@@ -395,7 +402,7 @@ double busy_per_token(const Demand& demand, const chip::Chip& chip, const Used& 
   for (const DemandGroup& group : demand.groups) {
     Picoseconds before = kNever;
     for (const DemandGroup::Member& member : group.members) {
-      const StageTime time = stage_time(chip, member.demand);
+      const StageTime time = stage_time(chip, member.demand, demand.most_adc_bits);
       before = std::min(before, time.before);
       converting.add(group.guard, static_cast<double>(member.demand.conversions) * static_cast<double>(time.round));
     }
@@ -404,7 +411,7 @@ double busy_per_token(const Demand& demand, const chip::Chip& chip, const Used& 
   }
   const double drives = driving.total(), converts = converting.total() / chip.adc.per_array;
   const double arrays = used.arrays;
-  double busy = (chip.adc.double_buffer ? std::max(drives, converts) : drives + converts) / arrays;
+  double busy = (wait_for_inputs(chip) ? drives + converts : std::max(drives, converts)) / arrays;
   if (linear_only) return busy;
 
   double attention = 0;
@@ -433,7 +440,9 @@ Result<double> energy_per_token(const Demand& demand, const chip::Chip& chip) {
   for (const DemandGroup& group : demand.groups) {
     double row_pj = INFINITY, cell_pj = INFINITY, activation_pj = 0, cells = 0;
     for (const DemandGroup::Member& member : group.members) {
-      DANAUS_TRY(parts, chip::activation_energy_parts(chip, member.demand.dac_bits, member.demand.adc_bits));
+      DANAUS_TRY(parts, chip::activation_energy_parts(
+                            chip, member.demand.dac_bits,
+                            chip::converter_bits(chip, member.demand.adc_bits, demand.most_adc_bits)));
       energy.add(group.guard, static_cast<double>(member.demand.conversions) * parts.column_pj);
       row_pj = std::min(row_pj, parts.row_pj);
       cell_pj = std::min(cell_pj, parts.cell_pj);
@@ -492,6 +501,7 @@ Demand demand_of(const program::Program& program) {
   demand.regions = program.kv;
   demand.rows = program.chip.rows;
   demand.columns = program.chip.cols;
+  demand.most_adc_bits = machine::most_adc_bits(program.intent);
   for (const program::Record& record : program.code) {
     const program::Command command = program::decode_unchecked(record);
     const program::Repeat* loop = std::get_if<program::Repeat>(&command);
@@ -530,10 +540,10 @@ Picoseconds stage_by_stage(const Demand& demand, const chip::Chip& chip, const U
   return std::max(token, at_least(busy_per_token(demand, chip, used, true) * demand.tokens));
 }
 
-StageBound stage_bound(const DemandGroup& group, const chip::Chip& chip, std::uint32_t arrays) {
+StageBound stage_bound(const Demand& demand, const DemandGroup& group, const chip::Chip& chip, std::uint32_t arrays) {
   StageTime shortest{.before = 0, .round = kNever, .once = kNever, .way = 0};
   for (const DemandGroup::Member& member : group.members) {
-    const StageTime time = stage_time(chip, member.demand);
+    const StageTime time = stage_time(chip, member.demand, demand.most_adc_bits);
     shortest.once = std::min(shortest.once, time.once);
     shortest.round = std::min(shortest.round, time.round);
   }

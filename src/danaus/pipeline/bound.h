@@ -45,6 +45,7 @@ struct Demand {
   std::vector<program::KvRegion> regions;
   std::uint64_t parameters = 0;  ///< of all operators, idle ones too
   std::uint32_t rows = 0, columns = 0;
+  std::uint32_t most_adc_bits = 0;  ///< of a stage
   std::uint32_t tokens = 1;
   bool serial = false;  ///< tokens one after the other: decode
 };
@@ -81,7 +82,7 @@ struct StageBound {
   std::uint64_t rounds = 0;
   chip::Picoseconds time = 0;
 };
-StageBound stage_bound(const DemandGroup& group, const chip::Chip& chip, std::uint32_t arrays);
+StageBound stage_bound(const Demand& demand, const DemandGroup& group, const chip::Chip& chip, std::uint32_t arrays);
 
 /// `timing` is that of the result: attention does the same in every mapping, and passive power counts its time.
 /// Errors: chip.adc-bits, chip.adc-rate.

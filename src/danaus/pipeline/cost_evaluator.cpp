@@ -23,6 +23,7 @@ struct Key {
   Digest model;
   std::string model_name, map;
   factor::Policy policy;
+  std::optional<AdcBits> adc_bits;
   compile::EmitOptions emit;
   std::uint64_t seed = 0;
   std::uint32_t copies = 0, sliver = 0;
@@ -157,6 +158,7 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
             .model_name = model.name,
             .map = map,
             .policy = options.policy,
+            .adc_bits = options.adc_bits,
             .emit = options.emit,
             .seed = options.seed,
             .copies = options.copies,
@@ -193,6 +195,8 @@ chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
   // A program says how many converters there are, but is the same for any number, unless the placement asks.
   reduced.adc.per_array = uses_converters ? chip.adc.per_array : 1;
   reduced.adc.double_buffer = chip.adc.double_buffer;
+  // Activations that take converters column by column are two steps; which arrays share them is a matter of times.
+  if (chip::are_converters_pooled(chip)) reduced.adc.sharing = chip::AdcSharing::group;
   // The links that messages take are part of a program's dependences; elsewhere than on a mesh there are none.
   const bool other_steps =
       chip.network.contention == chip::Contention::links || chip.network.switching == chip::Switching::wormhole;

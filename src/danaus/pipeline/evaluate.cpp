@@ -448,6 +448,67 @@ Result<Evaluation> evaluate(const model::Model& model, const std::string& path, 
   return result;
 }
 
+namespace {
+
+/// Keeps what the operators read.
+class Recorder : public nn::LinearBackend {
+ public:
+  Recorder(const model::Model& model, nn::LinearBackend& inner, std::size_t vectors)
+      : inputs(model.linear.size()), model_(model), inner_(inner), vectors_(vectors) {}
+
+  Result<void> multiply(std::size_t number, std::span<const float> x, std::span<const std::uint64_t> tokens,
+                        std::span<float> y) override {
+    std::vector<float>& kept = inputs[number];
+    const std::size_t in = model_.linear[number].in;
+    const std::size_t more = std::min(tokens.size(), vectors_ - kept.size() / in);
+    kept.insert(kept.end(), x.begin(), x.begin() + static_cast<std::ptrdiff_t>(more * in));
+    return inner_.multiply(number, x, tokens, y);
+  }
+
+  std::vector<std::vector<float>> inputs;
+
+ private:
+  const model::Model& model_;
+  nn::LinearBackend& inner_;
+  std::size_t vectors_;
+};
+
+}  // namespace
+
+Result<std::vector<std::vector<float>>> operator_inputs(const model::Model& model, const std::string& path,
+                                                        const EvaluateInput& text, std::size_t vectors,
+                                                        Progress& progress) {
+  Evaluation read;
+  DANAUS_TRY(role, role_of(model));
+  read.encoder = role == Role::encoder;
+  DANAUS_CHECK(read_tokens(model, path, text, read));
+  std::vector<std::vector<TokenId>> texts;
+  std::size_t count = 0;
+  for (std::vector<TokenId>& tokens : read.tokens) {
+    if (tokens.empty() || count >= vectors) continue;
+    const std::size_t most = std::min<std::size_t>(vectors - count, model.dimensions.context);
+    if (!read.encoder && tokens.size() > most) tokens.resize(most);
+    count += tokens.size();
+    texts.push_back(std::move(tokens));
+  }
+  if (count < vectors)
+    return fail(Error("precision.text", Failure::bad_input,
+                      fmt::format("the text has {} tokens, {} are measured", count, vectors))
+                    .in_file(text.name)
+                    .with_hint("give a longer text, or fewer --vectors"));
+  DANAUS_TRY(backend, nn::float_backend(model));
+  Recorder recorder(model, *backend, vectors);
+  DANAUS_TRY(transformer, nn::Transformer::create(model, recorder));
+  progress.begin("read the text", 0);
+  std::vector<nn::Sequence> sequences;
+  for (std::size_t n = 0; n < texts.size(); ++n) sequences.push_back(transformer.sequence());
+  std::vector<nn::Step> steps;
+  for (std::size_t n = 0; n < texts.size(); ++n) steps.push_back({&sequences[n], texts[n]});
+  DANAUS_CHECK(transformer.has_decoder() ? transformer.decode(steps) : transformer.encode(steps));
+  progress.end();
+  return std::move(recorder.inputs);
+}
+
 Result<Continuation> continue_text(const model::Model& model, const std::string& path, const ContinueOptions& options,
                                    const std::function<bool(std::string_view)>& sink, Progress& progress) {
   DANAUS_TRY(role, role_of(model));

@@ -107,6 +107,12 @@ struct Evaluation {
 Result<Evaluation> evaluate(const model::Model& model, const std::string& path, const EvaluateOptions& options,
                             Progress& progress);
 
+/// What the linear operators of the model (dense, in float) read while it reads the start of a text: for each of
+/// model.linear at most `vectors` vectors, one after the other; fewer of experts. Errors: as evaluate.
+Result<std::vector<std::vector<float>>> operator_inputs(const model::Model& model, const std::string& path,
+                                                        const EvaluateInput& text, std::size_t vectors,
+                                                        Progress& progress);
+
 struct ContinueOptions {
   std::string prompt;
   std::uint32_t tokens = 128;  ///< at most so many new ones

@@ -26,7 +26,8 @@ using machine::Breakdown;
 
 constexpr std::uint32_t kNone = 0xffffffff;
 
-/// "blk.12.attn_q" -> "blk.*.attn_q".
+}  // namespace
+
 std::string without_layer(const std::string& name) {
   std::string text;
   bool replaced = false;
@@ -40,6 +41,8 @@ std::string without_layer(const std::string& name) {
   }
   return text;
 }
+
+namespace {
 
 /// What the members are called together: what they share once, the ends with + between.
 std::string name_of(const DemandGroup& group, const Graph& graph) {
@@ -83,7 +86,7 @@ class Stages {
       }
       ExplainedStage& stage = stages[found->second];
       ++stage.layers;
-      const StageBound bound = stage_bound(group, chip, arrays);
+      const StageBound bound = stage_bound(demand, group, chip, arrays);
       stage.bound_rounds = bound.rounds;
       stage.bound_ns += chip::to_nanoseconds(bound.time);
       for (const DemandGroup::Member& member : group.members) {
@@ -145,7 +148,7 @@ class Stages {
       ++stage.activations;
       Work& own = work[{place.stage, index(mvm->array)}];
       ++own.activations;
-      own.rounds += machine::rounds_of(mvm->columns, program_.chip.cols, program_.chip.adcs);
+      own.rounds += machine::rounds_of(mvm->columns, chip_);
       stage.most_activations = std::max(stage.most_activations, own.activations);
       stage.most_rounds = std::max(stage.most_rounds, own.rounds);
     }

@@ -51,4 +51,7 @@ struct MappingExplanation {
 Result<MappingExplanation> explain_mapping(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                            const RunOptions& options, Progress& progress);
 
+/// The pattern of an operator and its like in other layers: "blk.12.attn_q" -> "blk.*.attn_q".
+std::string without_layer(const std::string& name);
+
 }  // namespace danaus::pipeline

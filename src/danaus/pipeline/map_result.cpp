@@ -9,6 +9,7 @@
 
 #include "danaus/chip/cost.h"
 #include "danaus/core/parallel.h"
+#include "danaus/machine/plan.h"
 #include "danaus/program/image.h"
 
 namespace danaus::pipeline {
@@ -20,16 +21,6 @@ std::vector<Structure> structures_of(const Graph& graph) {
     if (node.kind == NodeKind::linear) structures.push_back(node.structure);
   }
   return structures;
-}
-
-std::uint32_t largest_adc_bits(const Graph& graph) {
-  std::uint32_t bits = 0;
-  for (const Node& node : graph.nodes) {
-    if (node.kind != NodeKind::linear) continue;
-    for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage)
-      bits = std::max<std::uint32_t>(bits, graph.configs[index(node.configs[stage])].adc_bits);
-  }
-  return bits;
 }
 
 /// Multiply-accumulates per token of what the program executes; of n experts k.
@@ -109,7 +100,7 @@ ProgramFacts facts_of(const program::Program& program, const program::VerifyRepo
   facts.programmed_weights = programmed_weights(program, facts.parameters);
   facts.arrays = used_arrays(program);
   facts.copies = static_cast<std::uint32_t>(program.copies.size());
-  facts.largest_adc_bits = largest_adc_bits(program.intent);
+  facts.largest_adc_bits = machine::most_adc_bits(program.intent);
   facts.commands = program.code.size();
   facts.proof_tokens = proof.proof_tokens;
   facts.buffer_used = proof.buffer_used;

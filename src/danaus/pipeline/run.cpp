@@ -249,7 +249,7 @@ Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip
                                const RunOptions& options) {
   DANAUS_TRY(strategy, compile::find_strategy(map));
   DANAUS_TRY(structures, structures_for(model, chip, strategy->dense_operator, options.policy));
-  return compile::with_structures(model.graph, structures, chip);
+  return with_adc_bits(compile::with_structures(model.graph, structures, chip), options.adc_bits, map, chip);
 }
 
 Result<compile::Placement> place(const Graph& graph, const model::Model& model, const chip::Chip& chip,

@@ -14,6 +14,7 @@
 #include "danaus/factor/factor.h"
 #include "danaus/machine/timing.h"
 #include "danaus/model/model.h"
+#include "danaus/pipeline/adc_bits.h"
 #include "danaus/pipeline/bound.h"
 #include "danaus/pipeline/reference.h"
 #include "danaus/program/verify.h"
@@ -31,6 +32,7 @@ struct Generation {
 struct RunOptions {
   std::vector<std::string> maps = {"linear", "sparse", "dense"};
   factor::Policy policy;
+  std::optional<AdcBits> adc_bits;       ///< of adc.rule = "calibrated"
   compile::EmitOptions emit;             ///< model name and digest are filled in from the model
   std::uint64_t seed = 1;                ///< of the proof run
   std::uint32_t copies = 0;              ///< arrays to spend on copies of the busiest ones

@@ -18,7 +18,12 @@ namespace {
 class Recorder {
  public:
   Recorder(const program::Program& program, const chip::Chip& chip, std::size_t most, Trace& trace)
-      : program_(program), chip_(chip), images_(program), most_(most), trace_(trace) {}
+      : program_(program),
+        chip_(chip),
+        images_(program),
+        most_bits_(machine::most_adc_bits(program.intent)),
+        most_(most),
+        trace_(trace) {}
 
   void operator()(const machine::Event& event) {
     if (is_full_ || event.start == event.end) return;
@@ -29,7 +34,7 @@ class Recorder {
     activity_ = {.iteration = event.iteration, .start = event.start, .end = event.end};
     const program::Command command = program::decode_unchecked(program_.code[event.command]);
     if (const auto* mvm = std::get_if<program::Mvm>(&command)) {
-      add(event.command, *mvm);
+      add(event, *mvm);
     } else if (const auto* move = std::get_if<program::Move>(&command)) {
       add(Activity::Kind::network, index(move->from), index(move->from), "move");
     } else if (const auto* vec = std::get_if<program::Vec>(&command)) {
@@ -52,15 +57,17 @@ class Recorder {
     trace_.activities.push_back(activity_);
   }
 
-  void add(std::uint32_t position, const program::Mvm& mvm) {
+  void add(const machine::Event& event, const program::Mvm& mvm) {
     const Config& config = program_.intent.configs[index(mvm.config)];
-    const std::uint32_t rounds = machine::rounds_of(mvm.columns, chip_.array.cols, chip_.adc.per_array);
-    const chip::ActivationTime time = chip::activation_parts(chip_, config.dac_bits, config.adc_bits, rounds);
+    const std::uint32_t bits = chip::converter_bits(chip_, config.adc_bits, most_bits_);
+    const chip::ActivationTime time =
+        chip::activation_parts(chip_, config.dac_bits, bits, machine::rounds_of(mvm.columns, chip_));
     activity_.driving = time.input + time.settle;
-    activity_.converting = time.adc;
-    activity_.conversion = chip_.adc.double_buffer ? activity_.end - time.adc : activity_.start + activity_.driving;
-    activity_.end = activity_.conversion + time.adc;
-    add(Activity::Kind::array, index(mvm.array), index(program_.tile_of(mvm.array)), name_of(position, mvm));
+    const bool is_apart = chip_.adc.double_buffer || chip::are_converters_pooled(chip_);
+    activity_.conversion = is_apart ? event.last_start : activity_.start + activity_.driving;
+    activity_.end = is_apart ? event.last_end : activity_.conversion + time.adc;
+    activity_.converting = activity_.end - activity_.conversion;
+    add(Activity::Kind::array, index(mvm.array), index(program_.tile_of(mvm.array)), name_of(event.command, mvm));
   }
 
   std::string name_of(std::uint32_t position, const program::Mvm& mvm) {
@@ -77,6 +84,7 @@ class Recorder {
   const program::Program& program_;
   const chip::Chip& chip_;
   const program::Images images_;
+  const std::uint32_t most_bits_;  // of a stage
   const std::size_t most_;
   Trace& trace_;
   program::Activation resolver_;

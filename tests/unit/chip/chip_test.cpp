@@ -79,6 +79,8 @@ TEST_CASE("every key can be set, from a file and from --set, is written and read
     if (key == "input.kind") value = "\"voltage\"";
     if (key == "adc.rule") value = "\"lossless\"";
     if (key == "adc.kind") value = "\"flash\"";
+    if (key == "adc.precision") value = "\"static\"";
+    if (key == "adc.sharing") value = "\"array\"";
     if (key == "digital.location") value = "\"hub\"";
     if (key == "network.topology") value = "\"mesh\"";
     if (key == "chip.issue") value = "\"program\"";
@@ -217,6 +219,13 @@ TEST_CASE("errors say what, where and what to do") {
     CHECK(bad(kSmall, {{"noise.adc_range", "user"}}).id == "chip.range");
     CHECK(bad(kSmall, {{"noise.device", "pcm"}, {"noise.read_noise", "cell"}, {"noise.read_kind", "device"}}).id ==
           "chip.range");
+    CHECK(bad(kSmall, {{"adc.sharing", "array"}, {"chip.scheduling", "list"}}).id == "chip.range");
+    CHECK(bad(kSmall, {{"adc.sharing", "group"}, {"adc.sample_hold", "false"}}).id == "chip.range");
+    CHECK(bad(kSmall, {{"adc.sharing", "group"}, {"input.kind", "bit-serial"}, {"input.bit_ns", "1"}}).id ==
+          "chip.range");
+    error = bad(kSmall, {{"adc.sharing", "group"}, {"adc.group_arrays", "5"}});
+    CHECK(error.message == "--set: adc.group_arrays = 5 does not divide the 16 arrays of a tile");
+    CHECK(good(kSmall, {{"adc.group_arrays", "5"}}).adc.group_arrays == 5);  // nothing is shared
     error = bad("[adc]\nkind = \"fixed\"\n[noise]\ndevice = \"reram-wan\"\ntime_s = 3600\n");
     CHECK(error.id == "chip.range");
     CHECK(error.where.line == 5);
@@ -226,15 +235,12 @@ TEST_CASE("errors say what, where and what to do") {
     CHECK(good(kSmall, {{"noise.device", "sonos"}, {"noise.time_s", "86400"}}).noise.time_s == 86400);
   }
   SUBCASE("legal but not supported") {
-    for (const std::string text : {"[adc]\nrule = \"calibrated\"\n", "[adc]\nwiring = \"blocked\"\n"}) {
-      CAPTURE(text);
-      const Error error = bad(text);
-      CHECK(error.id == "chip.unsupported");
-      CHECK(error.failure == Failure::unsupported);
-      CHECK(error.where.line == 2);
-      CHECK_FALSE(error.hint.empty());
-    }
-    CHECK(bad(kSmall, {{"adc.rule", "calibrated"}}).failure == Failure::unsupported);
+    const Error error = bad("[adc]\nwiring = \"blocked\"\n");
+    CHECK(error.id == "chip.unsupported");
+    CHECK(error.failure == Failure::unsupported);
+    CHECK(error.where.line == 2);
+    CHECK_FALSE(error.hint.empty());
+    CHECK(bad(kSmall, {{"adc.wiring", "blocked"}}).failure == Failure::unsupported);
   }
   SUBCASE("syntax") {
     const Error error = bad("[adc]\nper_array = = 8\n");

@@ -363,6 +363,59 @@ TEST_CASE("double buffering: the longer of driving and converting sets the pace 
   CHECK(activation_parts(chip, 4, 8, 50) == ActivationTime{8'000, 2'000, 50'000});
 }
 
+TEST_CASE("what a switch before the converters costs") {
+  Chip chip;
+  chip.array.cols = 64;
+  chip.array.slices = 2;
+  chip.adc.kind = AdcKind::fixed;
+  chip.adc.per_array = 4;
+  chip.adc.time_ns = 3;
+  chip.adc.energy_pj = 5;
+  chip.adc.area_um2 = 100;
+  chip.adc.share_ns = 0.25;
+  chip.adc.share_energy_pj = 0.5;
+  chip.adc.share_area_um2 = 2;
+  chip.adc.group_arrays = 3;
+  CHECK(converter_time(chip, 8) == 3'000);  // there is none
+  CHECK(activation_energy_parts(chip, 8, 8).value().column_pj == 2 * 5.0);
+  CHECK(array_area(chip, 8).value().switches == 0);
+  chip.adc.sharing = AdcSharing::array;
+  CHECK(converter_time(chip, 8) == 3'250);
+  CHECK(conversion_time(chip, 8) == 3'000);  // the regression's rate is that of the converter alone
+  CHECK(activation_parts(chip, 8, 8, 10).adc == 10 * 2 * 3'250);
+  CHECK(activation_energy_parts(chip, 8, 8).value().column_pj == 2 * 5.5);
+  CHECK(array_area(chip, 8).value().switches == 64 * 4 * 2);  // every column to every converter
+  const double without = area(chip, 10, {}).value().adcs_mm2;
+  chip.adc.sharing = AdcSharing::group;
+  CHECK(array_area(chip, 8).value().switches == 64 * 12 * 2);
+  CHECK(array_area(chip, 8).value().converters == 4 * 100);
+  CHECK(area(chip, 10, {}).value().adcs_mm2 - without == doctest::Approx(10 * 64 * 8 * 2 / 1e6));
+}
+
+TEST_CASE("which converters are taken column by column") {
+  Chip chip;
+  CHECK_FALSE(are_converters_pooled(chip));
+  chip.adc.double_buffer = true;
+  CHECK_FALSE(are_converters_pooled(chip));
+  chip.adc.sharing = AdcSharing::array;
+  CHECK(are_converters_pooled(chip));
+  chip.input.kind = InputKind::bit_serial;  // array and converters in step
+  CHECK_FALSE(are_converters_pooled(chip));
+  chip.input.kind = InputKind::fixed;
+  chip.adc.double_buffer = false;  // an activation has them to itself
+  CHECK_FALSE(are_converters_pooled(chip));
+  chip.adc.sharing = AdcSharing::group;
+  CHECK(are_converters_pooled(chip));
+}
+
+TEST_CASE("the bits of a conversion") {
+  Chip chip;
+  CHECK(converter_bits(chip, 5, 8) == 5);
+  chip.adc.static_precision = true;
+  CHECK(converter_bits(chip, 5, 8) == 8);
+  CHECK(converter_bits(chip, 5, 0) == 5);  // of a program that does not say what its stages are
+}
+
 TEST_CASE("without sample-and-hold rows are driven once per round") {
   Chip chip;
   chip.array.slices = 2;

@@ -77,6 +77,13 @@ Result<AnalogMachine> AnalogMachine::create(std::span<const program::Program* co
     return fail(Error("analog.unsupported", Failure::unsupported,
                       "weights that are not quantised (noise.weight_bits = 0) cannot be cut into slices")
                     .with_hint("set noise.weight_bits, or array.slices = 1"));
+  const bool has_spread = chip.noise.adc_gain_sd != 0 || chip.noise.adc_offset_sd != 0;
+  if (has_spread && chip.adc.sharing != chip::AdcSharing::column)
+    return fail(
+        Error("analog.unsupported", Failure::unsupported,
+              "which converter a column gets depends on the schedule where converters are shared, so that their "
+              "own errors cannot be told")
+            .with_hint("set adc.sharing = \"column\", or noise.adc_gain_sd and noise.adc_offset_sd = 0"));
   environment.slicing = Slicing::of(chip.noise.weight_bits, chip.array.slices);
   if (chip.noise.undriven_row_leakage != 0) {
     std::size_t arrays = 0;
@@ -163,6 +170,39 @@ std::size_t AnalogMachine::accept_uncalibrated() {
   return count;
 }
 
+namespace {
+
+/// What a stage has to have before it converts.
+Result<void> check_ready(const Stage& stage) {
+  ensure(stage.is_written, "an operator is written before it is read");
+  if (stage.runs.empty())
+    return fail(Error("analog.activation", Failure::check, "no activation of the program executes this operator")
+                    .with_hint("`danaus verify` says what is wrong with the program"));
+  if (stage.takes_data() && !stage.is_calibrated)
+    return fail(Error("analog.not-calibrated", Failure::usage,
+                      "the converters' range comes from data, but there is no calibration")
+                    .with_hint("give a calibration text, or set noise.adc_range to l1, full or user"));
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<float>> AnalogMachine::answer_of_stage(NodeId node, std::uint32_t number, std::span<const float> x,
+                                                          std::span<const std::uint64_t> tokens, bool has_converters) {
+  const Environment& environment = implementation_->environment;
+  ensure(number < implementation_->of(node).size(), "the operator has such a stage");
+  Stage& stage = implementation_->of(node)[number];
+  DANAUS_CHECK(check_ready(stage));
+  DANAUS_TRY(driven, drive(stage, x, tokens.size(), environment));
+  std::vector<float> y(tokens.size() * stage.outputs);
+  if (has_converters) {
+    execute_stage(stage, driven, tokens, environment, y);
+  } else {
+    calibrate_stage(stage, driven, environment, y);
+  }
+  return y;
+}
+
 Result<void> AnalogMachine::multiply(NodeId node, std::span<const float> x, std::span<const std::uint64_t> numbers,
                                      std::span<float> y) {
   Environment& environment = implementation_->environment;
@@ -171,14 +211,7 @@ Result<void> AnalogMachine::multiply(NodeId node, std::span<const float> x, std:
   std::vector<float> value = gathered(implementation_->of(node).front().structure, x, tokens);
   std::span<const float> inputs = value.empty() ? x : value;
   for (Stage& stage : implementation_->of(node)) {
-    ensure(stage.is_written, "an operator is written before it is read");
-    if (stage.runs.empty())
-      return fail(Error("analog.activation", Failure::check, "no activation of the program executes this operator")
-                      .with_hint("`danaus verify` says what is wrong with the program"));
-    if (stage.takes_data() && !stage.is_calibrated)
-      return fail(Error("analog.not-calibrated", Failure::usage,
-                        "the converters' range comes from data, but there is no calibration")
-                      .with_hint("give a calibration text, or set noise.adc_range to l1, full or user"));
+    DANAUS_CHECK(check_ready(stage));
     DANAUS_TRY(driven, drive(stage, inputs, tokens, environment));
     std::vector<float> outputs(tokens * stage.outputs);
     execute_stage(stage, driven, numbers, environment, outputs);

@@ -61,6 +61,12 @@ class AnalogMachine {
   Result<void> multiply(NodeId node, std::span<const float> x, std::span<const std::uint64_t> tokens,
                         std::span<float> y);
 
+  /// One stage of an operator alone: y {tokens, outputs of the stage} to x {tokens, inputs of the stage}, padding
+  /// included. Without converters, as the cells give it; that sets the ranges of the stage like `calibrate`. Errors: as
+  /// multiply.
+  Result<std::vector<float>> answer_of_stage(NodeId node, std::uint32_t stage, std::span<const float> x,
+                                             std::span<const std::uint64_t> tokens, bool has_converters);
+
   /// Of all stages that have converted something, in graph order.
   std::vector<StageStatistics> statistics() const;
   void reset_statistics();

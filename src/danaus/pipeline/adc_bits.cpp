@@ -1,0 +1,189 @@
+// The table of converter bits: TOML with one [[stage]] table per rule; the first rule that fits a stage decides.
+
+#include "danaus/pipeline/adc_bits.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "danaus/core/files.h"
+#include "danaus/factor/choose.h"
+
+namespace danaus::pipeline {
+namespace {
+
+// toml++ takes tables apart by recursion: without a limit, one long dotted key could exhaust the stack.
+constexpr std::size_t kLongestText = std::size_t{1} << 20;
+constexpr std::size_t kLongestLine = std::size_t{1} << 12;
+constexpr std::int64_t kMostBits = 16;
+
+const std::vector<std::string_view> kKeys = {"match", "map", "stage", "bits", "snr_db"};
+
+Location place(const toml::source_region& source, const std::string& file) {
+  return {.file = file, .line = source.begin.line, .column = source.begin.column, .offset = {}};
+}
+
+Error wrong_value(const toml::node& node, const std::string& file, std::string message, std::string hint) {
+  return Error("pipeline.adc-bits-value", Failure::bad_input, std::move(message))
+      .at(place(node.source(), file))
+      .with_hint(std::move(hint));
+}
+
+Error unknown_key(const toml::key& key, const std::string& file, const std::vector<std::string_view>& known) {
+  const std::string_view near = nearest(key.str(), known);
+  return Error("pipeline.adc-bits-key", Failure::bad_input, fmt::format("there is no key '{}' here", key.str()))
+      .at(place(key.source(), file))
+      .with_hint(near.empty() ? fmt::format("known keys: {}", fmt::join(known, ", "))
+                              : fmt::format("did you mean '{}'?", near));
+}
+
+/// Empty where there is no such key.
+Result<std::string> text_of(const toml::table& table, std::string_view key, const std::string& file) {
+  const toml::node* const node = table.get(key);
+  if (node == nullptr) return std::string();
+  const std::optional<std::string> text = node->value_exact<std::string>();
+  if (!text || text->empty())
+    return fail(
+        wrong_value(*node, file, fmt::format("'{}' is a text in quotes", key), fmt::format("write {} = \"...\"", key)));
+  const bool is_printable = std::all_of(text->begin(), text->end(), [](char c) { return c > ' ' && c < 127; });
+  if (!is_printable || text->find_first_of("\"\\") != std::string::npos)
+    return fail(wrong_value(*node, file, fmt::format("'{}' has a character that no name has", key),
+                            "names are of letters, digits and ._-/"));
+  return *text;
+}
+
+Result<AdcBits::Rule> read_rule(const toml::table& table, const std::string& file) {
+  for (const auto& [key, node] : table)
+    if (std::find(kKeys.begin(), kKeys.end(), key.str()) == kKeys.end()) return fail(unknown_key(key, file, kKeys));
+  AdcBits::Rule rule;
+  DANAUS_TRY(pattern, text_of(table, "match", file));
+  if (pattern.empty())
+    return fail(wrong_value(table, file, "this rule does not say which operators it is for",
+                            "add match = \"name or pattern with * and ?\""));
+  rule.pattern = pattern;
+  DANAUS_TRY(map, text_of(table, "map", file));
+  rule.map = map;
+  DANAUS_TRY(stage, text_of(table, "stage", file));
+  if (!stage.empty() && stage != "R" && stage != "L")
+    return fail(wrong_value(*table.get("stage"), file, fmt::format("there is no stage '{}'", stage),
+                            "stage is \"R\" (the first or only one) or \"L\" (the second); without it both"));
+  if (!stage.empty()) rule.stage = stage == "R" ? 0 : 1;
+  const toml::node* const bits = table.get("bits");
+  const std::int64_t number = bits == nullptr ? 0 : bits->value_exact<std::int64_t>().value_or(0);
+  if (number < 1 || number > kMostBits)
+    return fail(wrong_value(bits == nullptr ? static_cast<const toml::node&>(table) : *bits, file,
+                            fmt::format("'bits' is a whole number from 1 to {}", kMostBits),
+                            "write for example bits = 6"));
+  rule.bits = static_cast<std::uint32_t>(number);
+  if (const toml::node* const node = table.get("snr_db"); node != nullptr) {
+    const std::optional<double> snr_db = node->is_number() ? node->value<double>() : std::nullopt;
+    if (!snr_db || !std::isfinite(*snr_db))
+      return fail(wrong_value(*node, file, "'snr_db' is a number", "write for example snr_db = 31.5, or leave it out"));
+    rule.snr_db = *snr_db;
+  }
+  return rule;
+}
+
+Result<toml::table> parse_toml(std::string_view text, const std::string& file) {
+  const auto too_long = [&](std::string what) {
+    return fail(Error("pipeline.adc-bits-syntax", Failure::bad_input, std::move(what)).in_file(file));
+  };
+  if (text.size() > kLongestText)
+    return too_long(fmt::format("{} bytes are too long for a table of bits (at most {})", text.size(), kLongestText));
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find('\n', start), text.size());
+    if (end - start > kLongestLine) return too_long(fmt::format("a line of more than {} bytes", kLongestLine));
+    start = end + 1;
+  }
+  try {
+    return toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    return fail(Error("pipeline.adc-bits-syntax", Failure::bad_input, std::string(error.description()))
+                    .at(place(error.source(), file))
+                    .with_hint("a table of bits is TOML with [[stage]] tables"));
+  }
+}
+
+std::string_view name_of_stage(std::uint32_t stage) { return stage == 0 ? "R" : "L"; }
+
+}  // namespace
+
+Result<AdcBits> parse_adc_bits(std::string_view text, const std::string& file) {
+  DANAUS_TRY(table, parse_toml(text, file));
+  for (const auto& [key, node] : table)
+    if (key.str() != "stage") return fail(unknown_key(key, file, {"stage"}));
+  AdcBits result;
+  result.file = file;
+  const toml::node* const stages = table.get("stage");
+  const toml::array* const list = stages == nullptr ? nullptr : stages->as_array();
+  if (list == nullptr)
+    return fail(wrong_value(stages == nullptr ? static_cast<const toml::node&>(table) : *stages, file,
+                            "a table of bits is a list of [[stage]] tables", "write [[stage]] with two brackets"));
+  for (const toml::node& node : *list) {
+    if (node.as_table() == nullptr)
+      return fail(wrong_value(node, file, "'stage' is a list of tables", "write [[stage]] with two brackets"));
+    DANAUS_TRY(rule, read_rule(*node.as_table(), file));
+    result.rules.push_back(std::move(rule));
+  }
+  return result;
+}
+
+Result<AdcBits> read_adc_bits(const std::string& path) {
+  DANAUS_TRY(text, read_text(path, kLongestText));
+  return parse_adc_bits(text, path);
+}
+
+std::string to_toml(const AdcBits& table) {
+  std::string text;
+  for (const AdcBits::Rule& rule : table.rules) {
+    text += fmt::format("{}[[stage]]\nmatch = \"{}\"\n", text.empty() ? "" : "\n", rule.pattern);
+    if (!rule.map.empty()) text += fmt::format("map = \"{}\"\n", rule.map);
+    if (rule.stage) text += fmt::format("stage = \"{}\"\n", name_of_stage(*rule.stage));
+    text += fmt::format("bits = {}\n", rule.bits);
+    if (rule.snr_db) text += fmt::format("snr_db = {:.2f}\n", *rule.snr_db);
+  }
+  return text;
+}
+
+Result<Graph> with_adc_bits(Graph graph, const std::optional<AdcBits>& table, std::string_view map,
+                            const chip::Chip& chip) {
+  const bool is_calibrated = chip.adc.rule == chip::AdcRule::calibrated;
+  if (is_calibrated != table.has_value()) {
+    return fail(is_calibrated
+                    ? Error("pipeline.adc-bits-table", Failure::usage,
+                            "adc.rule = \"calibrated\" takes the converters' bits from a table, and there is none")
+                          .with_hint("give one with --adc-bits FILE; `danaus precision` writes it")
+                    : Error("pipeline.adc-bits-table", Failure::usage,
+                            fmt::format("the table of bits '{}' has no effect with adc.rule = \"{}\"", table->file,
+                                        chip::value_text(chip, "adc.rule")))
+                          .with_hint("set adc.rule = \"calibrated\", or leave out --adc-bits"));
+  }
+  if (!is_calibrated) return graph;
+  for (Node& node : graph.nodes) {
+    if (node.kind != NodeKind::linear) continue;
+    for (std::uint32_t stage = 0; stage < node.structure.stages(); ++stage) {
+      const auto rule = std::find_if(table->rules.begin(), table->rules.end(), [&](const AdcBits::Rule& candidate) {
+        return factor::matches(candidate.pattern, node.name) && (candidate.map.empty() || candidate.map == map) &&
+               candidate.stage.value_or(stage) == stage;
+      });
+      if (rule == table->rules.end()) {
+        return fail(
+            Error("pipeline.adc-bits-rule", Failure::bad_input,
+                  fmt::format("no rule is for stage {} of '{}' with map '{}'", name_of_stage(stage), node.name, map))
+                .in_file(table->file)
+                .with_hint("add a last rule with match = \"*\""));
+      }
+      Config config = graph.configs[index(node.configs[stage])];
+      config.adc_bits = static_cast<std::uint8_t>(rule->bits);
+      const auto found = std::find(graph.configs.begin(), graph.configs.end(), config);
+      node.configs[stage] = ConfigId{static_cast<std::uint16_t>(found - graph.configs.begin())};
+      if (found == graph.configs.end()) graph.configs.push_back(config);
+    }
+  }
+  return graph;
+}
+
+}  // namespace danaus::pipeline
