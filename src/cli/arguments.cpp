@@ -364,6 +364,31 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
        add_json(app, arguments);
      }},
+    {"precision", "How many converter bits each stage needs for a signal-to-noise ratio on the analog machine",
+     "danaus precision bert-large --map sparse --min-snr-db 30 -o bits.toml\n"
+     "danaus precision model.gguf --text book.txt --set noise.device=pcm -o bits.toml\n"
+     "danaus run model.gguf --map linear --set adc.rule=calibrated --adc-bits bits.toml",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       arguments.maps = {"linear"};
+       add_maps(app, arguments, "NAME", "Mapping of the operators [linear]")->check([](const std::string& text) {
+         return text.find(',') == std::string::npos ? "" : fmt::format("'{}' is more than one mapping", text);
+       });
+       app.add_option("--min-snr-db", arguments.least_snr_db, "Least signal-to-noise ratio of every stage, dB [30]")
+           ->type_name("DB")
+           ->check(CLI::Range(0.0, 100.0));
+       app.add_option("--text", arguments.text,
+                      "Inputs of the operators come from this text, - for stdin; token ids if it ends with .json")
+           ->type_name("FILE");
+       app.add_option("--vectors", arguments.vectors,
+                      "Vectors that are measured, and as many others that set the converters' ranges [64]")
+           ->type_name("N")
+           ->check(whole_number(1, 4096));
+       add_output(app, arguments, "Write the table for --adc-bits", false);
+       add_structure(app, arguments);
+       add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_json(app, arguments);
+     }},
     {"compile", "Compile a model for one mapping into a program",
      "danaus compile bert-large --map dense --blocks 32 -o bert.dnx\n"
      "danaus compile bert-large --placement placement.json -o bert.dnx\n"

@@ -42,6 +42,8 @@ report::Provenance provenance(const Arguments& arguments);
 Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model);
 /// A note where a length is beyond the model's context; empty otherwise.
 std::string length_note(const pipeline::RunOptions& options, const model::Model& model);
+/// A text or ids from a file, or - for stdin. Errors: file.*.
+Result<pipeline::EvaluateInput> read_evaluated(const std::string& name, pipeline::EvaluateInput::Kind kind);
 /// What computes the linear operators, for eval and generate. Errors: those of the chip, which guides the choice of
 /// blocks.
 Result<pipeline::LinearOptions> linear_options(const Arguments& arguments);

@@ -33,7 +33,19 @@ Result<std::string> read_stdin() {
   }
 }
 
-Result<pipeline::EvaluateInput> read_input(const std::string& name, pipeline::EvaluateInput::Kind kind) {
+Result<pipeline::EvaluateInput> read_input(const Arguments& arguments) {
+  if (arguments.text.empty() == arguments.ids.empty())
+    return fail(Error("cli.arguments", Failure::usage, "what is to be evaluated?")
+                    .with_hint("--text FILE for a text, --ids FILE for token ids, - for stdin"));
+  if (arguments.ids.empty()) return read_evaluated(arguments.text, pipeline::EvaluateInput::Kind::text);
+  return read_evaluated(arguments.ids, pipeline::EvaluateInput::Kind::ids);
+}
+
+double rate(std::uint64_t tokens, double seconds) { return static_cast<double>(tokens) / std::max(seconds, 1e-9); }
+
+}  // namespace
+
+Result<pipeline::EvaluateInput> read_evaluated(const std::string& name, pipeline::EvaluateInput::Kind kind) {
   pipeline::EvaluateInput input;
   input.kind = kind;
   input.name = name == "-" ? "stdin" : name;
@@ -41,18 +53,6 @@ Result<pipeline::EvaluateInput> read_input(const std::string& name, pipeline::Ev
   input.content = std::move(content);
   return input;
 }
-
-Result<pipeline::EvaluateInput> read_input(const Arguments& arguments) {
-  if (arguments.text.empty() == arguments.ids.empty())
-    return fail(Error("cli.arguments", Failure::usage, "what is to be evaluated?")
-                    .with_hint("--text FILE for a text, --ids FILE for token ids, - for stdin"));
-  if (arguments.ids.empty()) return read_input(arguments.text, pipeline::EvaluateInput::Kind::text);
-  return read_input(arguments.ids, pipeline::EvaluateInput::Kind::ids);
-}
-
-double rate(std::uint64_t tokens, double seconds) { return static_cast<double>(tokens) / std::max(seconds, 1e-9); }
-
-}  // namespace
 
 Result<pipeline::LinearOptions> linear_options(const Arguments& arguments) {
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
@@ -74,8 +74,8 @@ Result<pipeline::LinearOptions> linear_options(const Arguments& arguments) {
   request.calibration_tokens = arguments.calibration_tokens;
   if (!arguments.calibration.empty()) {
     const bool is_ids = arguments.calibration.ends_with(".json");
-    DANAUS_TRY(calibration, read_input(arguments.calibration, is_ids ? pipeline::EvaluateInput::Kind::ids
-                                                                     : pipeline::EvaluateInput::Kind::text));
+    DANAUS_TRY(calibration, read_evaluated(arguments.calibration, is_ids ? pipeline::EvaluateInput::Kind::ids
+                                                                         : pipeline::EvaluateInput::Kind::text));
     request.calibration = std::move(calibration);
   }
   return options;

@@ -235,6 +235,23 @@ CASES = [
     Case("chip.unsupported", 4, "run m.toml --chip unit --set adc.wiring=blocked", files=tiny()),
     Case("chip.adc-bits", 4, "run m.toml --chip pcm-14nm --set adc.rule=fixed --set adc.bits=3", files=tiny()),
 
+    Case("pipeline.adc-bits-table", 2, "run m.toml --chip unit --set adc.rule=calibrated", files=tiny()),
+    Case("pipeline.adc-bits-table", 2, "run m.toml --chip unit --adc-bits b.toml", name="rule",
+         files={**tiny(), "b.toml": '[[stage]]\nmatch = "*"\nbits = 6\n'}),
+    Case("pipeline.adc-bits-syntax", 3, "run m.toml --chip unit --set adc.rule=calibrated --adc-bits b.toml",
+         files={**tiny(), "b.toml": "[[stage]\n"}),
+    Case("pipeline.adc-bits-key", 3, "run m.toml --chip unit --set adc.rule=calibrated --adc-bits b.toml",
+         files={**tiny(), "b.toml": '[[stage]]\nmatch = "*"\nbit = 6\n'}),
+    Case("pipeline.adc-bits-value", 3, "run m.toml --chip unit --set adc.rule=calibrated --adc-bits b.toml",
+         files={**tiny(), "b.toml": '[[stage]]\nmatch = "*"\nbits = 60\n'}),
+    Case("pipeline.adc-bits-rule", 3, "run m.toml --chip unit --set adc.rule=calibrated --adc-bits b.toml",
+         files={**tiny(), "b.toml": '[[stage]]\nmatch = "*attn_q"\nbits = 6\n'}),
+    Case("chip.range", 2, "run m.toml --chip unit --set adc.sharing=group --set adc.group_arrays=3", files=tiny(), name="group"),
+    Case("machine.shared-copies", 4, f"run m.toml {SMALL} --blocks 4 --map dense --copies 4 --set adc.sharing=group", files=tiny()),
+    Case("precision.range", 2, "precision m.toml --chip unit --set noise.adc_range=lossless", files=tiny()),
+    Case("precision.text", 3, "precision m --text i.json --chip unit", files=folder("llama", **{"i.json": "[1, 2]"})),
+    Case("cli.no-weights", 2, "precision m.toml --text t.txt", name="precision", files={**tiny(), "t.txt": "a"}),
+
     # List scheduling.
     Case("list.capacity", 5, "run bert-base --chip ibm-3dcim --set chip.arrays=100 --set chip.tiers=2"),
     Case("list.too-large", 4, "run bert-large --chip ibm-3dcim --mode encode --tokens 1048576"),

@@ -98,6 +98,8 @@ struct WholeArray {
         dac_bits(chip.input.bits) {}
 };
 
+bool has_switch(const Chip& chip) { return chip.adc.sharing != AdcSharing::column; }
+
 bool is_serial(const Chip& chip) { return chip.input.kind == InputKind::bit_serial; }
 
 std::string explain_input(const Chip& chip) {
@@ -222,6 +224,10 @@ std::string explain_adc(const Chip& chip) {
                   fmt::format("{:g} * {:g} pJ", chip.adc.calibration, chip.adc.energy_pj),
                   figure(conversion_energy_pj(chip, bits), pj));
   if (chip.adc.area_um2 >= 0) page.equation("a_adc", "adc.area", "", um2(chip.adc.area_um2));
+  if (chip.adc.static_precision)
+    page.line(
+        "adc.precision = \"static\": all conversions of a program take the time and energy of its stage with the most "
+        "bits");
   page.gap();
   page.line(fmt::format("{:>12}{:>8}{:>14}{:>14}{:>14}", "rows summed", "bits", "time", "energy", "area"));
   for (const std::uint32_t rows : {16u, 32u, 64u, 128u, 256u}) {
@@ -244,15 +250,22 @@ void add_activation_time(Page& page, const Chip& chip, const WholeArray& whole) 
   const double settle = chip.array.settle_ns;
   const std::uint64_t conversions = std::uint64_t{whole.rounds} * chip.array.slices;
   const Picoseconds window = is_serial(chip) ? to_picoseconds(chip.input.bit_ns) : input_time(chip, whole.dac_bits);
-  const double t_input = to_nanoseconds(window), t_conv = to_nanoseconds(conversion_time(chip, whole.adc_bits));
-  page.equation("rounds", "most read columns on one converter: ceil(columns / adc.per_array)",
+  const double t_input = to_nanoseconds(window), t_conv = to_nanoseconds(converter_time(chip, whole.adc_bits));
+  page.equation("rounds",
+                fmt::format("{}: ceil(columns / adc.per_array)",
+                            has_switch(chip) ? "read columns over converters" : "most read columns on one converter"),
                 fmt::format("ceil({} / {})", whole.columns, chip.adc.per_array), fmt::format("{}", whole.rounds));
   page.equation("n", "conversions in turn: rounds * array.slices",
                 fmt::format("{} * {}", whole.rounds, chip.array.slices), fmt::format("{}", conversions));
   page.equation(is_serial(chip) ? "t_bit" : "t_input", "explain cost input", "", ns(window));
   page.equation("t_settle", "array.settle_ns", "", fmt::format("{:g} ns", settle));
-  page.equation("t_conv", fmt::format("explain cost adc, {} bits", whole.adc_bits), "",
-                ns(conversion_time(chip, whole.adc_bits)));
+  page.equation("t_conv",
+                fmt::format("explain cost adc, {} bits{}", whole.adc_bits,
+                            has_switch(chip) ? "; and the switch: t_adc + adc.share_ns" : ""),
+                has_switch(chip) ? fmt::format("{:g} + {:g} ns", to_nanoseconds(conversion_time(chip, whole.adc_bits)),
+                                               chip.adc.share_ns)
+                                 : "",
+                ns(converter_time(chip, whole.adc_bits)));
   const std::string window_name = is_serial(chip) ? "t_bit" : "t_input";
   std::string symbols, numbers;
   if (chip.adc.double_buffer && is_serial(chip)) {
@@ -280,6 +293,11 @@ void add_activation_time(Page& page, const Chip& chip, const WholeArray& whole) 
   page.equation("T", symbols, numbers, ns(activation_time(chip, whole.dac_bits, whole.adc_bits, whole.rounds)));
   if (chip.adc.double_buffer)
     page.line("            adc.double_buffer: the array takes the next input while these columns are converted");
+  if (chip.adc.sharing == AdcSharing::group) {
+    const std::uint32_t converters = chip.adc.per_array * chip.adc.group_arrays;
+    page.line(fmt::format("            adc.sharing: with the converters of {} arrays that are idle {} rounds would do",
+                          chip.adc.group_arrays, (whole.columns + converters - 1) / converters));
+  }
 }
 
 void add_activation_energy(Page& page, const Chip& chip, const WholeArray& whole) {
@@ -309,10 +327,14 @@ void add_activation_energy(Page& page, const Chip& chip, const WholeArray& whole
                             whole.columns, chip.array.slices, chip.array.cell_energy_pj),
                 pj(cells * energy->cell_pj));
   const Result<double> conversion = conversion_energy_pj(chip, whole.adc_bits);
-  page.equation("E_adc", fmt::format("{}columns * array.slices * (e_adc + e_sample + e_shift_add)", serial),
-                fmt::format("{}{} * {} * ({:.5g} + {:g} + {:g}) pJ", serial_number, whole.columns, chip.array.slices,
-                            conversion.value_or(0), chip.adc.sample_hold_energy_pj, chip.adc.shift_add_energy_pj),
-                pj(whole.columns * energy->column_pj));
+  const bool shares = has_switch(chip);
+  page.equation(
+      "E_adc",
+      fmt::format("{}columns * array.slices * (e_adc + e_sample + e_shift_add{})", serial, shares ? " + e_share" : ""),
+      fmt::format("{}{} * {} * ({:.5g} + {:g} + {:g}{}) pJ", serial_number, whole.columns, chip.array.slices,
+                  conversion.value_or(0), chip.adc.sample_hold_energy_pj, chip.adc.shift_add_energy_pj,
+                  shares ? fmt::format(" + {:g}", chip.adc.share_energy_pj) : ""),
+      pj(whole.columns * energy->column_pj));
   page.equation("E_fixed", "array.activation_energy_pj", "", pj(energy->activation_pj));
   const Result<double> total =
       activation_energy_pj(chip, whole.rows, whole.columns, whole.dac_bits, whole.adc_bits, whole.rounds);
@@ -342,8 +364,18 @@ void add_array_area(Page& page, const Chip& chip, std::uint32_t bits) {
   page.equation("A_sample", "cols * slices * adc.sample_hold_area_um2",
                 fmt::format("{} * {} * {:g} um2", array.cols, array.slices, chip.adc.sample_hold_area_um2),
                 um2(area->sample_holds));
+  if (has_switch(chip)) {
+    const bool is_group = chip.adc.sharing == AdcSharing::group;
+    page.equation("A_switch",
+                  fmt::format("cols * adc.per_array{} * adc.share_area_um2", is_group ? " * adc.group_arrays" : ""),
+                  fmt::format("{} * {}{} * {:g} um2", array.cols, chip.adc.per_array,
+                              is_group ? fmt::format(" * {}", chip.adc.group_arrays) : "", chip.adc.share_area_um2),
+                  um2(area->switches));
+  }
   page.equation("A_control", "chip.control_area_um2_per_array", "", um2(area->control));
-  page.equation("A_array", "A_cells + A_rows + A_adc + A_sample + A_control", "", mm2(area->total()));
+  page.equation("A_array",
+                fmt::format("A_cells + A_rows + A_adc + A_sample{} + A_control", has_switch(chip) ? " + A_switch" : ""),
+                "", mm2(area->total()));
 }
 
 /// What silicon took for the same product.

@@ -1,6 +1,7 @@
 // Results -> JSON. Keys keep the order of the documents. Totals of time and energy are the sum, left to right, of the
 // parts that are printed, so that adding the parts of a document gives its total to the last bit.
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "danaus/model/summary.h"
@@ -306,6 +307,9 @@ std::string run_json(const pipeline::RunResult& result, const Provenance& proven
   const chip::Chip::Adc& adc = result.chip.adc;
   const pipeline::EnergyOrder order = pipeline::energy_order(result.results);
   json["adc"] = {{"rule", chip::value_text(result.chip, "adc.rule")},
+                 {"precision", chip::value_text(result.chip, "adc.precision")},
+                 {"sharing", chip::value_text(result.chip, "adc.sharing")},
+                 {"group_arrays", adc.sharing == chip::AdcSharing::group ? Json(adc.group_arrays) : Json(nullptr)},
                  {"calibration", adc.calibration},
                  {"calibration_high", adc.calibration_high > 0 ? Json(adc.calibration_high) : Json(nullptr)},
                  {"energy_order", order.low},
@@ -343,6 +347,39 @@ std::string project_json(const Projection& projection, const Provenance& provena
                    {"macs", parameters},
                    {"dense_parameters", dense_parameters},
                    {"relative_error", optional_number(projection.relative_error)}};
+  return document(json);
+}
+
+std::string precision_json(const pipeline::Precision& precision, const Provenance& provenance) {
+  Json json = {{"schema", "danaus.precision/1"},
+               {"provenance", to_json(provenance)},
+               {"model", precision.model},
+               {"chip", precision.chip},
+               {"map", precision.map},
+               {"adc_range", precision.adc_range},
+               {"least_snr_db", precision.least_snr_db},
+               {"vectors", precision.vectors},
+               {"weights", precision.has_weights ? "model" : "random"},
+               {"inputs", precision.has_text ? "text" : "random"},
+               {"stages", Json::array()},
+               {"notes", precision.notes}};
+  const auto decibels = [](double db) { return std::isfinite(db) ? Json(db) : Json(nullptr); };
+  for (const pipeline::StagePrecision& stage : precision.stages) {
+    Json by_bits = Json::object();
+    for (std::uint32_t bits = pipeline::kFewestBits; bits <= pipeline::kMostBits; ++bits)
+      by_bits[std::to_string(bits)] = decibels(stage.snr_of(bits));
+    const bool is_limited = stage.limit != pipeline::PrecisionLimit::none;
+    json["stages"].push_back({{"match", stage.pattern},
+                              {"stage", stage.stages == 1 ? Json(nullptr) : Json(stage.stage == 0 ? "R" : "L")},
+                              {"operators", stage.operators},
+                              {"measured", stage.measured},
+                              {"rows", stage.rows},
+                              {"snr_db", by_bits},
+                              {"snr_db_without_adc", decibels(stage.cells_db)},
+                              {"snr_db_ideal_cells", decibels(stage.codes_db)},
+                              {"bits", stage.bits},
+                              {"limit", is_limited ? Json(name_of(stage.limit)) : Json(nullptr)}});
+  }
   return document(json);
 }
 

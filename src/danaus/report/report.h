@@ -12,6 +12,7 @@
 #include "danaus/explore/results.h"
 #include "danaus/model/model.h"
 #include "danaus/pipeline/evaluate.h"
+#include "danaus/pipeline/precision.h"
 #include "danaus/pipeline/run.h"
 
 /// Results as text for people and as JSON for programs. Every JSON document ends with a newline and holds whatever
@@ -52,6 +53,11 @@ std::string evaluation_json(const pipeline::Evaluation& evaluation, const Proven
 
 /// `generate`: schema danaus.generate/1.
 std::string continuation_json(const pipeline::Continuation& continuation, const Provenance& provenance);
+
+/// `precision`: ratios by bits, without converters, and what was chosen.
+std::string precision_table(const pipeline::Precision& precision);
+/// Schema danaus.precision/1.
+std::string precision_json(const pipeline::Precision& precision, const Provenance& provenance);
 
 /// What `project` found out. Layers without weights have no error.
 struct Projection {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 
 #include "danaus/model/summary.h"
@@ -87,8 +88,12 @@ std::string chip_line(const chip::Chip& chip) {
                        chip.array.cols, chip.system.tiers == 1 ? "" : fmt::format(" of {} tiers", chip.system.tiers),
                        chip.digital.units, chip.attention.units);
   }
-  return fmt::format("{} x {} arrays, {} ADCs each, {}", chip.array.rows, chip.array.cols, chip.adc.per_array,
-                     adc_rule(chip));
+  std::string text = fmt::format("{} x {} arrays, {} ADCs each, {}", chip.array.rows, chip.array.cols,
+                                 chip.adc.per_array, adc_rule(chip));
+  if (chip.adc.static_precision) text += ", all converters with the most";
+  if (chip.adc.sharing == chip::AdcSharing::array) text += ", shared in the array";
+  if (chip.adc.sharing == chip::AdcSharing::group) text += fmt::format(", shared by {} arrays", chip.adc.group_arrays);
+  return text;
 }
 
 std::string mode_line(const pipeline::RunResult& result) {
@@ -572,6 +577,40 @@ std::string project_table(const Projection& projection) {
              format_ratio(static_cast<double>(parameters), static_cast<double>(dense_parameters)),
              error_cell(projection.relative_error)});
   return table.to_string();
+}
+
+std::string precision_table(const pipeline::Precision& precision) {
+  constexpr std::size_t kBits = pipeline::kMostBits - pipeline::kFewestBits + 1;
+  std::vector<Align> columns(kBits + 7, Align::right);
+  columns.front() = columns.back() = Align::left;
+  Table table(std::move(columns));
+  std::vector<std::string> head = {"dB", "layers", "rows"};
+  for (std::uint32_t bits = pipeline::kFewestBits; bits <= pipeline::kMostBits; ++bits)
+    head.push_back(fmt::format("{} bits", bits));
+  head.insert(head.end(), {"no ADC", "ideal cells", "bits", "limited by"});
+  table.add(std::move(head));
+  table.gap();
+  const auto decibels = [](double db) { return std::isfinite(db) ? fmt::format("{:.1f}", db) : std::string("exact"); };
+  for (const pipeline::StagePrecision& stage : precision.stages) {
+    std::vector<std::string> cells = {stage.pattern + (stage.stages == 1  ? ""
+                                                       : stage.stage == 0 ? " R"
+                                                                          : " L"),
+                                      format_count(stage.operators), format_count(stage.rows)};
+    for (const double db : stage.snr_db) cells.push_back(decibels(db));
+    cells.insert(cells.end(), {decibels(stage.cells_db), decibels(stage.codes_db), fmt::format("{}", stage.bits),
+                               std::string(name_of(stage.limit))});
+    table.add(std::move(cells));
+  }
+  std::string text =
+      fmt::format(
+          "Signal-to-noise ratio of every stage against the exact product: '{}' on '{}', map {}, ranges {},\n"
+          "{} vectors; the least of the layers, floor {:g} dB\n\n",
+          precision.model, precision.chip, precision.map, precision.adc_range, precision.vectors,
+          precision.least_snr_db) +
+      table.to_string();
+  if (!precision.notes.empty()) text += "\n";
+  for (const std::string& note : precision.notes) text += fmt::format("note: {}\n", note);
+  return text;
 }
 
 std::string simulation_table(const Simulation& simulation) {
