@@ -247,7 +247,7 @@ CASES = [
     Case("pipeline.adc-bits-rule", 3, "run m.toml --chip unit --set adc.rule=calibrated --adc-bits b.toml",
          files={**tiny(), "b.toml": '[[stage]]\nmatch = "*attn_q"\nbits = 6\n'}),
     Case("chip.range", 2, "run m.toml --chip unit --set adc.sharing=group --set adc.group_arrays=3", files=tiny(), name="group"),
-    Case("machine.shared-copies", 4, f"run m.toml {SMALL} --blocks 4 --map dense --copies 4 --set adc.sharing=group", files=tiny()),
+    Case("machine.shared-copies", 4, f"run m.toml {SMALL} --blocks 4 --map linear --replicate 20 --set adc.sharing=group --set adc.group_arrays=2", files=tiny()),
     Case("precision.range", 2, "precision m.toml --chip unit --set noise.adc_range=lossless", files=tiny()),
     Case("precision.text", 3, "precision m --text i.json --chip unit", files=folder("llama", **{"i.json": "[1, 2]"})),
     Case("cli.no-weights", 2, "precision m.toml --text t.txt", name="precision", files={**tiny(), "t.txt": "a"}),

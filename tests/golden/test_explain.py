@@ -28,6 +28,20 @@ def equations(page):
         yield match[1], match[2], float(match[3]), match[4]
 
 
+@pytest.mark.parametrize("sharing", ["array", "group"])
+@pytest.mark.parametrize("topic", ["activation", "area"])
+def test_numbers_of_a_switch_give_the_result(danaus, topic, sharing):
+    settings = {"adc.sharing": sharing, "adc.share_ns": 0.5, "adc.share_energy_pj": 0.25, "adc.share_area_um2": 3, "adc.group_arrays": 8}
+    page, _ = danaus("explain", "cost", topic, *(f"--set={key}={value}" for key, value in settings.items()))
+    found = {}
+    for name, numbers, result, unit in equations(page):
+        assert result * SCALE.get(unit, 1) == pytest.approx(value(numbers), rel=2e-3, abs=1e-12), name
+        found[name] = numbers
+    assert found["A_switch"] == ("256 * 8 * 3 um2" if sharing == "array" else "256 * 8 * 8 * 3 um2")
+    if topic == "activation":
+        assert found["t_conv"].endswith(" + 0.5 ns") and " + 0.25) pJ" in found["E_adc"]
+
+
 @pytest.mark.parametrize("chip", CHIPS)
 @pytest.mark.parametrize("topic", TOPICS)
 def test_numbers_give_the_result(danaus, chip, topic):

@@ -143,7 +143,7 @@ class Outliner {
       return fail(Error("machine.shared-copies", Failure::unsupported,
                         "the program has copies of arrays, which is not modelled for converters that serve several "
                         "activations at a time: which copy works decides whose converters are taken")
-                      .with_hint("set adc.sharing = \"column\", or compile the program without --copies"));
+                      .with_hint("set adc.sharing = \"column\", or compile the program without --replicate"));
     }
     return {};
   }

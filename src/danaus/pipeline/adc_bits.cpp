@@ -172,7 +172,9 @@ Result<Graph> with_adc_bits(Graph graph, const std::optional<AdcBits>& table, st
       if (rule == table->rules.end()) {
         return fail(
             Error("pipeline.adc-bits-rule", Failure::bad_input,
-                  fmt::format("no rule is for stage {} of '{}' with map '{}'", name_of_stage(stage), node.name, map))
+                  fmt::format("no rule is for {}'{}' with map '{}'",
+                              node.structure.stages() == 1 ? "" : fmt::format("stage {} of ", name_of_stage(stage)),
+                              node.name, map))
                 .in_file(table->file)
                 .with_hint("add a last rule with match = \"*\""));
       }

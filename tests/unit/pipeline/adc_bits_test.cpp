@@ -116,7 +116,7 @@ TEST_CASE("the first rule that fits a stage decides") {
   const Result<Graph> missing = with_adc_bits(graph, good(last), "sparse", chip);
   REQUIRE_FALSE(missing.has_value());
   CHECK(missing.error().id == "pipeline.adc-bits-rule");
-  CHECK(missing.error().message == "no rule is for stage R of 'blk.0.down' with map 'sparse'");
+  CHECK(missing.error().message == "no rule is for 'blk.0.down' with map 'sparse'");
 }
 
 TEST_CASE("a table and the rule that takes it go together") {

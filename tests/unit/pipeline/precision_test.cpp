@@ -17,8 +17,8 @@ namespace {
 
 model::Model square_model() {
   const Result<model::Shape> shape = model::parse_shape(
-      "name = \"square\"\nfamily = \"llama\"\nlayers = 2\nhidden = 1024\nffn = 1024\nheads = 16\nvocab = 64\n"
-      "context = 8\n",
+      "name = \"square\"\nfamily = \"llama\"\nlayers = 2\nhidden = 256\nffn = 256\nheads = 4\nvocab = 64\n"
+      "context = 8\nactivation = \"silu\"\n",
       "square.toml");
   REQUIRE(shape.has_value());
   return model::model_from_shape(*shape).value();
@@ -29,7 +29,7 @@ PrecisionOptions options_for(const std::string& map, std::vector<std::pair<std::
   PrecisionOptions options;
   options.chip = chip::load("unit", settings).value();
   options.map = map;
-  options.policy.blocks = "32";
+  options.policy.blocks = "16";
   options.vectors = 192;
   return options;
 }
@@ -58,10 +58,10 @@ TEST_CASE("decibels by bits, and the fewest bits that keep a floor") {
     CHECK(stage.operators == 2);
     CHECK(stage.measured == 1);  // layers without weights are alike
     CHECK(stage.rows == 32);
-    check_db(stage.snr_of(4), 18.2, 0.3);
-    check_db(stage.snr_of(5), 23.4, 0.3);
-    check_db(stage.snr_of(6), 28.2, 0.3);
-    check_db(stage.snr_of(8), 35.3, 0.4);
+    check_db(stage.snr_of(4), 18.2, 0.5);
+    check_db(stage.snr_of(5), 23.4, 0.5);
+    check_db(stage.snr_of(6), 28.2, 0.5);
+    check_db(stage.snr_of(8), 35.3, 0.6);
     CHECK(stage.cells_db == doctest::Approx(stage.codes_db).epsilon(1e-9));  // the unit chip's cells are ideal
     CHECK(stage.cells_db > stage.snr_of(10));
     CHECK(stage.limit == PrecisionLimit::none);
@@ -100,13 +100,13 @@ TEST_CASE("what is in the way where no bits keep the floor") {
 
 TEST_CASE("stages of blocks are measured apart, and the table is one that run takes") {
   PrecisionOptions options = options_for("sparse", {});
-  options.vectors = 48;
+  options.vectors = 192;
   options.least_snr_db = 25;
   const Precision precision = precision_of(options);
   REQUIRE(precision.stages.size() == 14);
   for (std::size_t n = 0; n < 14; ++n) {
     CHECK(precision.stages[n].stage == n % 2);
-    check_db(precision.stages[n].snr_of(6), 28.2, 1.0);  // of one conversion, not of two in series
+    check_db(precision.stages[n].snr_of(6), 28.2, 1.5);  // of one conversion, not of two in series (25.4)
   }
   CHECK(precision_of(options).stages == precision.stages);  // the seed alone
   const Result<AdcBits> table = parse_adc_bits(bits_file(precision), "bits.toml");
@@ -114,7 +114,7 @@ TEST_CASE("stages of blocks are measured apart, and the table is one that run ta
   CHECK(table->rules.size() == 14);
   RunOptions run_options;
   run_options.maps = {"sparse"};
-  run_options.policy.blocks = "32";
+  run_options.policy.blocks = "16";
   run_options.adc_bits = *table;
   const chip::Chip chip = chip::load("unit", {{"array.rows", "32"}, {"adc.rule", "calibrated"}}).value();
   const Result<RunResult> result = run(square_model(), chip, run_options, no_progress());

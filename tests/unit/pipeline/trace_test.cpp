@@ -31,6 +31,35 @@ RunOptions small_blocks() {
 
 }  // namespace
 
+TEST_CASE("trace: arrays that share converters drive, wait and convert, one activation at a time") {
+  const chip::Chip chip =
+      small_chip({{"adc.sharing", "group"}, {"adc.group_arrays", "8"}, {"network.arrays_per_tile", "8"}});
+  const program::Program program = compile_model(tiny(), chip, "dense", small_blocks(), no_progress()).value();
+  const Trace trace = trace_program(program, chip, {}, no_progress()).value();
+  std::map<std::uint32_t, std::vector<Activity>> of_array;
+  for (const Activity& activity : trace.activities) {
+    if (activity.kind == Activity::Kind::array) of_array[activity.unit].push_back(activity);
+  }
+  chip::Picoseconds longest = 0;
+  for (auto& [array, activities] : of_array) {
+    std::sort(activities.begin(), activities.end(),
+              [](const Activity& a, const Activity& b) { return a.start < b.start; });
+    chip::Picoseconds held = 0, last = 0;
+    for (const Activity& activity : activities) {
+      CHECK(activity.start >= last);
+      CHECK(activity.driving == 138'000);  // 128 ns of pulses and settling
+      CHECK(activity.conversion >= activity.start + activity.driving);
+      CHECK(activity.converting >= 1'000);
+      CHECK(activity.end == activity.conversion + activity.converting);
+      last = activity.end;
+      held += activity.end - activity.start;
+    }
+    longest = std::max(longest, held);
+  }
+  CHECK(longest > 0);
+  CHECK(trace.timing.busiest_array == longest);
+}
+
 TEST_CASE("trace: what arrays and tiles do adds up to their busy times") {
   for (const std::string map : {"linear", "sparse", "dense", "striped"}) {
     for (const std::string buffer : {"false", "true"}) {
