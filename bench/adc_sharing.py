@@ -89,7 +89,7 @@ def converter_mm2(program, name, kind):
     command = [program, "run", "bert-large", "--map", "striped" if name == "gathered" else name, "--json", "--kv", "512",
                *structure, *(f"--set={key}={value}" for key, value in settings.items())]
     row = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["results"][0]
-    return row["area"]["adcs_mm2"] / (row["arrays"] * 8)
+    return row["breakdown_mm2"]["adcs"] / (row["arrays"] * 8)
 
 
 def us(row, column="linear_latency_ns"):
