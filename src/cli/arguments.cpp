@@ -145,6 +145,61 @@ void add_system(CLI::App& app, Arguments& arguments) {
       ->group("Chip");
 }
 
+/// A number above zero.
+std::string positive_check(const std::string& text) {
+  double value = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (status == std::errc() && end == text.data() + text.size() && std::isfinite(value) && value > 0) return "";
+  return fmt::format("'{}' is not a number above 0", text);
+}
+
+/// What --map auto may choose, and what for.
+void add_auto(CLI::App& app, Arguments& arguments) {
+  using pipeline::Objective;
+  pipeline::AutoOptions& automatic = arguments.automatic;
+  const std::string group = "Map auto";
+  add_choice<Objective>(app, "--objective", automatic.objective,
+                        "What is made least: the time of what --mode says, energy per token, area, or arrays [latency]",
+                        {{"latency", Objective::latency},
+                         {"energy", Objective::energy},
+                         {"area", Objective::area},
+                         {"arrays", Objective::arrays}})
+      ->group(group);
+  app.add_option("--max-arrays", automatic.most_arrays, "At most so many arrays, copies included")
+      ->type_name("N")
+      ->check(whole_number(1, 1u << 24))
+      ->group(group);
+  app.add_option("--max-area-mm2", automatic.most_area_mm2, "At most so large")
+      ->type_name("A")
+      ->check(positive_check)
+      ->group(group);
+  app.add_option("--max-energy-nj", automatic.most_energy_nj, "At most so much energy per token")
+      ->type_name("E")
+      ->check(positive_check)
+      ->group(group);
+  app.add_option("--max-error", automatic.most_error,
+                 "At most so much relative error of all weights, or sum of the costs of --sensitivity")
+      ->type_name("E")
+      ->check(positive_check)
+      ->group(group);
+  const auto split = [&automatic](const CLI::results_t& texts) {
+    automatic.candidates = CLI::detail::split(texts.back(), ',');
+    return true;
+  };
+  app.add_option("--candidates", split,
+                 "Structures to choose from: dense, given, monarch:8, lowrank:8, gather:8:32, blocks:16x64:2 "
+                 "[dense,given; with --max-error all families at 2, 4 and 8 times]")
+      ->type_name("A,B")
+      ->group(group);
+  app.add_option("--sensitivity", automatic.sensitivity, "TOML file: what a structure costs an operator, as measured")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--time-budget", automatic.time_budget_s, "Seconds; then the best so far [none]")
+      ->type_name("S")
+      ->check(positive_check)
+      ->group(group);
+}
+
 void add_structure(CLI::App& app, Arguments& arguments) {
   using Kind = factor::Policy::Kind;
   factor::Policy& policy = arguments.policy;
@@ -328,13 +383,17 @@ constexpr Subcommand kSubcommands[] = {
      "danaus run llama-7b --chip unit --map linear,dense --blocks 64\n"
      "danaus run model.gguf --set adc.per_array=32 --json\n"
      "danaus run bert-large --structure gather --compression 8 --group 32 --map sparse,dense,striped\n"
-     "danaus run llama-7b --set chip.arrays=4096 --chips 32 --map linear",
+     "danaus run llama-7b --set chip.arrays=4096 --chips 32 --map linear\n"
+     "danaus run bert-large --map linear,striped,auto --max-arrays 2000\n"
+     "danaus run model.gguf --map auto --max-error 0.3 --candidates dense,monarch:4,gather:4:32 --time-budget 60",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
        add_maps(app, arguments, "A,B",
-                "Mappings, the columns of the table [linear,sparse,dense; list scheduling: linear]");
+                "Mappings, the columns of the table; auto chooses per operator [linear,sparse,dense; list scheduling: "
+                "linear]");
        add_program_options(app, arguments, true);
        add_structure(app, arguments);
+       add_auto(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
        add_adc_bits(app, arguments);
        add_system(app, arguments);
@@ -396,7 +455,7 @@ constexpr Subcommand kSubcommands[] = {
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
        arguments.maps = {"dense"};
-       add_maps(app, arguments, "NAME", "Mapping [dense]")->check([](const std::string& text) {
+       add_maps(app, arguments, "NAME", "Mapping, or auto [dense]")->check([](const std::string& text) {
          return text.find(',') == std::string::npos ? "" : fmt::format("'{}' is more than one mapping", text);
        });
        add_program_options(app, arguments, false);
@@ -408,6 +467,7 @@ constexpr Subcommand kSubcommands[] = {
            ->excludes(out)
            ->group("Program");
        add_structure(app, arguments);
+       add_auto(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
        add_adc_bits(app, arguments);
        add_system(app, arguments);
@@ -572,6 +632,7 @@ constexpr Subcommand kSubcommands[] = {
      "danaus explain cost activation --chip hermes-14nm\n"
      "danaus explain mapping dense\n"
      "danaus explain mapping striped bert-large --kv 512 --set adc.per_array=4\n"
+     "danaus explain mapping auto bert-large --max-arrays 2000\n"
      "danaus explain structure gather\n"
      "danaus explain adc.per_array",
      [](CLI::App& app, Arguments& arguments) {
@@ -591,6 +652,7 @@ constexpr Subcommand kSubcommands[] = {
            ->check(whole_number(1, kMostTokens))
            ->group("Program");
        add_structure(app, arguments);
+       add_auto(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
        add_adc_bits(app, arguments);
        add_system(app, arguments);
@@ -599,7 +661,8 @@ constexpr Subcommand kSubcommands[] = {
          for (const CLI::Option* option : app.get_options()) {
            const std::string group = option->get_group();
            const bool of_chip = option->check_name("--chip") || option->check_name("--set");
-           if (option->count() != 0 && !of_chip && (group == "Program" || group == "Structure" || group == "Chip"))
+           if (option->count() != 0 && !of_chip &&
+               (group == "Program" || group == "Structure" || group == "Chip" || group == "Map auto"))
              arguments.of_model = option->get_name();
          }
        });

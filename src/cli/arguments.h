@@ -13,6 +13,7 @@
 #include "danaus/core/error.h"
 #include "danaus/factor/factor.h"
 #include "danaus/pipeline/analog.h"
+#include "danaus/pipeline/auto/auto_options.h"
 
 namespace danaus::cli {
 
@@ -55,7 +56,8 @@ struct Arguments {
   bool share_inputs = true;
   bool reload = false;
   std::uint32_t copies = 0;
-  std::uint32_t sliver = 0;  ///< 0 = automatic
+  std::uint32_t sliver = 0;         ///< 0 = automatic
+  pipeline::AutoOptions automatic;  ///< map auto
   bool no_error = false;
   std::vector<std::string> only;  ///< project: globs of operator names
   std::string input;              ///< the program or text file

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cli/commands.h"
+#include "cli/interrupt.h"
 #include "danaus/core/files.h"
 #include "danaus/pipeline/capacity.h"
 #include "danaus/program/verify.h"
@@ -18,6 +19,28 @@ Result<compile::Placement> placement_for(const Arguments& arguments, const Graph
   if (arguments.placement_in.empty()) return pipeline::place(graph, model, chip, map, options);
   DANAUS_TRY(text, read_text(arguments.placement_in, std::size_t{1} << 30));
   return compile::placement_from_json(graph, text, arguments.placement_in);
+}
+
+/// Map auto: structures and placement are chosen together.
+Result<int> compile_automatically(const Arguments& arguments, const model::Model& model, const chip::Chip& chip,
+                                  pipeline::RunOptions options, Console& console) {
+  if (!arguments.placement_in.empty())
+    return fail(Error("cli.arguments", Failure::usage, "--from-placement is a placement, --map auto looks for one")
+                    .with_hint("leave out one of them"));
+  const StopOnInterrupt interrupt;
+  options.stop = StopOnInterrupt::wanted;
+  std::optional<pipeline::AutoReport> report;
+  DANAUS_TRY(program,
+             pipeline::compile_model(model, chip, arguments.maps.front(), options, console.progress(), &report));
+  if (!arguments.placement_out.empty()) {
+    const compile::Placement placement{
+        .arrays = program.chip.arrays, .patches = program.patches, .copies = program.copies};
+    DANAUS_CHECK(write_output(arguments.placement_out, compile::to_json(program.intent, placement)));
+  }
+  DANAUS_CHECK(write_output(arguments.output, program::to_binary(program)));
+  console.talk(fmt::format("wrote {}: {}, {} commands on {} arrays; prove it with danaus verify {}", arguments.output,
+                           report->winner, program.code.size(), program.chip.arrays, arguments.output));
+  return 0;
 }
 
 }  // namespace
@@ -34,6 +57,7 @@ Result<int> compile_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
   DANAUS_TRY(model, model::load(arguments.model));
   DANAUS_TRY(options, run_options(arguments, model));
+  if (map == pipeline::kAutoMap) return compile_automatically(arguments, model, chip, options, console);
   DANAUS_TRY(graph, pipeline::structured_graph(model, chip, map, options));
   DANAUS_TRY(placement, placement_for(arguments, graph, model, chip, map, options));
   if (!arguments.placement_out.empty()) {

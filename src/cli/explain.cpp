@@ -69,6 +69,11 @@ std::string list_costs() {
 }
 
 Result<std::string> explain_mapping(const std::string& name) {
+  if (name == pipeline::kAutoMap)
+    return std::string(
+        "auto (chooses per operator)\n\nstructure, mapping and sliver width of every operator, and copies, within the "
+        "limits that are given: the best of\nall single mappings and of mixtures, as the machine times them "
+        "(docs/auto.md)\n");
   DANAUS_TRY(strategy, compile::find_strategy(name));
   return fmt::format("{} ({})\n\n{}\n", strategy->name,
                      strategy->dense_operator ? "maps the dense operator" : "maps the block operator", strategy->help);
@@ -102,7 +107,7 @@ Result<std::string> explain_key(const Arguments& arguments, const chip::KeyInfo&
 
 Result<std::string> explain_mapping_of_model(const Arguments& arguments, Console& console) {
   const std::string& name = arguments.topic[1];
-  DANAUS_CHECK(compile::find_strategy(name));
+  DANAUS_CHECK(pipeline::check_map(name));
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
   DANAUS_TRY(model, model::load(arguments.topic[2]));
   for (const std::string& note : model.notes) console.talk("note: " + note);

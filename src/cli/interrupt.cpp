@@ -1,5 +1,5 @@
 // The handler may only call what is safe in a signal: write and _exit. A signal has nowhere to keep state but in static
-// storage, hence the two flags; any thread may receive it, hence they are atomic.
+// storage, hence the flags; any thread may receive it, hence they are atomic.
 
 #include "cli/interrupt.h"
 
@@ -15,6 +15,8 @@ namespace {
 constexpr int kInterrupted = 130;
 constinit std::atomic<bool> writing{false};
 constinit std::atomic<bool> pending{false};
+constinit std::atomic<bool> stoppable{false};
+constinit std::atomic<bool> stop_wanted{false};
 
 [[noreturn]] void end_now() {
   constexpr std::string_view kText = "\nerror[cli.interrupted]: interrupted\n";
@@ -23,6 +25,7 @@ constinit std::atomic<bool> pending{false};
 }
 
 extern "C" void on_interrupt(int) {
+  if (stoppable.load() && !stop_wanted.exchange(true)) return;
   if (!writing.load()) end_now();
   pending.store(true);
 }
@@ -44,6 +47,15 @@ UninterruptedWriting::~UninterruptedWriting() {
   writing.store(false);
   if (pending.load()) end_now();
 }
+
+StopOnInterrupt::StopOnInterrupt() { stoppable.store(true); }
+
+StopOnInterrupt::~StopOnInterrupt() {
+  stoppable.store(false);
+  stop_wanted.store(false);
+}
+
+bool StopOnInterrupt::wanted() { return stop_wanted.load(); }
 
 bool UninterruptedWriting::interrupted() const { return pending.load(); }
 

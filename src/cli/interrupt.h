@@ -16,4 +16,15 @@ class UninterruptedWriting {
   bool interrupted() const;
 };
 
+/// While one lives, the first interrupt is a wish to end with what there is, told by wanted(); the next one ends the
+/// program.
+class StopOnInterrupt {
+ public:
+  StopOnInterrupt();
+  ~StopOnInterrupt();
+  StopOnInterrupt(const StopOnInterrupt&) = delete;
+  StopOnInterrupt& operator=(const StopOnInterrupt&) = delete;
+  static bool wanted();
+};
+
 }  // namespace danaus::cli

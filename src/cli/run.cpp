@@ -1,6 +1,10 @@
 // danaus run: every map compiled, proved and timed.
 
+#include <algorithm>
+#include <optional>
+
 #include "cli/commands.h"
+#include "cli/interrupt.h"
 #include "danaus/chip/sources.h"
 #include "danaus/pipeline/capacity.h"
 #include "danaus/pipeline/list.h"
@@ -17,12 +21,17 @@ Result<int> run_command(const Arguments& arguments, Console& console) {
     DANAUS_TRY(reference, pipeline::load_reference(name));
     options.references.push_back(std::move(reference));
   }
+  std::optional<StopOnInterrupt> interrupt;
+  if (std::find(options.maps.begin(), options.maps.end(), pipeline::kAutoMap) != options.maps.end()) {
+    interrupt.emplace();
+    options.stop = StopOnInterrupt::wanted;
+  }
   DANAUS_TRY(result, pipeline::run(model, chip, options, console.progress()));
   DANAUS_TRY(sources, chip::sources(arguments.chip, arguments.settings));
   result.chip_sources = chip::summary(sources);
   if (const std::string note = length_note(options, model); !note.empty()) console.talk(note);
   for (const pipeline::MapResult& map : result.results) {
-    if (options.copies == 0 || map.copies != 0) continue;
+    if (options.copies == 0 || map.copies != 0 || map.automatic) continue;
     DANAUS_TRY(reason, pipeline::why_no_copies(model, chip, map.map, options));
     console.talk("note: " + reason);
   }

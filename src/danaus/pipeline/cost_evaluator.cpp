@@ -28,6 +28,7 @@ struct Key {
   std::uint64_t seed = 0;
   std::uint32_t copies = 0, sliver = 0;
   bool reload = false;
+  AutoOptions automatic;
   chip::Chip chip;  ///< reduced
   bool operator==(const Key&) const = default;
 };
@@ -36,6 +37,7 @@ struct Compiled {
   program::Program program;
   ProgramFacts facts;
   Digest digest;
+  std::optional<AutoReport> report;
   std::optional<machine::DependenceGraph> graph;
 };
 
@@ -52,7 +54,7 @@ std::size_t bytes_of(const Compiled& compiled) {
 
 Result<Compiled> compile(const model::Model& model, const Key& key, const RunOptions& options) {
   Compiled compiled;
-  DANAUS_TRY(program, compile_model(model, key.chip, key.map, options, no_progress()));
+  DANAUS_TRY(program, compile_model(model, key.chip, key.map, options, no_progress(), &compiled.report));
   DANAUS_TRY(proof, prove(program, key.map, options.seed));
   compiled.facts = facts_of(program, proof, work_of(program.intent, model, options));
   compiled.digest = program::digest_of(program);
@@ -151,9 +153,10 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
   const bool has_program = chip.system.scheduling == chip::Scheduling::scoreboard && chip.system.tiers == 1;
   if (!has_program || options.sequences != 1 || options.generation) return run(model, chip, cost_only, no_progress());
   RunResult result = describe_run(model, chip, options);
-  for (const std::string& map : options.maps) DANAUS_CHECK(compile::find_strategy(map));
+  for (const std::string& map : options.maps) DANAUS_CHECK(check_map(map));
   for (const std::string& map : options.maps) {
-    DANAUS_TRY(strategy, compile::find_strategy(map));
+    const bool is_auto = map == kAutoMap;
+    const bool uses_converters = is_auto || (*compile::find_strategy(map))->uses_converters;
     Key key{.model = model.digest,
             .model_name = model.name,
             .map = map,
@@ -164,8 +167,9 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
             .copies = options.copies,
             .sliver = options.sliver,
             .reload = options.reload,
-            .chip = options.copies == 0 ? reduced_chip(chip, strategy->uses_converters)
-                                        : chip};  // what is copied depends on times
+            .automatic = is_auto ? options.automatic : AutoOptions{},
+            // What is copied and what is chosen depend on times.
+            .chip = options.copies == 0 && !is_auto ? reduced_chip(chip, uses_converters) : chip};
     const std::shared_ptr<const Compiled> compiled = cache_->get(model, std::move(key), options);
     if (compiled == nullptr) return run(model, chip, cost_only, no_progress());  // the error, with this chip's figures
     DANAUS_TRY(full, time(*compiled, chip, options, false));
@@ -178,6 +182,7 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
     DANAUS_TRY(routing, routing_cost(compiled->program, chip, options, row.timing, no_progress()));
     row.routing = routing;
     row.program_digest = compiled->digest;
+    row.automatic = compiled->report;
     result.results.push_back(std::move(row));
   }
   if (!result.results.empty()) {

@@ -13,6 +13,7 @@
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
 #include "danaus/machine/array_work.h"
+#include "danaus/pipeline/auto/auto.h"
 #include "danaus/pipeline/capacity.h"
 #include "danaus/pipeline/list.h"
 #include "danaus/pipeline/map_result.h"
@@ -128,23 +129,6 @@ Result<void> check_pieces(const Graph& graph, const chip::Chip& chip) {
   return {};
 }
 
-/// Copies of the arrays that a program of this placement keeps busiest.
-Result<compile::Placement> with_copies(const Graph& graph, compile::Placement placement, const model::Model& model,
-                                       const chip::Chip& chip, const RunOptions& options) {
-  const std::uint32_t per_tile = chip.network.arrays_per_tile;
-  if (chip.system.chips > 1 && chip.system.arrays % per_tile != 0)
-    return fail(
-        Error("place.copies", Failure::unsupported,
-              fmt::format("arrays are not copied on chips of {} arrays, {} to a tile", chip.system.arrays, per_tile))
-            .with_hint("give chip.arrays in whole tiles"));
-  DANAUS_TRY(program, emit_program(graph, placement, model, chip, options));
-  std::uint64_t copies = options.copies;
-  if (chip.system.arrays != 0)  // what is left over
-    copies = std::min<std::uint64_t>(copies, chip::system_arrays(chip) - placement.arrays);
-  return compile::replicate(std::move(placement), machine::array_work(program, chip),
-                            static_cast<std::uint32_t>(copies), per_tile);
-}
-
 /// Programs of one sequence, without generation.
 Result<void> check_one_sequence(const RunOptions& options) {
   if (options.sequences == 1 && !options.generation) return {};
@@ -153,9 +137,19 @@ Result<void> check_one_sequence(const RunOptions& options) {
                   .with_hint("use a chip with list scheduling (--chip ibm-3dcim), or another --mode and one sequence"));
 }
 
+/// What projecting all weights onto these structures loses.
+Result<double> projection_error(const model::Model& model, const std::vector<Structure>& structures,
+                                Progress& progress) {
+  const auto all = [](std::string_view) { return true; };
+  const auto drop = [](std::string_view, const factor::Projection&) { return Result<void>{}; };
+  DANAUS_TRY(layers, factor::project_model(model, structures, all, drop, progress));
+  return total_relative_error(layers);
+}
+
 Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, const std::string& map,
                           const RunOptions& options, Progress& progress) {
-  DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
+  std::optional<AutoReport> report;
+  DANAUS_TRY(program, compile_model(model, chip, map, options, progress, &report));
   MapProgress map_progress(progress, map);
   // The proof and the timing read the same program and nothing of each other.
   Result<program::VerifyReport> proof;
@@ -184,6 +178,14 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
   DANAUS_TRY(routing, routing_cost(program, chip, options, result.timing, map_progress));
   result.routing = routing;
   result.program_digest = program::digest_of(program);
+  if (report && model.has_weights() && options.project_weights) {
+    std::vector<Structure> structures;
+    for (const model::LinearOperator& operation : model.linear)
+      structures.push_back(program.intent.at(operation.node).structure);
+    DANAUS_TRY(error, projection_error(model, structures, map_progress));
+    result.relative_error = error;
+  }
+  result.automatic = std::move(report);
   return result;
 }
 
@@ -252,6 +254,28 @@ Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip
   return with_adc_bits(compile::with_structures(model.graph, structures, chip), options.adc_bits, map, chip);
 }
 
+Result<void> check_map(const std::string& map) {
+  if (map == kAutoMap) return {};
+  DANAUS_CHECK(compile::find_strategy(map));
+  return {};
+}
+
+Result<compile::Placement> with_copies(const Graph& graph, compile::Placement placement, const model::Model& model,
+                                       const chip::Chip& chip, const RunOptions& options) {
+  const std::uint32_t per_tile = chip.network.arrays_per_tile;
+  if (chip.system.chips > 1 && chip.system.arrays % per_tile != 0)
+    return fail(
+        Error("place.copies", Failure::unsupported,
+              fmt::format("arrays are not copied on chips of {} arrays, {} to a tile", chip.system.arrays, per_tile))
+            .with_hint("give chip.arrays in whole tiles"));
+  DANAUS_TRY(program, emit_program(graph, placement, model, chip, options));
+  std::uint64_t copies = options.copies;
+  if (chip.system.arrays != 0)  // what is left over
+    copies = std::min<std::uint64_t>(copies, chip::system_arrays(chip) - placement.arrays);
+  return compile::replicate(std::move(placement), machine::array_work(program, chip),
+                            static_cast<std::uint32_t>(copies), per_tile);
+}
+
 Result<compile::Placement> place(const Graph& graph, const model::Model& model, const chip::Chip& chip,
                                  const std::string& map, const RunOptions& options) {
   DANAUS_TRY(strategy, compile::find_strategy(map));
@@ -282,8 +306,15 @@ Result<program::Program> emit_program(const Graph& graph, compile::Placement pla
 }
 
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
-                                       const RunOptions& options, Progress& progress) {
+                                       const RunOptions& options, Progress& progress,
+                                       std::optional<AutoReport>* report) {
   MapProgress map_progress(progress, map);
+  if (map == kAutoMap) {
+    DANAUS_CHECK(check_runs_programs(chip));
+    DANAUS_TRY(chosen, choose_automatically(model, chip, options, map_progress));
+    if (report != nullptr) *report = std::move(chosen.report);
+    return std::move(chosen.program);
+  }
   Step step(map_progress, "compile");
   DANAUS_TRY(graph, structured_graph(model, chip, map, options));
   DANAUS_TRY(placement, place(graph, model, chip, map, options));
@@ -340,21 +371,19 @@ Result<RunResult> run(const model::Model& model, const chip::Chip& chip, const R
   // All names first: a typing error in the last one must not cost the work for the others.
   bool blocks_wanted = false;
   for (const std::string& map : options.maps) {
-    DANAUS_TRY(strategy, compile::find_strategy(map));
-    blocks_wanted = blocks_wanted || !strategy->dense_operator;
+    DANAUS_CHECK(check_map(map));
+    blocks_wanted = blocks_wanted || (map != kAutoMap && !(*compile::find_strategy(map))->dense_operator);
   }
+  const bool projects = model.has_weights() && options.project_weights;
   std::optional<double> blocks_error;  // all block maps share the policy's structures, hence one projection
-  if (blocks_wanted && model.has_weights() && options.project_weights) {
+  if (blocks_wanted && projects) {
     DANAUS_TRY(structures, structures_for(model, chip, false, options.policy));
-    const auto all = [](std::string_view) { return true; };
-    const auto drop = [](std::string_view, const factor::Projection&) { return Result<void>{}; };
-    DANAUS_TRY(layers, factor::project_model(model, structures, all, drop, progress));
-    blocks_error = total_relative_error(layers);
+    DANAUS_TRY(error, projection_error(model, structures, progress));
+    blocks_error = error;
   }
   for (const std::string& map : options.maps) {
     DANAUS_TRY(result, run_map(model, chip, map, options, progress));
-    DANAUS_TRY(strategy, compile::find_strategy(map));
-    if (!strategy->dense_operator) result.relative_error = blocks_error;
+    if (map != kAutoMap && !(*compile::find_strategy(map))->dense_operator) result.relative_error = blocks_error;
     run_result.results.push_back(std::move(result));
   }
   add_references(run_result);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 #include "danaus/machine/timing.h"
 #include "danaus/model/model.h"
 #include "danaus/pipeline/adc_bits.h"
+#include "danaus/pipeline/auto/auto_options.h"
 #include "danaus/pipeline/bound.h"
 #include "danaus/pipeline/reference.h"
 #include "danaus/program/verify.h"
@@ -44,6 +46,9 @@ struct RunOptions {
   std::vector<Reference> references;     ///< what a user has today, estimated beside the maps
   bool project_weights = true;           ///< project the weights of a model that has some, for `relative_error`
   bool time_linear = true;  ///< programs: time them without digital and attention, too, for `linear_latency_ns`
+  AutoOptions automatic;    ///< map "auto"
+  /// Map "auto": asked now and then whether to end with the best so far; by several threads at a time.
+  std::function<bool()> stop;
   bool find_bounds = true;  ///< programs: MapResult::bound; several times the work of the other figures of a point
 };
 
@@ -90,6 +95,7 @@ struct MapResult {
   std::vector<Work> passes;              ///< what the model asks for, the same for every map
   std::optional<RoutingCost> routing;    ///< of models with experts
   std::optional<double> relative_error;  ///< when weights were projected
+  std::optional<AutoReport> automatic;   ///< map "auto": what it chose and why
   // List scheduling only; there is no program then, so no proof.
   std::optional<std::uint64_t> flops;              ///< floating point operations of everything
   std::optional<std::uint64_t> peak_buffer_bytes;  ///< live operands of the chip, high water
@@ -130,14 +136,22 @@ Result<Graph> structured_graph(const model::Model& model, const chip::Chip& chip
 /// Error place.capacity when they do not fit, with the arithmetic and the ways out.
 Result<compile::Placement> place(const Graph& graph, const model::Model& model, const chip::Chip& chip,
                                  const std::string& map, const RunOptions& options);
+/// Copies of the arrays that a program of this placement keeps busiest, options.copies of them at most and no more than
+/// there are arrays. Errors: place.copies and those of emit_program.
+Result<compile::Placement> with_copies(const Graph& graph, compile::Placement placement, const model::Model& model,
+                                       const chip::Chip& chip, const RunOptions& options);
 /// Graph + placement -> program that carries its chip file in the note "chip". Error place.capacity when the placement
 /// has more arrays than the chips and there is no reload.
 Result<program::Program> emit_program(const Graph& graph, compile::Placement placement, const model::Model& model,
                                       const chip::Chip& chip, const RunOptions& options);
 
-/// Model + chip + one map -> program (not yet verified).
+/// Whether there is a map of that name, "auto" included. Error place.unknown-map.
+Result<void> check_map(const std::string& map);
+
+/// Model + chip + one map -> program (not yet verified). With "auto" its choices go to `report`, if there is one.
 Result<program::Program> compile_model(const model::Model& model, const chip::Chip& chip, const std::string& map,
-                                       const RunOptions& options, Progress& progress);
+                                       const RunOptions& options, Progress& progress,
+                                       std::optional<AutoReport>* report = nullptr);
 /// The proof of a program that this pipeline compiled for a map. One that fails is a mistake of our own:
 /// pipeline.proof.
 Result<program::VerifyReport> prove(const program::Program& program, const std::string& map, std::uint64_t seed);

@@ -1,0 +1,621 @@
+// In steps: structures and their errors (candidates), what they cost by closed forms (cost_model), mixtures by a
+// knapsack (search); then the machine times the single mappings and the best mixtures, those first that the closed
+// forms take for the best. A plan is not timed when its placement breaks a limit or a proved bound on its time is no
+// better than what was measured already. The first timing tells what all plans have in common: the digital units' and
+// the attention's share of time and energy, which the limit of the energy needs.
+
+#include "danaus/pipeline/auto/auto.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <set>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "danaus/chip/cost.h"
+#include "danaus/core/internal_error.h"
+#include "danaus/machine/timing.h"
+#include "danaus/pipeline/auto/candidates.h"
+#include "danaus/pipeline/auto/cost_model.h"
+#include "danaus/pipeline/auto/search.h"
+#include "danaus/pipeline/bound.h"
+#include "danaus/pipeline/capacity.h"
+#include "danaus/pipeline/map_result.h"
+
+namespace danaus::pipeline {
+namespace {
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
+
+/// A structure and a map for every operator.
+struct Plan {
+  std::string name;
+  std::vector<std::uint32_t> candidates;  ///< one per operator
+  std::vector<compile::NodeMap> maps;
+  std::uint32_t shared_arrays = 0;  ///< striped: at least
+  double modelled = 0;              ///< by the closed forms, in the unit of the goal; 0 = they do not know this map
+  std::optional<Assignment> assignment;
+};
+
+/// What the machine says of a plan.
+struct Measured {
+  program::Program program;
+  double figure = 0;  ///< of the objective
+  double latency_ns = 0, energy_nj = 0, area_mm2 = 0;
+  std::uint32_t arrays = 0;
+};
+
+/// Stops when the user does or the time is over.
+class Deadline {
+ public:
+  Deadline(double budget_s, std::function<bool()> stop) : budget_s_(budget_s), stop_(std::move(stop)) {}
+  bool is_over() const {
+    if (stop_ && stop_()) return true;
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin_;
+    return budget_s_ > 0 && passed.count() > budget_s_;
+  }
+
+ private:
+  double budget_s_;
+  std::function<bool()> stop_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+std::string describe(const Structure& structure) {
+  const std::string blocks = blocks_of(structure);
+  return blocks.empty() ? family_of(structure) : family_of(structure) + " " + blocks;
+}
+
+class Chooser {
+ public:
+  Chooser(const model::Model& model, const chip::Chip& chip, const RunOptions& options, Candidates candidates,
+          CostModel costs, Progress& progress)
+      : model_(model),
+        chip_(chip),
+        options_(options),
+        wanted_(options.automatic),
+        candidates_(std::move(candidates)),
+        costs_(std::move(costs)),
+        progress_(progress),
+        deadline_(wanted_.time_budget_s, options.stop) {
+    limits_.arrays = chip.system.arrays == 0 ? kInfinite : static_cast<double>(chip::system_arrays(chip));
+    if (wanted_.most_arrays) limits_.arrays = std::min(limits_.arrays, double{1} * *wanted_.most_arrays);
+    if (wanted_.most_area_mm2) limits_.arrays = std::min(limits_.arrays, arrays_of_area(*wanted_.most_area_mm2));
+    const bool pipelined = options.emit.mode != compile::Mode::decode;
+    goal_.pipelined = pipelined && wanted_.objective == Objective::latency;
+    limits_.copies = goal_.pipelined && limits_.arrays < kInfinite;
+    if (options.emit.mode == compile::Mode::encode) {
+      const auto layers = std::count_if(model.graph.nodes.begin(), model.graph.nodes.end(),
+                                        [](const Node& node) { return node.kind == NodeKind::attend; });
+      goal_.sections = static_cast<double>(std::max<std::ptrdiff_t>(1, layers));
+    }
+    switch (wanted_.objective) {
+      case Objective::latency:
+        break;
+      case Objective::energy:
+        goal_.time_weight = 0;
+        goal_.energy_weight = 1;
+        break;
+      case Objective::area:
+      case Objective::arrays:
+        goal_.time_weight = kTieBreak;
+        goal_.array_weight = 1;
+        break;
+    }
+    report_.objective = wanted_.objective;
+  }
+
+  Result<AutoResult> run() {
+    std::vector<Plan> singles = single_mappings();
+    std::stable_sort(singles.begin(), singles.end(),
+                     [](const Plan& a, const Plan& b) { return a.modelled < b.modelled; });
+    progress_.begin("choose: single mappings and mixtures", singles.size() + kMixtures);
+    std::uint64_t done = 0;
+    const auto next = [&](Plan plan) {
+      try_plan(std::move(plan));
+      progress_.update(++done);
+    };
+    // The first one that works tells what the closed forms leave out.
+    std::size_t first = 0;
+    while (first < singles.size() && !reference_ && !is_over()) next(std::move(singles[first++]));
+    for (std::uint32_t attempt = 0; attempt < kAttempts && !is_over(); ++attempt) {
+      bool fit = true;
+      for (Plan& plan : mixtures()) {
+        if (is_over()) break;
+        fit = try_plan(std::move(plan)) && fit;
+      }
+      if (fit) break;
+    }
+    done += kMixtures;
+    for (; first < singles.size() && !is_over(); ++first) next(std::move(singles[first]));
+    progress_.end();
+    if (!best_) return fail(failure());
+    finish();
+    return AutoResult{.program = std::move(best_->program), .report = std::move(report_)};
+  }
+
+ private:
+  static constexpr std::uint32_t kMixtures = 2;  ///< that are timed
+  static constexpr std::uint32_t kAttempts = 3;  ///< with limits that are narrower by what was missed
+  static constexpr double kTieBreak = 1e-12;
+  /// Pieces of a plan beyond which it is not compiled: a program of gigabytes.
+  static constexpr double kMostPieces = 6e5;
+
+  bool is_over() {
+    // At least one plan, unless the user himself wants to stop.
+    if (!best_ && !(options_.stop && options_.stop())) return false;
+    if (!deadline_.is_over()) return false;
+    report_.stopped = true;
+    return true;
+  }
+
+  double arrays_of_area(double mm2) const {
+    std::uint32_t low = 0, high = 1u << 24;
+    while (high - low > 1) {
+      const std::uint32_t middle = low + (high - low) / 2;
+      const Result<chip::Area> area =
+          chip::system_area(chip_, middle, {.buffer_bytes = 0, .largest_adc_bits = 4, .kv_regions = 0});
+      (area && area->total_mm2() > mm2 ? high : low) = middle;
+    }
+    return low;
+  }
+
+  double error_of_plan(const Plan& plan) const {
+    double error = 0;
+    for (std::size_t o = 0; o < plan.candidates.size(); ++o) error += candidates_.all[plan.candidates[o]].errors[o];
+    return error;
+  }
+
+  /// What `danaus run` could do with one structure for all and one map.
+  std::vector<Plan> single_mappings() {
+    std::vector<Plan> plans;
+    std::set<std::vector<std::string>> seen;  // structures
+    for (std::uint32_t c = 0; c < candidates_.all.size(); ++c) {
+      const Candidate& candidate = candidates_.all[c];
+      std::vector<std::string> structures;
+      bool is_dense = true;
+      for (const model::LinearOperator& linear : model_.linear) {
+        const Structure& structure = candidate.graph.at(linear.node).structure;
+        structures.push_back(to_string(structure));
+        is_dense = is_dense && structure.kind == Structure::Kind::dense;
+      }
+      if (!seen.insert(std::move(structures)).second) continue;
+      for (const compile::StrategyInfo& strategy : compile::strategies()) {
+        if (strategy.dense_operator != is_dense) continue;
+        Plan plan{.name = fmt::format("{} {}", strategy.name, candidate.name),
+                  .candidates = std::vector<std::uint32_t>(model_.linear.size(), c),
+                  .maps = std::vector<compile::NodeMap>(model_.linear.size(),
+                                                        {.strategy = strategy.name, .sliver = options_.sliver}),
+                  .shared_arrays = 0,
+                  .modelled = 0,
+                  .assignment = {}};
+        if (error_of_plan(plan) > candidates_.most_error) {
+          report_.tried.push_back({.name = plan.name, .figure = {}, .arrays = 0, .note = "more than the error limit"});
+          continue;
+        }
+        plan.assignment = assignment_of(c, strategy.name);
+        if (plan.assignment) plan.modelled = cost_of(costs_, goal_, *plan.assignment);
+        plans.push_back(std::move(plan));
+      }
+    }
+    return plans;
+  }
+
+  /// A single mapping as the search would say it. `dense` and its kin pack whole blocks on shared arrays.
+  std::optional<Assignment> assignment_of(std::uint32_t candidate, std::string_view strategy) const {
+    const bool is_own = strategy == "linear" || strategy == "sparse";
+    const bool is_striped = strategy == "striped" || strategy == "linear-striped";
+    const std::uint32_t sliver = is_own ? 0 : is_striped ? options_.sliver : chip_.array.cols;
+    Assignment assignment;
+    double shared = 0;
+    for (const Unit& unit : costs_.units()) {
+      const std::vector<UnitOption>& options = costs_.options(unit);
+      const UnitOption wanted{.candidates = std::vector<std::uint32_t>(unit.operators.size(), candidate),
+                              .map = is_own ? UnitMap::own : UnitMap::striped,
+                              .sliver = sliver};
+      const auto found = std::find(options.begin(), options.end(), wanted);
+      if (found == options.end()) return std::nullopt;
+      assignment.options.push_back(static_cast<std::uint32_t>(found - options.begin()));
+      shared += costs_.cost(unit, assignment.options.back(), 1).shared;
+    }
+    assignment.shared_arrays = static_cast<std::uint32_t>(std::ceil(shared - 1e-6));
+    return assignment;
+  }
+
+  std::vector<Plan> mixtures() {
+    SearchLimits limits = limits_;
+    limits.arrays = std::floor(limits.arrays * array_share_);
+    if (wanted_.most_energy_nj && reference_)
+      limits.energy_pj = std::max(0.0, *wanted_.most_energy_nj * 1000 * energy_share_ - common_energy_pj_);
+    if (wanted_.objective == Objective::energy && reference_) {
+      // An array costs its idle power for as long as a token takes, a picosecond that of the chip.
+      goal_.array_weight = costs_.passive_mw_per_array() * reference_->latency_ns;
+      goal_.time_weight = costs_.passive_mw_per_array() * reference_->arrays / 1000;
+    }
+    found_ = search(costs_, candidates_, goal_, limits,
+                    {.seed = options_.seed, .stop = [this] { return best_ && deadline_.is_over(); }, .watch = {}});
+    std::vector<Plan> plans;
+    for (Assignment& assignment : found_.best) {
+      if (plans.size() == kMixtures) break;
+      Plan plan{.name = fmt::format("mixture {}", ++mixtures_made_),
+                .candidates = candidates_of(costs_, assignment),
+                .maps = maps_of(costs_, candidates_, assignment),
+                .shared_arrays = assignment.shared_arrays,
+                .modelled = assignment.cost,
+                .assignment = std::move(assignment)};
+      plans.push_back(std::move(plan));
+    }
+    return plans;
+  }
+
+  std::vector<Structure> structures_of(const Plan& plan) const {
+    std::vector<Structure> structures;
+    for (std::size_t o = 0; o < plan.candidates.size(); ++o)
+      structures.push_back(candidates_.all[plan.candidates[o]].graph.at(model_.linear[o].node).structure);
+    return structures;
+  }
+
+  double pieces_of(const Plan& plan) const {
+    double pieces = 0;
+    for (std::size_t u = 0; plan.assignment && u < costs_.units().size(); ++u)
+      pieces += costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays).pieces;
+    return pieces;
+  }
+
+  void leave_out(const Plan& plan, std::uint32_t arrays, std::string note) {
+    report_.tried.push_back({.name = plan.name, .figure = {}, .arrays = arrays, .note = std::move(note)});
+  }
+
+  /// No program of these structures on so many arrays is faster.
+  double least_latency_ns(const Graph& graph, std::uint32_t arrays) const {
+    program::Program shell = *shell_;
+    std::vector<Structure> structures;
+    for (const Node& node : graph.nodes) {
+      if (node.kind == NodeKind::linear) structures.push_back(node.structure);
+    }
+    shell.intent = compile::with_structures(shell.intent, structures, chip_);
+    const std::uint32_t tiles =
+        arrays / chip_.network.arrays_per_tile + chip_.system.chips + 1;  // shares may end with a part of a tile
+    const Used used{.arrays = arrays, .tiles = tiles, .chips = std::max(1u, chip_.system.chips)};
+    return static_cast<double>(least_time(demand_of(shell), chip_, used, false)) / 1000;
+  }
+
+  /// False if a mixture did not keep to the limits although the search thought so.
+  bool try_plan(Plan plan) {
+    if (!tried_.insert({plan.candidates, signature(plan), plan.shared_arrays}).second) return true;
+    if (pieces_of(plan) > kMostPieces) {
+      leave_out(plan, 0, fmt::format("{:.2g} pieces are too many to compile", pieces_of(plan)));
+      return true;
+    }
+    const Graph graph = compile::with_structures(model_.graph, structures_of(plan), chip_);
+    compile::PlaceOptions place_options = place_options_for(chip_);
+    place_options.least_arrays = plan.shared_arrays;
+    Result<compile::Placement> placement = compile::place_mixed(graph, plan.maps, place_options);
+    if (!placement) return out(plan, 0, placement.error());
+    if (placement->arrays > limits_.arrays) {
+      array_share_ *= limits_.arrays / placement->arrays;
+      least_arrays_ = std::min(least_arrays_, placement->arrays);
+      leave_out(plan, placement->arrays, "more than the limit of arrays");
+      return false;
+    }
+    RunOptions options = options_;
+    if (limits_.copies) options.copies = static_cast<std::uint32_t>(limits_.arrays) - placement->arrays;
+    if (options.copies > 0) {
+      placement = with_copies(graph, std::move(*placement), model_, chip_, options);
+      if (!placement) return out(plan, 0, placement.error());
+    }
+    const std::uint32_t arrays = placement->arrays;
+    if (best_ && wanted_.objective == Objective::latency && least_latency_ns(graph, arrays) >= best_->figure) {
+      leave_out(plan, arrays, fmt::format("at least {:.4g} us: proved", least_latency_ns(graph, arrays) / 1000));
+      return true;
+    }
+    Result<program::Program> program = emit_program(graph, std::move(*placement), model_, chip_, options_);
+    if (!program) return out(plan, arrays, program.error());
+    Result<Measured> measured = measure(std::move(*program));
+    if (!measured) return out(plan, arrays, measured.error());
+    return judge(std::move(plan), std::move(*measured));
+  }
+
+  bool out(const Plan& plan, std::uint32_t arrays, const Error& error) {
+    leave_out(plan, arrays, error.message);
+    if (!first_error_) first_error_ = error;
+    return true;
+  }
+
+  static std::vector<std::pair<std::string_view, std::uint32_t>> signature(const Plan& plan) {
+    std::vector<std::pair<std::string_view, std::uint32_t>> signature;
+    for (const compile::NodeMap& map : plan.maps)
+      signature.emplace_back(map.strategy == "linear-striped" ? "striped" : map.strategy, map.sliver);
+    return signature;
+  }
+
+  Result<Measured> measure(program::Program program) {
+    const machine::Routing routing{.seed = options_.seed, .first = {}};
+    DANAUS_TRY(timing, machine::simulate(program, chip_, {.routing = routing, .trace = {}}));
+    Measured measured;
+    measured.latency_ns = static_cast<double>(timing.total) / 1000;
+    const double tokens = std::max(1u, options_.emit.tokens);
+    measured.energy_nj = timing.energy.total() / 1000 / tokens;
+    measured.arrays = program.chip.arrays;
+    if (wanted_.objective == Objective::area || wanted_.most_area_mm2) {
+      program::VerifyOptions check;
+      check.proof = false;
+      const program::VerifyReport report = program::verify(program, check);
+      const ProgramFacts facts = facts_of(program, report, work_of(program.intent, model_, options_));
+      DANAUS_TRY(row, map_result(facts, chip_, std::string(kAutoMap), figures_only(), std::move(timing), {}));
+      measured.area_mm2 = row.area.total_mm2();
+    }
+    switch (wanted_.objective) {
+      case Objective::latency:
+        measured.figure = measured.latency_ns;
+        break;
+      case Objective::energy:
+        measured.figure = measured.energy_nj;
+        break;
+      case Objective::area:
+        measured.figure = measured.area_mm2;
+        break;
+      case Objective::arrays:
+        measured.figure = measured.arrays;
+        break;
+    }
+    measured.program = std::move(program);
+    return measured;
+  }
+
+  RunOptions figures_only() const {
+    RunOptions options = options_;
+    options.find_bounds = false;
+    return options;
+  }
+
+  bool judge(Plan plan, Measured measured) {
+    if (!shell_) {
+      shell_ = program::Program();
+      shell_->chip = measured.program.chip;
+      shell_->intent = measured.program.intent;
+      shell_->kv = measured.program.kv;
+      for (const program::Record& record : measured.program.code) {
+        if (std::holds_alternative<program::Repeat>(program::decode_unchecked(record))) shell_->code.push_back(record);
+      }
+    }
+    if (plan.assignment && (!reference_ || measured.energy_nj < reference_->energy_nj)) {
+      double modelled_pj = 0;
+      for (std::size_t u = 0; u < costs_.units().size(); ++u)
+        modelled_pj +=
+            costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays).energy_pj;
+      common_energy_pj_ = std::max(0.0, measured.energy_nj * 1000 - modelled_pj);
+      reference_ = Measured{.program = {},
+                            .figure = measured.figure,
+                            .latency_ns = measured.latency_ns,
+                            .energy_nj = measured.energy_nj,
+                            .area_mm2 = measured.area_mm2,
+                            .arrays = measured.arrays};
+    }
+    Tried tried{.name = plan.name, .figure = measured.figure, .arrays = measured.arrays, .note = {}};
+    bool keeps = true;
+    if (wanted_.most_energy_nj && measured.energy_nj > *wanted_.most_energy_nj) {
+      energy_share_ *= *wanted_.most_energy_nj / measured.energy_nj;
+      tried.note = fmt::format("{:.4g} nJ are more than the limit", measured.energy_nj);
+      keeps = false;
+    }
+    if (wanted_.most_area_mm2 && measured.area_mm2 > *wanted_.most_area_mm2) {
+      array_share_ *= *wanted_.most_area_mm2 / measured.area_mm2;
+      tried.note = fmt::format("{:.4g} mm2 are more than the limit", measured.area_mm2);
+      keeps = false;
+    }
+    least_energy_nj_ = std::min(least_energy_nj_, measured.energy_nj);
+    least_area_mm2_ = std::min(least_area_mm2_, measured.area_mm2);
+    report_.tried.push_back(std::move(tried));
+    if (!keeps) return false;
+    if (!best_ || std::tuple(measured.figure, measured.arrays) < std::tuple(best_->figure, best_->arrays)) {
+      best_ = std::move(measured);
+      best_plan_ = std::move(plan);
+    }
+    return true;
+  }
+
+  Error failure() const {
+    if (options_.stop && options_.stop())
+      return Error("auto.stopped", Failure::interrupted, "stopped before anything was timed");
+    Error error("auto.infeasible", Failure::does_not_fit, "no choice of structures and mappings keeps to the limits");
+    for (const Tried& tried : report_.tried)
+      error.notes.push_back(fmt::format("{}: {}{}", tried.name,
+                                        tried.arrays == 0 ? "" : fmt::format("{} arrays, ", tried.arrays), tried.note));
+    if (report_.tried.empty() && first_error_) error.notes.push_back(first_error_->message);
+    error.hint = "allow more (--max-arrays, --max-area-mm2, --max-energy-nj, --max-error), or more --candidates";
+    return error;
+  }
+
+  // --- the report ---
+
+  void finish() {
+    report_.winner = best_plan_.name;
+    report_.figure = best_->figure;
+    const double unit = wanted_.objective == Objective::latency || wanted_.objective == Objective::energy ? 1000 : 1;
+    report_.modelled = best_plan_.assignment ? cost_of(costs_, goal_, *best_plan_.assignment) / unit : 0;
+    report_.optimum_bound =
+        found_.best.empty() || found_.bound <= 0 || found_.bound == kInfinite ? 0 : found_.bound / unit;
+    if (wanted_.most_arrays || chip_.system.arrays != 0) {
+      double most = chip_.system.arrays == 0 ? kInfinite : static_cast<double>(chip::system_arrays(chip_));
+      if (wanted_.most_arrays) most = std::min(most, double{1} * *wanted_.most_arrays);
+      report_.limits.push_back({"arrays", most, double{1} * best_->arrays});
+    }
+    if (wanted_.most_area_mm2) report_.limits.push_back({"mm2", *wanted_.most_area_mm2, best_->area_mm2});
+    if (wanted_.most_energy_nj) report_.limits.push_back({"nJ", *wanted_.most_energy_nj, best_->energy_nj});
+    if (wanted_.most_error)
+      report_.limits.push_back({"error", *wanted_.most_error, candidates_.figure(error_of_plan(best_plan_))});
+    add_choices();
+  }
+
+  /// Of each operator the least number of copies of the arrays that hold it.
+  std::map<std::uint32_t, std::uint32_t> copies_of_nodes() const {
+    std::map<std::uint32_t, std::uint32_t> of_array, of_node;
+    for (const program::Copy& copy : best_->program.copies) ++of_array[index(copy.of)];
+    for (const program::Patch& patch : best_->program.patches) {
+      const auto found = of_array.find(index(patch.array));
+      const std::uint32_t copies = found == of_array.end() ? 0 : found->second;
+      const auto [entry, is_new] = of_node.try_emplace(index(patch.node), copies);
+      entry->second = std::min(entry->second, copies);
+    }
+    return of_node;
+  }
+
+  void add_choices() {
+    const std::map<std::uint32_t, std::uint32_t> copies = copies_of_nodes();
+    const std::vector<Structure> structures = structures_of(best_plan_);
+    for (std::size_t o = 0; o < model_.linear.size(); ++o) {
+      const auto found = copies.find(index(model_.linear[o].node));
+      const std::uint32_t candidate = best_plan_.candidates[o];
+      report_.choices.push_back({.name = model_.linear[o].name,
+                                 .candidate = candidates_.all[candidate].name,
+                                 .structure = describe(structures[o]),
+                                 .map = std::string(best_plan_.maps[o].strategy),
+                                 .sliver = best_plan_.maps[o].sliver,
+                                 .copies = found == copies.end() ? 0 : found->second,
+                                 .error = candidates_.figure(candidates_.all[candidate].errors[o]),
+                                 .reason = {}});
+    }
+    if (!best_plan_.assignment) {
+      for (Choice& choice : report_.choices)
+        choice.reason = fmt::format("{} was the fastest as measured", best_plan_.name);
+      return;
+    }
+    for (std::size_t u = 0; u < costs_.units().size(); ++u) {
+      const std::string reason = reason_for(u);
+      for (const std::uint32_t o : costs_.units()[u].operators) report_.choices[o].reason = reason;
+    }
+  }
+
+  std::string option_name(const Unit& unit, const UnitOption& option) const {
+    std::vector<std::string> names;
+    for (std::size_t n = 0; n < option.candidates.size(); ++n)
+      names.push_back(candidates_.all[option.candidates[n]].name);
+    if (std::all_of(names.begin(), names.end(), [&](const std::string& name) { return name == names.front(); }))
+      names.resize(1);
+    std::string text = fmt::format("{}", fmt::join(names, "+"));
+    if (option.map == UnitMap::own) return text + " on arrays of its own";
+    if (option.sliver == 0) return text + " striped";
+    if (option.sliver >= chip_.array.cols) return text + " striped, whole blocks";
+    (void)unit;
+    return fmt::format("{} striped, slivers of {}", text, option.sliver);
+  }
+
+  /// The best option that was not taken, and why.
+  std::string reason_for(std::size_t u) const {
+    const Unit& unit = costs_.units()[u];
+    const Assignment& assignment = *best_plan_.assignment;
+    const std::vector<UnitOption>& options = costs_.options(unit);
+    const auto error = [&](const UnitOption& option) {
+      double sum = 0;
+      for (std::size_t n = 0; n < unit.operators.size(); ++n)
+        sum += candidates_.all[option.candidates[n]].errors[unit.operators[n]];
+      return sum;
+    };
+    const UnitCost own = costs_.cost(unit, assignment.options[u], assignment.shared_arrays);
+    const auto figure = [&](const UnitCost& cost) {
+      return wanted_.objective == Objective::latency  ? cost.time_ps
+             : wanted_.objective == Objective::energy ? cost.energy_pj
+                                                      : cost.shared + cost.own;
+    };
+    std::optional<std::size_t> next;
+    UnitCost next_cost;
+    for (std::size_t o = 0; o < options.size(); ++o) {
+      if (o == assignment.options[u] || error(options[o]) == kNotAllowed) continue;
+      if (options[o].candidates == options[assignment.options[u]].candidates &&
+          options[o].map == options[assignment.options[u]].map)
+        continue;  // another width of the same slivers
+      const UnitCost cost = costs_.cost(unit, o, assignment.shared_arrays);
+      if (!next || figure(cost) < figure(next_cost)) {
+        next = o;
+        next_cost = cost;
+      }
+    }
+    if (!next) return "there is nothing else to choose";
+    const double scale = wanted_.objective == Objective::latency || wanted_.objective == Objective::energy ? 1000 : 1;
+    const std::string_view figure_unit = wanted_.objective == Objective::latency  ? "ns"
+                                         : wanted_.objective == Objective::energy ? "nJ"
+                                                                                  : "arrays";
+    const double difference = (figure(next_cost) - figure(own)) / scale;
+    const std::string name = option_name(unit, options[*next]);
+    if (difference >= 0) return fmt::format("{} would take {:.4g} {} more", name, difference, figure_unit);
+    // Better by itself: what it would take of the limits.
+    std::vector<std::string> costs;
+    const double arrays = next_cost.shared + next_cost.own - own.shared - own.own;
+    if (limits_.arrays < kInfinite && arrays > 0)
+      costs.push_back(fmt::format("{:.4g} arrays, {} are left", arrays, std::max(0.0, limits_.arrays - best_->arrays)));
+    if (wanted_.most_error && error(options[*next]) > error(options[assignment.options[u]])) {
+      const double sum = error_of_plan(best_plan_);
+      costs.push_back(
+          fmt::format("the error: {:.4g} instead of {:.4g}, the limit is {:.4g}",
+                      candidates_.figure(sum + error(options[*next]) - error(options[assignment.options[u]])),
+                      candidates_.figure(sum), *wanted_.most_error));
+    }
+    if (wanted_.most_energy_nj && next_cost.energy_pj > own.energy_pj)
+      costs.push_back(fmt::format("{:.4g} nJ, {:.4g} are left", (next_cost.energy_pj - own.energy_pj) / 1000,
+                                  *wanted_.most_energy_nj - best_->energy_nj));
+    return fmt::format("{} would save {:.4g} {}{}{}", name, -difference, figure_unit,
+                       costs.empty() ? ", but not on the whole" : " but take ", fmt::join(costs, "; "));
+  }
+
+  const model::Model& model_;
+  const chip::Chip& chip_;
+  const RunOptions& options_;
+  const AutoOptions& wanted_;
+  Candidates candidates_;
+  CostModel costs_;
+  Progress& progress_;
+  Deadline deadline_;
+  SearchGoal goal_;
+  SearchLimits limits_;
+  SearchResult found_;
+  AutoReport report_;
+  double array_share_ = 1, energy_share_ = 1;  ///< of the limits that mixtures may plan with
+  double common_energy_pj_ = 0;                ///< what the closed forms leave out
+  std::uint32_t mixtures_made_ = 0;
+  std::set<
+      std::tuple<std::vector<std::uint32_t>, std::vector<std::pair<std::string_view, std::uint32_t>>, std::uint32_t>>
+      tried_;
+  std::optional<program::Program> shell_;  ///< what a bound needs of a program: tokens and KV regions
+  std::optional<Measured> reference_;      ///< of the least energy, without its program
+  std::optional<Measured> best_;
+  Plan best_plan_;
+  std::optional<Error> first_error_;
+  std::uint32_t least_arrays_ = ~0u;
+  double least_energy_nj_ = kInfinite, least_area_mm2_ = kInfinite;
+};
+
+}  // namespace
+
+std::string_view name_of(Objective objective) {
+  switch (objective) {
+    case Objective::latency:
+      return "latency";
+    case Objective::energy:
+      return "energy";
+    case Objective::area:
+      return "area";
+    case Objective::arrays:
+      return "arrays";
+  }
+  return "";
+}
+
+Result<AutoResult> choose_automatically(const model::Model& model, const chip::Chip& chip, const RunOptions& options,
+                                        Progress& progress) {
+  if (options.reload)
+    return fail(Error("auto.unsupported", Failure::unsupported, "map auto does not choose for models that are reloaded")
+                    .with_hint("leave --reload out, or name the mapping"));
+  DANAUS_TRY(candidates, make_candidates(model, chip, options, progress));
+  DANAUS_TRY(costs, CostModel::make(model, chip, candidates));
+  return Chooser(model, chip, options, std::move(candidates), std::move(costs), progress).run();
+}
+
+}  // namespace danaus::pipeline
