@@ -42,6 +42,7 @@ struct Plan {
   std::uint32_t shared_arrays = 0;  ///< striped: at least
   double modelled = 0;              ///< by the closed forms, in the unit of the goal; 0 = they do not know this map
   std::optional<Assignment> assignment;
+  bool is_mixture = false;  ///< of the search, whether or not its operators differ
 };
 
 /// What the machine says of a plan.
@@ -195,7 +196,8 @@ class Chooser {
                                                         {.strategy = strategy.name, .sliver = options_.sliver}),
                   .shared_arrays = 0,
                   .modelled = 0,
-                  .assignment = {}};
+                  .assignment = {},
+                  .is_mixture = false};
         if (error_of_plan(plan) > candidates_.most_error) {
           report_.tried.push_back({.name = plan.name, .figure = {}, .arrays = 0, .note = "more than the error limit"});
           continue;
@@ -229,6 +231,14 @@ class Chooser {
     return assignment;
   }
 
+  /// Shared arrays that an assignment's cells fill.
+  std::uint32_t filled(const Assignment& assignment) const {
+    double shared = 0;
+    for (std::size_t u = 0; u < costs_.units().size(); ++u)
+      shared += costs_.cost(costs_.units()[u], assignment.options[u], std::max(1u, assignment.shared_arrays)).shared;
+    return static_cast<std::uint32_t>(std::ceil(shared - 1e-6));
+  }
+
   std::vector<Plan> mixtures() {
     SearchLimits limits = limits_;
     limits.arrays = std::floor(limits.arrays * array_share_);
@@ -247,9 +257,10 @@ class Chooser {
       Plan plan{.name = fmt::format("mixture {}", ++mixtures_made_),
                 .candidates = candidates_of(costs_, assignment),
                 .maps = maps_of(costs_, candidates_, assignment),
-                .shared_arrays = assignment.shared_arrays,
+                .shared_arrays = assignment.shared_arrays > filled(assignment) ? assignment.shared_arrays : 0,
                 .modelled = assignment.cost,
-                .assignment = std::move(assignment)};
+                .assignment = std::move(assignment),
+                .is_mixture = true};
       plans.push_back(std::move(plan));
     }
     return plans;
@@ -300,7 +311,7 @@ class Chooser {
     Result<compile::Placement> placement = compile::place_mixed(graph, plan.maps, place_options);
     if (!placement) return out(plan, 0, placement.error());
     if (placement->arrays > limits_.arrays) {
-      array_share_ *= limits_.arrays / placement->arrays;
+      if (plan.is_mixture) array_share_ *= limits_.arrays / placement->arrays;
       least_arrays_ = std::min(least_arrays_, placement->arrays);
       leave_out(plan, placement->arrays, "more than the limit of arrays");
       return false;
@@ -402,12 +413,12 @@ class Chooser {
     Tried tried{.name = plan.name, .figure = measured.figure, .arrays = measured.arrays, .note = {}};
     bool keeps = true;
     if (wanted_.most_energy_nj && measured.energy_nj > *wanted_.most_energy_nj) {
-      energy_share_ *= *wanted_.most_energy_nj / measured.energy_nj;
+      if (plan.is_mixture) energy_share_ *= *wanted_.most_energy_nj / measured.energy_nj;
       tried.note = fmt::format("{:.4g} nJ are more than the limit", measured.energy_nj);
       keeps = false;
     }
     if (wanted_.most_area_mm2 && measured.area_mm2 > *wanted_.most_area_mm2) {
-      array_share_ *= *wanted_.most_area_mm2 / measured.area_mm2;
+      if (plan.is_mixture) array_share_ *= *wanted_.most_area_mm2 / measured.area_mm2;
       tried.note = fmt::format("{:.4g} mm2 are more than the limit", measured.area_mm2);
       keeps = false;
     }
