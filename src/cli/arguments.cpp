@@ -177,6 +177,10 @@ void add_auto(CLI::App& app, Arguments& arguments) {
       ->type_name("E")
       ->check(positive_check)
       ->group(group);
+  app.add_option("--max-latency-us", automatic.most_latency_us, "At most so long")
+      ->type_name("T")
+      ->check(positive_check)
+      ->group(group);
   app.add_option("--max-error", automatic.most_error,
                  "At most so much relative error of all weights, or sum of the costs of --sensitivity")
       ->type_name("E")
@@ -385,6 +389,7 @@ constexpr Subcommand kSubcommands[] = {
      "danaus run bert-large --structure gather --compression 8 --group 32 --map sparse,dense,striped\n"
      "danaus run llama-7b --set chip.arrays=4096 --chips 32 --map linear\n"
      "danaus run bert-large --map linear,striped,auto --max-arrays 2000\n"
+     "danaus run bert-large --map auto --objective arrays --max-latency-us 70\n"
      "danaus run model.gguf --map auto --max-error 0.3 --candidates dense,monarch:4,gather:4:32 --time-budget 60",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);

@@ -226,7 +226,8 @@ void explain(ExplainedStage& stage, std::uint32_t arrays) {
 
 Result<MappingExplanation> explain_mapping(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                            const RunOptions& options, Progress& progress) {
-  DANAUS_TRY(program, compile_model(model, chip, map, options, progress));
+  std::optional<AutoReport> report;
+  DANAUS_TRY(program, compile_model(model, chip, map, options, progress, &report));
   DANAUS_TRY(proof, prove(program, map, options.seed));
   const machine::Routing routing{.seed = options.seed, .first = {}};
   std::vector<machine::PathStep> path;
@@ -244,6 +245,7 @@ Result<MappingExplanation> explain_mapping(const model::Model& model, const chip
   MappingExplanation explanation{
       .model = model.name, .chip = chip, .kv = head.kv, .result = std::move(result), .stages = {}, .rest = {}};
   explanation.result.program_digest = program::digest_of(program);
+  explanation.result.automatic = std::move(report);
   const std::uint32_t arrays = arrays_at_work(facts.shape, explanation.result.arrays);
   Stages stages(program, facts.demand, chip, arrays);
   for (const machine::PathStep& step : path) {

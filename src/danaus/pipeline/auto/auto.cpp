@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -20,7 +21,7 @@
 #include <vector>
 
 #include "danaus/chip/cost.h"
-#include "danaus/core/internal_error.h"
+#include "danaus/core/parallel.h"
 #include "danaus/machine/timing.h"
 #include "danaus/pipeline/auto/candidates.h"
 #include "danaus/pipeline/auto/cost_model.h"
@@ -117,25 +118,16 @@ class Chooser {
     std::vector<Plan> singles = single_mappings();
     std::stable_sort(singles.begin(), singles.end(),
                      [](const Plan& a, const Plan& b) { return a.modelled < b.modelled; });
-    progress_.begin("choose: single mappings and mixtures", singles.size() + kMixtures);
-    std::uint64_t done = 0;
-    const auto next = [&](Plan plan) {
-      try_plan(std::move(plan));
-      progress_.update(++done);
-    };
+    progress_.begin("choose", 0);
     // The first one that works tells what the closed forms leave out.
     std::size_t first = 0;
-    while (first < singles.size() && !reference_ && !is_over()) next(std::move(singles[first++]));
-    for (std::uint32_t attempt = 0; attempt < kAttempts && !is_over(); ++attempt) {
-      bool fit = true;
-      for (Plan& plan : mixtures()) {
-        if (is_over()) break;
-        fit = try_plan(std::move(plan)) && fit;
-      }
-      if (fit) break;
+    for (; first < singles.size() && !reference_ && !is_over(); ++first) try_plans({std::move(singles[first])});
+    for (std::uint32_t round = 0; round < kRounds && !is_over(); ++round) {
+      if (try_plans(mixtures())) break;
     }
-    done += kMixtures;
-    for (; first < singles.size() && !is_over(); ++first) next(std::move(singles[first]));
+    std::vector<Plan> others(std::make_move_iterator(singles.begin() + static_cast<std::ptrdiff_t>(first)),
+                             std::make_move_iterator(singles.end()));
+    try_plans(std::move(others));
     progress_.end();
     if (!best_) return fail(failure());
     finish();
@@ -144,7 +136,10 @@ class Chooser {
 
  private:
   static constexpr std::uint32_t kMixtures = 2;  ///< that are timed
-  static constexpr std::uint32_t kAttempts = 3;  ///< with limits that are narrower by what was missed
+  static constexpr std::uint32_t kRounds = 3;    ///< of the search, each with limits narrower by what was missed
+  static constexpr std::size_t kAtATime = 2;     ///< plans
+  /// Plans that the closed forms take for so much slower than the best one are not timed.
+  static constexpr double kHopeless = 1.25;
   static constexpr double kTieBreak = 1e-12;
   /// Pieces of a plan beyond which it is not compiled: a program of gigabytes.
   static constexpr double kMostPieces = 6e5;
@@ -244,6 +239,8 @@ class Chooser {
     limits.arrays = std::floor(limits.arrays * array_share_);
     if (wanted_.most_energy_nj && reference_)
       limits.energy_pj = std::max(0.0, *wanted_.most_energy_nj * 1000 * energy_share_ - common_energy_pj_);
+    if (wanted_.most_latency_us && reference_ && options_.emit.mode == compile::Mode::decode)
+      limits.time_ps = std::max(0.0, *wanted_.most_latency_us * 1e6 * time_share_ - common_time_ps_);
     if (wanted_.objective == Objective::energy && reference_) {
       // An array costs its idle power for as long as a token takes, a picosecond that of the chip.
       goal_.array_weight = costs_.passive_mw_per_array() * reference_->latency_ns;
@@ -273,17 +270,6 @@ class Chooser {
     return structures;
   }
 
-  double pieces_of(const Plan& plan) const {
-    double pieces = 0;
-    for (std::size_t u = 0; plan.assignment && u < costs_.units().size(); ++u)
-      pieces += costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays).pieces;
-    return pieces;
-  }
-
-  void leave_out(const Plan& plan, std::uint32_t arrays, std::string note) {
-    report_.tried.push_back({.name = plan.name, .figure = {}, .arrays = arrays, .note = std::move(note)});
-  }
-
   /// No program of these structures on so many arrays is faster.
   double least_latency_ns(const Graph& graph, std::uint32_t arrays) const {
     program::Program shell = *shell_;
@@ -298,46 +284,111 @@ class Chooser {
     return static_cast<double>(least_time(demand_of(shell), chip_, used, false)) / 1000;
   }
 
-  /// False if a mixture did not keep to the limits although the search thought so.
-  bool try_plan(Plan plan) {
-    if (!tried_.insert({plan.candidates, signature(plan), plan.shared_arrays}).second) return true;
-    if (pieces_of(plan) > kMostPieces) {
-      leave_out(plan, 0, fmt::format("{:.2g} pieces are too many to compile", pieces_of(plan)));
-      return true;
+  /// What came of a plan: measured, or why it was not.
+  struct Attempt {
+    std::optional<Measured> measured;
+    std::uint32_t arrays = 0;
+    std::string note;
+    bool breaks_limit = false;
+    std::optional<Error> error;
+  };
+
+  /// By the closed forms and what they leave out in the best plan so far.
+  std::optional<double> predicted(const Plan& plan) const {
+    if (wanted_.objective != Objective::latency || goal_.pipelined || !best_ || !best_plan_.assignment ||
+        !plan.assignment)
+      return std::nullopt;
+    return best_->figure + (plan.modelled - best_plan_.modelled) / 1000;
+  }
+
+  Attempt attempt(const Plan& plan) const {
+    Attempt result;
+    const auto out = [&result](const Error& error) {
+      result.note = error.message;
+      result.error = error;
+      return std::move(result);
+    };
+    double own = 0, pieces = 0, shared = 0;
+    for (std::size_t u = 0; plan.assignment && u < costs_.units().size(); ++u) {
+      const UnitCost cost =
+          costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays);
+      own += cost.own;
+      shared += cost.shared;
+      pieces += cost.pieces;
+    }
+    if (own + shared > limits_.arrays + 1e-6) {
+      result.arrays = static_cast<std::uint32_t>(std::ceil(own + shared - 1e-6));
+      result.note = "more than the limit of arrays";
+      result.breaks_limit = true;
+      return result;
+    }
+    if (pieces > kMostPieces) {
+      result.note = fmt::format("{:.2g} pieces are too many to compile", pieces);
+      return result;
+    }
+    if (const std::optional<double> latency = predicted(plan); latency && *latency > kHopeless * best_->figure) {
+      result.note = fmt::format("about {:.4g} us by the closed forms", *latency / 1000);
+      return result;
     }
     const Graph graph = compile::with_structures(model_.graph, structures_of(plan), chip_);
     compile::PlaceOptions place_options = place_options_for(chip_);
     place_options.least_arrays = plan.shared_arrays;
     Result<compile::Placement> placement = compile::place_mixed(graph, plan.maps, place_options);
-    if (!placement) return out(plan, 0, placement.error());
+    if (!placement) return out(placement.error());
+    result.arrays = placement->arrays;
     if (placement->arrays > limits_.arrays) {
-      if (plan.is_mixture) array_share_ *= limits_.arrays / placement->arrays;
-      least_arrays_ = std::min(least_arrays_, placement->arrays);
-      leave_out(plan, placement->arrays, "more than the limit of arrays");
-      return false;
+      result.note = "more than the limit of arrays";
+      result.breaks_limit = true;
+      return result;
     }
     RunOptions options = options_;
     if (limits_.copies) options.copies = static_cast<std::uint32_t>(limits_.arrays) - placement->arrays;
     if (options.copies > 0) {
       placement = with_copies(graph, std::move(*placement), model_, chip_, options);
-      if (!placement) return out(plan, 0, placement.error());
+      if (!placement) return out(placement.error());
+      result.arrays = placement->arrays;
     }
-    const std::uint32_t arrays = placement->arrays;
-    if (best_ && wanted_.objective == Objective::latency && least_latency_ns(graph, arrays) >= best_->figure) {
-      leave_out(plan, arrays, fmt::format("at least {:.4g} us: proved", least_latency_ns(graph, arrays) / 1000));
-      return true;
+    if (best_ && wanted_.objective == Objective::latency) {
+      const double least_ns = least_latency_ns(graph, result.arrays);
+      if (least_ns >= best_->figure) {
+        result.note = fmt::format("at least {:.4g} us, as is proved", least_ns / 1000);
+        return result;
+      }
     }
     Result<program::Program> program = emit_program(graph, std::move(*placement), model_, chip_, options_);
-    if (!program) return out(plan, arrays, program.error());
+    if (!program) return out(program.error());
     Result<Measured> measured = measure(std::move(*program));
-    if (!measured) return out(plan, arrays, measured.error());
-    return judge(std::move(plan), std::move(*measured));
+    if (!measured) return out(measured.error());
+    result.measured = std::move(*measured);
+    return result;
   }
 
-  bool out(const Plan& plan, std::uint32_t arrays, const Error& error) {
-    leave_out(plan, arrays, error.message);
-    if (!first_error_) first_error_ = error;
-    return true;
+  /// Attempts plans, two at a time whatever the number of threads: so what is known when one begins is always the same.
+  /// False if a mixture did not keep to the limits although the search thought so.
+  bool try_plans(std::vector<Plan> plans) {
+    bool fit = true;
+    std::erase_if(plans, [this](const Plan& plan) {
+      return !tried_.insert({plan.candidates, signature(plan), plan.shared_arrays}).second;
+    });
+    for (std::size_t first = 0; first < plans.size() && !is_over(); first += kAtATime) {
+      const std::size_t count = std::min(kAtATime, plans.size() - first);
+      std::vector<Attempt> attempts(count);
+      parallel_for(count, 1, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t n = begin; n < end; ++n) attempts[n] = attempt(plans[first + n]);
+      });
+      for (std::size_t n = 0; n < count; ++n) fit = settle(std::move(plans[first + n]), std::move(attempts[n])) && fit;
+      progress_.update(++batches_);
+    }
+    return fit;
+  }
+
+  bool settle(Plan plan, Attempt attempt) {
+    if (attempt.measured) return judge(std::move(plan), std::move(*attempt.measured));
+    report_.tried.push_back(
+        {.name = plan.name, .figure = {}, .arrays = attempt.arrays, .note = std::move(attempt.note)});
+    if (attempt.error && !first_error_) first_error_ = std::move(attempt.error);
+    if (attempt.breaks_limit && plan.is_mixture) array_share_ *= limits_.arrays / attempt.arrays;
+    return !attempt.breaks_limit;
   }
 
   static std::vector<std::pair<std::string_view, std::uint32_t>> signature(const Plan& plan) {
@@ -347,7 +398,7 @@ class Chooser {
     return signature;
   }
 
-  Result<Measured> measure(program::Program program) {
+  Result<Measured> measure(program::Program program) const {
     const machine::Routing routing{.seed = options_.seed, .first = {}};
     DANAUS_TRY(timing, machine::simulate(program, chip_, {.routing = routing, .trace = {}}));
     Measured measured;
@@ -398,11 +449,15 @@ class Chooser {
       }
     }
     if (plan.assignment && (!reference_ || measured.energy_nj < reference_->energy_nj)) {
-      double modelled_pj = 0;
-      for (std::size_t u = 0; u < costs_.units().size(); ++u)
-        modelled_pj +=
-            costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays).energy_pj;
-      common_energy_pj_ = std::max(0.0, measured.energy_nj * 1000 - modelled_pj);
+      double energy_pj = 0, time_ps = 0;
+      for (std::size_t u = 0; u < costs_.units().size(); ++u) {
+        const UnitCost cost =
+            costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays);
+        energy_pj += cost.energy_pj;
+        time_ps += cost.time_ps;
+      }
+      common_energy_pj_ = std::max(0.0, measured.energy_nj * 1000 - energy_pj);
+      common_time_ps_ = std::max(0.0, measured.latency_ns * 1000 - time_ps);
       reference_ = Measured{.program = {},
                             .figure = measured.figure,
                             .latency_ns = measured.latency_ns,
@@ -422,8 +477,11 @@ class Chooser {
       tried.note = fmt::format("{:.4g} mm2 are more than the limit", measured.area_mm2);
       keeps = false;
     }
-    least_energy_nj_ = std::min(least_energy_nj_, measured.energy_nj);
-    least_area_mm2_ = std::min(least_area_mm2_, measured.area_mm2);
+    if (wanted_.most_latency_us && measured.latency_ns > *wanted_.most_latency_us * 1000) {
+      if (plan.is_mixture) time_share_ *= *wanted_.most_latency_us * 1000 / measured.latency_ns;
+      tried.note = fmt::format("{:.4g} us are more than the limit", measured.latency_ns / 1000);
+      keeps = false;
+    }
     report_.tried.push_back(std::move(tried));
     if (!keeps) return false;
     if (!best_ || std::tuple(measured.figure, measured.arrays) < std::tuple(best_->figure, best_->arrays)) {
@@ -441,7 +499,7 @@ class Chooser {
       error.notes.push_back(fmt::format("{}: {}{}", tried.name,
                                         tried.arrays == 0 ? "" : fmt::format("{} arrays, ", tried.arrays), tried.note));
     if (report_.tried.empty() && first_error_) error.notes.push_back(first_error_->message);
-    error.hint = "allow more (--max-arrays, --max-area-mm2, --max-energy-nj, --max-error), or more --candidates";
+    error.hint = "allow more (--max-arrays, --max-area-mm2, --max-energy-nj, --max-latency-us, --max-error), or more --candidates";
     return error;
   }
 
@@ -461,6 +519,8 @@ class Chooser {
     }
     if (wanted_.most_area_mm2) report_.limits.push_back({"mm2", *wanted_.most_area_mm2, best_->area_mm2});
     if (wanted_.most_energy_nj) report_.limits.push_back({"nJ", *wanted_.most_energy_nj, best_->energy_nj});
+    if (wanted_.most_latency_us)
+      report_.limits.push_back({"us", *wanted_.most_latency_us, best_->latency_ns / 1000});
     if (wanted_.most_error)
       report_.limits.push_back({"error", *wanted_.most_error, candidates_.figure(error_of_plan(best_plan_))});
     add_choices();
@@ -505,7 +565,7 @@ class Chooser {
     }
   }
 
-  std::string option_name(const Unit& unit, const UnitOption& option) const {
+  std::string option_name(const UnitOption& option) const {
     std::vector<std::string> names;
     for (std::size_t n = 0; n < option.candidates.size(); ++n)
       names.push_back(candidates_.all[option.candidates[n]].name);
@@ -515,7 +575,6 @@ class Chooser {
     if (option.map == UnitMap::own) return text + " on arrays of its own";
     if (option.sliver == 0) return text + " striped";
     if (option.sliver >= chip_.array.cols) return text + " striped, whole blocks";
-    (void)unit;
     return fmt::format("{} striped, slivers of {}", text, option.sliver);
   }
 
@@ -555,7 +614,7 @@ class Chooser {
                                          : wanted_.objective == Objective::energy ? "nJ"
                                                                                   : "arrays";
     const double difference = (figure(next_cost) - figure(own)) / scale;
-    const std::string name = option_name(unit, options[*next]);
+    const std::string name = option_name(options[*next]);
     if (difference >= 0) return fmt::format("{} would take {:.4g} {} more", name, difference, figure_unit);
     // Better by itself: what it would take of the limits.
     std::vector<std::string> costs;
@@ -588,9 +647,10 @@ class Chooser {
   SearchLimits limits_;
   SearchResult found_;
   AutoReport report_;
-  double array_share_ = 1, energy_share_ = 1;  ///< of the limits that mixtures may plan with
-  double common_energy_pj_ = 0;                ///< what the closed forms leave out
+  double array_share_ = 1, energy_share_ = 1, time_share_ = 1;  ///< of the limits that mixtures may plan with
+  double common_energy_pj_ = 0, common_time_ps_ = 0;            ///< what the closed forms leave out
   std::uint32_t mixtures_made_ = 0;
+  std::uint64_t batches_ = 0;
   std::set<
       std::tuple<std::vector<std::uint32_t>, std::vector<std::pair<std::string_view, std::uint32_t>>, std::uint32_t>>
       tried_;
@@ -599,8 +659,6 @@ class Chooser {
   std::optional<Measured> best_;
   Plan best_plan_;
   std::optional<Error> first_error_;
-  std::uint32_t least_arrays_ = ~0u;
-  double least_energy_nj_ = kInfinite, least_area_mm2_ = kInfinite;
 };
 
 }  // namespace

@@ -25,6 +25,7 @@ struct AutoOptions {
   Objective objective = Objective::latency;
   std::optional<std::uint32_t> most_arrays;  ///< copies included
   std::optional<double> most_area_mm2, most_energy_nj;
+  std::optional<double> most_latency_us;
   /// Without a sensitivity file the relative error of all weights (MapResult::relative_error), with one the sum of its
   /// costs over the operators.
   std::optional<double> most_error;
@@ -49,7 +50,7 @@ struct Choice {
 
 /// A limit and how much of it the result takes.
 struct LimitUse {
-  std::string name;  ///< "arrays", "mm2", "nJ", "error"
+  std::string name;  ///< "arrays", "mm2", "nJ", "us", "error"
   double most = 0, used = 0;
   bool operator==(const LimitUse&) const = default;
 };

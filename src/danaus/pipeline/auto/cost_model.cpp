@@ -134,6 +134,8 @@ Result<CostModel::Work> CostModel::make_work(const Unit& unit, const Candidates&
         stage.activation_pj = energy.activation_pj;
       }
       const std::vector<compile::Piece> pieces = compile::cut(graph, id, number, place_, is_dense);
+      const Block block = node.structure.block(number, 0);
+      stage.row_tiles = std::max(stage.row_tiles, ceil_divide(block.in_count, place_.rows));
       std::uint32_t rows = 1, columns = 1;
       double drives = 0, cells = 0;
       std::uint64_t conversions = 0;
@@ -177,10 +179,14 @@ Result<CostModel::Work> CostModel::make_work(const Unit& unit, const Candidates&
   return work;
 }
 
-double CostModel::message_ps(double arrays) const {
+/// To a stage that lies on so many arrays; where outputs are sums of several arrays also back to where they are added.
+double CostModel::message_ps(double arrays, std::uint64_t row_tiles) const {
   const auto tiles = static_cast<std::uint32_t>(std::max(1.0, arrays / place_.arrays_per_tile));
   // Half of the way across a square of so many tiles in either direction.
-  return static_cast<double>(chip::message_time(chip_, place_.adcs, chip_.input.bits, chip::mesh_side(tiles)));
+  const auto one =
+      static_cast<double>(chip::message_time(chip_, place_.adcs, chip_.input.bits, chip::mesh_side(tiles)));
+  if (row_tiles == 1) return one;
+  return 2 * one + static_cast<double>(chip::to_picoseconds(chip_.digital.add_ns));
 }
 
 UnitCost CostModel::cost(const Unit& unit, std::size_t option, std::uint32_t shared_arrays) const {
@@ -190,7 +196,8 @@ UnitCost CostModel::cost(const Unit& unit, std::size_t option, std::uint32_t sha
   UnitCost cost;
   if (chosen.map == UnitMap::own) {
     cost.time_ps = work.own_time_ps;
-    for (const double span : work.own_span) cost.time_ps += message_ps(span);
+    for (std::size_t s = 0; s < work.own_span.size(); ++s)
+      cost.time_ps += message_ps(work.own_span[s], work.striped[s].row_tiles);
     cost.energy_pj = work.own_energy_pj;
     cost.own = work.own_arrays;
     cost.pieces = work.own_pieces;
@@ -217,7 +224,7 @@ UnitCost CostModel::cost(const Unit& unit, std::size_t option, std::uint32_t sha
       const auto rounds = static_cast<std::uint32_t>(ceil_divide(widest, place_.adcs));
       const auto time = static_cast<double>(chip::activation_time(chip_, stage.dac_bits, stage.adc_bits, rounds));
       cost.time_ps += static_cast<double>(ceil_divide(count, arrays)) * time;
-      cost.time_ps += message_ps(static_cast<double>(std::min(count, arrays)));
+      cost.time_ps += message_ps(static_cast<double>(std::min(count, arrays)), stage.row_tiles);
       cost.busy_ps += static_cast<double>(count) * time;
       cost.pieces += static_cast<double>(count);
       const auto windows = static_cast<double>(chip::input_windows(chip_, rounds));

@@ -70,6 +70,7 @@ class CostModel {
     std::uint64_t columns = 0;
     double cells = 0;
     std::uint8_t dac_bits = 0, adc_bits = 0;
+    std::uint64_t row_tiles = 1;  ///< partial sums of an output
     double row_pj = 0, cell_pj = 0, column_pj = 0, activation_pj = 0;
   };
   /// Of options with the same structures.
@@ -89,7 +90,7 @@ class CostModel {
   Result<Kind> make_kind(const model::Model& model, const Unit& unit, const Candidates& candidates) const;
   Result<Work> make_work(const Unit& unit, const Candidates& candidates,
                          const std::vector<std::uint32_t>& chosen) const;
-  double message_ps(double arrays) const;
+  double message_ps(double arrays, std::uint64_t row_tiles) const;
 
   chip::Chip chip_;
   compile::PlaceOptions place_;

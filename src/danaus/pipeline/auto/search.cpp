@@ -19,7 +19,7 @@ namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-enum Budget : std::size_t { kShared, kOwn, kEnergy, kError, kBusy, kBudgets };
+enum Budget : std::size_t { kShared, kOwn, kEnergy, kError, kTime, kBusy, kBudgets };
 
 /// The rest of what a choice costs in the sum of the goal.
 double unit_cost(const SearchGoal& goal, const UnitCost& cost) {
@@ -148,7 +148,7 @@ class Search {
           own *= std::ceil(cost.busy_ps / most_busy);
         }
         pruned.item.options.push_back(
-            {.cost = unit_cost(goal_, cost), .uses = {cost.shared, own, cost.energy_pj, error, busy}});
+            {.cost = unit_cost(goal_, cost), .uses = {cost.shared, limits_.arrays < kInfinite ? own : 0, limits_.energy_pj < kInfinite ? cost.energy_pj : 0, error, limits_.time_ps < kInfinite ? cost.time_ps : 0, busy}});
         pruned.numbers.push_back(o);
       }
       if (pruned.numbers.empty()) {
@@ -164,6 +164,7 @@ class Search {
     problem.budgets[kOwn] = std::max(0.0, limits_.arrays - reserved);
     problem.budgets[kEnergy] = limits_.energy_pj;
     problem.budgets[kError] = candidates_.most_error;
+    problem.budgets[kTime] = limits_.time_ps;
     problem.budgets[kBusy] = most_busy * shared * goal_.sections;
     const optimise::Solution solution =
         optimise::solve(problem, {.seed = options_.seed, .restarts = 2, .moves = 0, .stop = options_.stop});

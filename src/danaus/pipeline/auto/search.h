@@ -25,6 +25,7 @@ struct SearchGoal {
 struct SearchLimits {
   double arrays = std::numeric_limits<double>::infinity();
   double energy_pj = std::numeric_limits<double>::infinity();  ///< of the closed forms
+  double time_ps = std::numeric_limits<double>::infinity();    ///< likewise
   bool copies = false;  ///< pipelined: arrays that are left over may repeat own ones
 };
 
