@@ -26,24 +26,6 @@ using machine::Breakdown;
 
 constexpr std::uint32_t kNone = 0xffffffff;
 
-}  // namespace
-
-std::string without_layer(const std::string& name) {
-  std::string text;
-  bool replaced = false;
-  for (std::size_t first = 0; first <= name.size();) {
-    const std::size_t end = std::min(name.find('.', first), name.size());
-    const std::string part = name.substr(first, end - first);
-    const bool is_number = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
-    text += (first == 0 ? "" : ".") + (is_number && !replaced ? "*" : part);
-    replaced = replaced || is_number;
-    first = end + 1;
-  }
-  return text;
-}
-
-namespace {
-
 /// What the members are called together: what they share once, the ends with + between.
 std::string name_of(const DemandGroup& group, const Graph& graph) {
   std::string name;
@@ -223,6 +205,20 @@ void explain(ExplainedStage& stage, std::uint32_t arrays) {
 }
 
 }  // namespace
+
+std::string without_layer(const std::string& name) {
+  std::string text;
+  bool replaced = false;
+  for (std::size_t first = 0; first <= name.size();) {
+    const std::size_t end = std::min(name.find('.', first), name.size());
+    const std::string part = name.substr(first, end - first);
+    const bool is_number = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+    text += (first == 0 ? "" : ".") + (is_number && !replaced ? "*" : part);
+    replaced = replaced || is_number;
+    first = end + 1;
+  }
+  return text;
+}
 
 Result<MappingExplanation> explain_mapping(const model::Model& model, const chip::Chip& chip, const std::string& map,
                                            const RunOptions& options, Progress& progress) {

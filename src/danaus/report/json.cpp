@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "danaus/model/summary.h"
+#include "danaus/report/automatic.h"
 #include "danaus/report/report.h"
 #include "danaus/report/reproduction.h"
 
@@ -121,38 +122,6 @@ Json bound_json(const pipeline::MapResult& result) {
   return json;
 }
 
-/// What map auto chose; figures in the unit of the objective.
-Json automatic_json(const pipeline::AutoReport& report) {
-  const auto number_or_null = [](double number) { return number > 0 ? Json(number) : Json(nullptr); };
-  Json json = {{"objective", pipeline::name_of(report.objective)},
-               {"winner", report.winner},
-               {"figure", report.figure},
-               {"modelled", number_or_null(report.modelled)},
-               {"optimum_bound", number_or_null(report.optimum_bound)},
-               {"gap", number_or_null(report.gap())},
-               {"stopped", report.stopped}};
-  json["limits"] = Json::array();
-  for (const pipeline::LimitUse& limit : report.limits)
-    json["limits"].push_back({{"name", limit.name}, {"most", limit.most}, {"used", limit.used}});
-  json["tried"] = Json::array();
-  for (const pipeline::Tried& tried : report.tried)
-    json["tried"].push_back({{"name", tried.name},
-                             {"figure", optional_number(tried.figure)},
-                             {"arrays", tried.arrays == 0 ? Json(nullptr) : Json(tried.arrays)},
-                             {"note", tried.note}});
-  json["choices"] = Json::array();
-  for (const pipeline::Choice& choice : report.choices)
-    json["choices"].push_back({{"name", choice.name},
-                               {"candidate", choice.candidate},
-                               {"structure", choice.structure},
-                               {"map", choice.map},
-                               {"sliver", choice.sliver == 0 ? Json("auto") : Json(choice.sliver)},
-                               {"copies", choice.copies},
-                               {"error", choice.error},
-                               {"reason", choice.reason}});
-  return json;
-}
-
 Json map_json(const pipeline::MapResult& result) {
   Json json = {{"map", result.map},
                {"structure", result.structure},
@@ -188,7 +157,7 @@ Json map_json(const pipeline::MapResult& result) {
   json["copies"] = result.copies;
   json["bound"] = bound_json(result);
   json["relative_error"] = optional_number(result.relative_error);
-  if (result.automatic) json["automatic"] = automatic_json(*result.automatic);
+  if (result.automatic) json["automatic"] = Json::parse(automatic_json(*result.automatic));
   json["arrays_per_chip"] = result.arrays_per_chip;
   json["chips_used"] = result.chips_used;
   json["reload"]["tokens_until_worn_out"] = optional_number(result.tokens_until_worn_out);

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "danaus/report/automatic.h"
 #include "danaus/report/table.h"
 #include "danaus/report/units.h"
 
@@ -68,6 +69,7 @@ std::string mapping_text(const MappingExplanation& explanation) {
   figure("latency", format_time(result.latency_ns), result.latency_ns, bound.latency_ns, format_time(bound.latency_ns));
   text += head.to_string() + "\n";
 
+  if (result.automatic) text += automatic_text(*result.automatic) + "\n";
   Table table({Align::left, Align::right, Align::left, Align::right, Align::right, Align::right, Align::right,
                Align::right, Align::right, Align::right, Align::right, Align::right, Align::right, Align::right,
                Align::right, Align::left});
@@ -122,6 +124,7 @@ std::string mapping_json(const MappingExplanation& explanation, const Provenance
                  {"linear_latency_ns", result.bound.linear_latency_ns},
                  {"stage_by_stage_ns", result.bound.stage_by_stage_ns},
                  {"latency_ns", result.bound.latency_ns}}}};
+  if (result.automatic) json["automatic"] = Json::parse(automatic_json(*result.automatic));
   json["stages"] = Json::array();
   for (const ExplainedStage& stage : explanation.stages) {
     json["stages"].push_back({{"name", stage.name},

@@ -12,6 +12,7 @@
 #include "danaus/model/summary.h"
 #include "danaus/model/text.h"
 #include "danaus/nn/metrics.h"
+#include "danaus/report/automatic.h"
 #include "danaus/report/report.h"
 #include "danaus/report/table.h"
 #include "danaus/report/units.h"
@@ -317,38 +318,6 @@ std::string sources_lines(const pipeline::RunResult& result) {
   return text;
 }
 
-/// What map auto found, in a line or two.
-std::string automatic_line(const pipeline::AutoReport& report) {
-  const auto figure = [&](double value) {
-    switch (report.objective) {
-      case pipeline::Objective::latency:
-        return format_time(value);
-      case pipeline::Objective::energy:
-        return format_energy(value);
-      case pipeline::Objective::area:
-        return format_area(value);
-      case pipeline::Objective::arrays:
-        return fmt::format("{:.6g} arrays", value);
-    }
-    return std::string();
-  };
-  std::string text = fmt::format("auto: {}, {}", report.winner, figure(report.figure));
-  if (report.gap() > 0) text += fmt::format("; by the closed forms {:.4f} times what any choice needs", report.gap());
-  std::vector<std::string> parts;
-  for (const pipeline::Tried& tried : report.tried) {
-    if (tried.figure && tried.name != report.winner)
-      parts.push_back(fmt::format("{} {}", tried.name, figure(*tried.figure)));
-  }
-  if (!parts.empty()) text += fmt::format(" (timed as well: {})", fmt::join(parts, ", "));
-  text += "\n";
-  parts.clear();
-  for (const pipeline::LimitUse& limit : report.limits)
-    parts.push_back(fmt::format("{} {:.6g} of {:.6g}", limit.name, limit.used, limit.most));
-  if (!parts.empty()) text += fmt::format("limits: {}\n", fmt::join(parts, ", "));
-  if (report.stopped) text += "It was stopped before all was tried: the best so far.\n";
-  return text;
-}
-
 void add_perplexity(Table& table, const nn::Perplexity& perplexity) {
   table.add({"tokens", format_count(perplexity.tokens)});
   table.add({"windows", fmt::format("{} of at most {} tokens{}", perplexity.windows, perplexity.length,
@@ -552,7 +521,7 @@ std::string run_table(const pipeline::RunResult& result, bool breakdown) {
   }
   text += "\n" + table.to_string() + "\n";
   for (const MapResult& map : results) {
-    if (map.automatic) text += automatic_line(*map.automatic) + "\n";
+    if (map.automatic) text += automatic_lines(*map.automatic) + "\n";
   }
   if (!result.references.empty()) text += reference_table(result) + "\n";
   text += by_list ? list_line() : proof_line(results);

@@ -310,8 +310,7 @@ class Chooser {
     };
     double own = 0, pieces = 0, shared = 0;
     for (std::size_t u = 0; plan.assignment && u < costs_.units().size(); ++u) {
-      const UnitCost cost =
-          costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays);
+      const UnitCost cost = costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays);
       own += cost.own;
       shared += cost.shared;
       pieces += cost.pieces;
@@ -499,7 +498,9 @@ class Chooser {
       error.notes.push_back(fmt::format("{}: {}{}", tried.name,
                                         tried.arrays == 0 ? "" : fmt::format("{} arrays, ", tried.arrays), tried.note));
     if (report_.tried.empty() && first_error_) error.notes.push_back(first_error_->message);
-    error.hint = "allow more (--max-arrays, --max-area-mm2, --max-energy-nj, --max-latency-us, --max-error), or more --candidates";
+    error.hint =
+        "allow more (--max-arrays, --max-area-mm2, --max-energy-nj, --max-latency-us, --max-error), or more "
+        "--candidates";
     return error;
   }
 
@@ -519,8 +520,7 @@ class Chooser {
     }
     if (wanted_.most_area_mm2) report_.limits.push_back({"mm2", *wanted_.most_area_mm2, best_->area_mm2});
     if (wanted_.most_energy_nj) report_.limits.push_back({"nJ", *wanted_.most_energy_nj, best_->energy_nj});
-    if (wanted_.most_latency_us)
-      report_.limits.push_back({"us", *wanted_.most_latency_us, best_->latency_ns / 1000});
+    if (wanted_.most_latency_us) report_.limits.push_back({"us", *wanted_.most_latency_us, best_->latency_ns / 1000});
     if (wanted_.most_error)
       report_.limits.push_back({"error", *wanted_.most_error, candidates_.figure(error_of_plan(best_plan_))});
     add_choices();

@@ -147,8 +147,10 @@ class Search {
           if (!limits_.copies) continue;
           own *= std::ceil(cost.busy_ps / most_busy);
         }
-        pruned.item.options.push_back(
-            {.cost = unit_cost(goal_, cost), .uses = {cost.shared, limits_.arrays < kInfinite ? own : 0, limits_.energy_pj < kInfinite ? cost.energy_pj : 0, error, limits_.time_ps < kInfinite ? cost.time_ps : 0, busy}});
+        pruned.item.options.push_back({.cost = unit_cost(goal_, cost),
+                                       .uses = {cost.shared, limits_.arrays < kInfinite ? own : 0,
+                                                limits_.energy_pj < kInfinite ? cost.energy_pj : 0, error,
+                                                limits_.time_ps < kInfinite ? cost.time_ps : 0, busy}});
         pruned.numbers.push_back(o);
       }
       if (pruned.numbers.empty()) {
