@@ -93,6 +93,9 @@ class Chooser {
     const bool pipelined = options.emit.mode != compile::Mode::decode;
     goal_.pipelined = pipelined && wanted_.objective == Objective::latency;
     limits_.copies = goal_.pipelined && limits_.arrays < kInfinite;
+    limits_.pieces = kMostPieces;
+    constexpr double kSlots = 2;  // of emit
+    goal_.slots = options.emit.slots == 0 ? kSlots : options.emit.slots;
     if (options.emit.mode == compile::Mode::encode) {
       const auto layers = std::count_if(model.graph.nodes.begin(), model.graph.nodes.end(),
                                         [](const Node& node) { return node.kind == NodeKind::attend; });
@@ -295,9 +298,9 @@ class Chooser {
 
   /// By the closed forms and what they leave out in the best plan so far.
   std::optional<double> predicted(const Plan& plan) const {
-    if (wanted_.objective != Objective::latency || goal_.pipelined || !best_ || !best_plan_.assignment ||
-        !plan.assignment)
+    if (wanted_.objective != Objective::latency || !best_ || !best_plan_.assignment || !plan.assignment)
       return std::nullopt;
+    if (goal_.pipelined) return plan.modelled * std::max(1u, options_.emit.tokens) / 1000;
     return best_->figure + (plan.modelled - best_plan_.modelled) / 1000;
   }
 
@@ -493,11 +496,14 @@ class Chooser {
   Error failure() const {
     if (options_.stop && options_.stop())
       return Error("auto.stopped", Failure::interrupted, "stopped before anything was timed");
+    const bool by_limits = std::any_of(report_.tried.begin(), report_.tried.end(), [](const Tried& tried) {
+      return tried.note.find("limit") != std::string::npos;
+    });
+    if (!by_limits && first_error_) return *first_error_;
     Error error("auto.infeasible", Failure::does_not_fit, "no choice of structures and mappings keeps to the limits");
     for (const Tried& tried : report_.tried)
       error.notes.push_back(fmt::format("{}: {}{}", tried.name,
                                         tried.arrays == 0 ? "" : fmt::format("{} arrays, ", tried.arrays), tried.note));
-    if (report_.tried.empty() && first_error_) error.notes.push_back(first_error_->message);
     error.hint =
         "allow more (--max-arrays, --max-area-mm2, --max-energy-nj, --max-latency-us, --max-error), or more "
         "--candidates";
@@ -511,6 +517,7 @@ class Chooser {
     report_.figure = best_->figure;
     const double unit = wanted_.objective == Objective::latency || wanted_.objective == Objective::energy ? 1000 : 1;
     report_.modelled = best_plan_.assignment ? cost_of(costs_, goal_, *best_plan_.assignment) / unit : 0;
+    if (goal_.pipelined) report_.modelled *= std::max(1u, options_.emit.tokens);
     report_.optimum_bound =
         found_.best.empty() || found_.bound <= 0 || found_.bound == kInfinite ? 0 : found_.bound / unit;
     if (wanted_.most_arrays || chip_.system.arrays != 0) {

@@ -179,14 +179,16 @@ Result<CostModel::Work> CostModel::make_work(const Unit& unit, const Candidates&
   return work;
 }
 
-/// To a stage that lies on so many arrays; where outputs are sums of several arrays also back to where they are added.
-double CostModel::message_ps(double arrays, std::uint64_t row_tiles) const {
+/// To a stage that lies on so many arrays; where outputs are sums of several tiles also to where they are added, one
+/// after the other.
+double CostModel::message_ps(double arrays, std::uint64_t partial_sums) const {
   const auto tiles = static_cast<std::uint32_t>(std::max(1.0, arrays / place_.arrays_per_tile));
   // Half of the way across a square of so many tiles in either direction.
   const auto one =
       static_cast<double>(chip::message_time(chip_, place_.adcs, chip_.input.bits, chip::mesh_side(tiles)));
-  if (row_tiles == 1) return one;
-  return 2 * one + static_cast<double>(chip::to_picoseconds(chip_.digital.add_ns));
+  if (partial_sums == 1) return one;
+  return 2 * one +
+         static_cast<double>(partial_sums - 1) * static_cast<double>(chip::to_picoseconds(chip_.digital.add_ns));
 }
 
 UnitCost CostModel::cost(const Unit& unit, std::size_t option, std::uint32_t shared_arrays) const {
@@ -197,7 +199,8 @@ UnitCost CostModel::cost(const Unit& unit, std::size_t option, std::uint32_t sha
   if (chosen.map == UnitMap::own) {
     cost.time_ps = work.own_time_ps;
     for (std::size_t s = 0; s < work.own_span.size(); ++s)
-      cost.time_ps += message_ps(work.own_span[s], work.striped[s].row_tiles);
+      // `linear` has the row tiles of an output side by side.
+      cost.time_ps += message_ps(work.own_span[s], ceil_divide(work.striped[s].row_tiles, place_.arrays_per_tile));
     cost.energy_pj = work.own_energy_pj;
     cost.own = work.own_arrays;
     cost.pieces = work.own_pieces;

@@ -90,7 +90,7 @@ class CostModel {
   Result<Kind> make_kind(const model::Model& model, const Unit& unit, const Candidates& candidates) const;
   Result<Work> make_work(const Unit& unit, const Candidates& candidates,
                          const std::vector<std::uint32_t>& chosen) const;
-  double message_ps(double arrays, std::uint64_t row_tiles) const;
+  double message_ps(double arrays, std::uint64_t partial_sums) const;
 
   chip::Chip chip_;
   compile::PlaceOptions place_;

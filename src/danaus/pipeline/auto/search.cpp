@@ -19,7 +19,7 @@ namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-enum Budget : std::size_t { kShared, kOwn, kEnergy, kError, kTime, kBusy, kBudgets };
+enum Budget : std::size_t { kShared, kOwn, kEnergy, kError, kTime, kBusy, kPieces, kBudgets };
 
 /// The rest of what a choice costs in the sum of the goal.
 double unit_cost(const SearchGoal& goal, const UnitCost& cost) {
@@ -130,7 +130,8 @@ class Search {
 
   /// The knapsack for `shared` arrays, of which `reserved` are taken from the limit. With `most_busy` no resource may
   /// be busy for longer.
-  std::optional<Assignment> solve(std::uint32_t shared, std::uint32_t reserved, double most_busy, double& bound) {
+  std::optional<Assignment> solve(std::uint32_t shared, std::uint32_t reserved, double most_time, double& bound) {
+    const bool has_time = limits_.time_ps < kInfinite || goal_.pipelined;
     optimise::Problem problem;
     std::vector<Pruned> all;
     for (const Unit& unit : costs_.units()) {
@@ -143,14 +144,15 @@ class Search {
         double own = cost.own, busy = 0;
         if (options[o].map == UnitMap::striped) {
           busy = cost.busy_ps;
-        } else if (cost.busy_ps > most_busy) {
+        } else if (cost.busy_ps * goal_.sections > most_time) {
           if (!limits_.copies) continue;
-          own *= std::ceil(cost.busy_ps / most_busy);
+          own *= std::ceil(cost.busy_ps * goal_.sections / most_time);
         }
-        pruned.item.options.push_back({.cost = unit_cost(goal_, cost),
-                                       .uses = {cost.shared, limits_.arrays < kInfinite ? own : 0,
-                                                limits_.energy_pj < kInfinite ? cost.energy_pj : 0, error,
-                                                limits_.time_ps < kInfinite ? cost.time_ps : 0, busy}});
+        pruned.item.options.push_back(
+            {.cost = unit_cost(goal_, cost),
+             .uses = {cost.shared, limits_.arrays < kInfinite ? own : 0,
+                      limits_.energy_pj < kInfinite ? cost.energy_pj : 0, error, has_time ? cost.time_ps : 0, busy,
+                      limits_.pieces < kInfinite ? cost.pieces : 0}});
         pruned.numbers.push_back(o);
       }
       if (pruned.numbers.empty()) {
@@ -166,8 +168,9 @@ class Search {
     problem.budgets[kOwn] = std::max(0.0, limits_.arrays - reserved);
     problem.budgets[kEnergy] = limits_.energy_pj;
     problem.budgets[kError] = candidates_.most_error;
-    problem.budgets[kTime] = limits_.time_ps;
-    problem.budgets[kBusy] = most_busy * shared * goal_.sections;
+    problem.budgets[kTime] = std::min(limits_.time_ps, goal_.pipelined ? most_time * goal_.slots : kInfinite);
+    problem.budgets[kBusy] = most_time * shared;
+    problem.budgets[kPieces] = limits_.pieces;
     const optimise::Solution solution =
         optimise::solve(problem, {.seed = options_.seed, .restarts = 2, .moves = 0, .stop = options_.stop});
     result_.stopped = result_.stopped || solution.stopped;
@@ -208,13 +211,15 @@ class Search {
   }
 
   void bisect(std::uint32_t shared) {
-    // The longest busy time that can occur, and one below which none is looked for.
+    // The longest time that can occur, and one below which none is looked for.
     double high = 0;
     for (const Unit& unit : costs_.units()) {
-      double busiest = 0;
-      for (std::size_t o = 0; o < costs_.options(unit).size(); ++o)
-        busiest = std::max(busiest, costs_.cost(unit, o, shared).busy_ps);
-      high += busiest;
+      double longest = 0;
+      for (std::size_t o = 0; o < costs_.options(unit).size(); ++o) {
+        const UnitCost cost = costs_.cost(unit, o, shared);
+        longest = std::max({longest, cost.busy_ps * goal_.sections, cost.time_ps});
+      }
+      high += longest;
     }
     double low = 0;
     std::optional<Assignment> best;
@@ -225,7 +230,7 @@ class Search {
       std::optional<Assignment> found = solve(shared, limits_.arrays < kInfinite ? shared : 0, middle, bound);
       if (found) {
         best = std::move(found);
-        high = std::min(middle, busiest_of(*best));
+        high = limits_.copies ? middle : std::min(middle, cost_of(costs_, goal_, *best));
       } else {
         if (step == 0) return;
         low = middle;
@@ -233,21 +238,6 @@ class Search {
       if (is_stopped()) break;
     }
     if (best) add(std::move(*best));
-  }
-
-  /// Copies left out: they are made afterwards, with what is left over.
-  double busiest_of(const Assignment& assignment) const {
-    double own = 0, shared = 0;
-    for (std::size_t u = 0; u < costs_.units().size(); ++u) {
-      const Unit& unit = costs_.units()[u];
-      const UnitCost cost = costs_.cost(unit, assignment.options[u], assignment.shared_arrays);
-      if (costs_.options(unit)[assignment.options[u]].map == UnitMap::own)
-        own = std::max(own, cost.busy_ps);
-      else
-        shared += cost.busy_ps;
-    }
-    if (limits_.copies) own = 0;
-    return std::max(own, shared / (std::max(1u, assignment.shared_arrays) * goal_.sections));
   }
 
   const CostModel& costs_;
@@ -266,18 +256,19 @@ SearchResult search(const CostModel& costs, const Candidates& candidates, const 
 }
 
 double cost_of(const CostModel& costs, const SearchGoal& goal, const Assignment& assignment) {
-  double cost = 0, own = 0, shared = 0;
+  double cost = 0, own = 0, shared = 0, time = 0;
   for (std::size_t u = 0; u < costs.units().size(); ++u) {
     const Unit& unit = costs.units()[u];
     const UnitCost own_cost = costs.cost(unit, assignment.options[u], assignment.shared_arrays);
     cost += unit_cost(goal, own_cost);
+    time += own_cost.time_ps;
     if (costs.options(unit)[assignment.options[u]].map == UnitMap::own)
       own = std::max(own, own_cost.busy_ps);
     else
       shared += own_cost.busy_ps;
   }
   if (!goal.pipelined) return cost;
-  return std::max(own, shared / (std::max(1u, assignment.shared_arrays) * goal.sections));
+  return std::max({own * goal.sections, shared / std::max(1u, assignment.shared_arrays), time / goal.slots});
 }
 
 double error_of(const CostModel& costs, const Candidates& candidates, const Assignment& assignment) {

@@ -19,13 +19,15 @@ namespace danaus::pipeline {
 struct SearchGoal {
   double time_weight = 1, energy_weight = 0, array_weight = 0;
   bool pipelined = false;
-  double sections = 1;  ///< pipelined: parts of a token's work that wait for each other (layers of an encoder)
+  double sections = 1;  ///< pipelined: passes of all tokens, one after the other (layers of an encoder)
+  double slots = 1;     ///< pipelined: tokens in flight
 };
 
 struct SearchLimits {
   double arrays = std::numeric_limits<double>::infinity();
   double energy_pj = std::numeric_limits<double>::infinity();  ///< of the closed forms
   double time_ps = std::numeric_limits<double>::infinity();    ///< likewise
+  double pieces = std::numeric_limits<double>::infinity();     ///< of blocks
   bool copies = false;  ///< pipelined: arrays that are left over may repeat own ones
 };
 
