@@ -24,8 +24,8 @@ constinit std::atomic<bool> stop_wanted{false};
   ::_exit(kInterrupted);
 }
 
-extern "C" void on_interrupt(int) {
-  if (stoppable.load() && !stop_wanted.exchange(true)) return;
+extern "C" void on_interrupt(int signal) {
+  if (signal == SIGINT && stoppable.load() && !stop_wanted.exchange(true)) return;
   if (!writing.load()) end_now();
   pending.store(true);
 }
