@@ -172,7 +172,11 @@ std::vector<Activation> find_activations(std::span<const Patch> others, std::spa
   Merger merger(others, candidates, addresses, rows, columns);
   std::vector<std::uint32_t> all(candidates.size());
   std::iota(all.begin(), all.end(), 0u);
-  if (all.size() > 1 && std::none_of(alone.begin(), alone.end(), [](bool is_alone) { return is_alone; })) {
+  const bool one_setting = std::all_of(addresses.begin(), addresses.end(), [&](const PatchAddresses& address) {
+    return address.setting == addresses.front().setting;
+  });
+  if (all.size() > 1 && one_setting &&
+      std::none_of(alone.begin(), alone.end(), [](bool is_alone) { return is_alone; })) {
     if (const std::optional<program::Mvm> command = merger.try_together(all)) {
       activations.push_back({.patches = std::move(all), .command = *command});
       return activations;
@@ -182,6 +186,7 @@ std::vector<Activation> find_activations(std::span<const Patch> others, std::spa
     bool merged = false;
     for (Activation& activation : activations) {
       if (alone[candidate] || alone[activation.patches.front()]) continue;
+      if (addresses[candidate].setting != addresses[activation.patches.front()].setting) continue;
       activation.patches.push_back(candidate);
       if (const std::optional<program::Mvm> command = merger.try_together(activation.patches)) {
         activation.command = *command;

@@ -16,6 +16,8 @@ struct PatchAddresses {
   std::uint32_t source = 0;       ///< buffer offset of the value on its first row; row i carries source + i
   std::uint32_t destination = 0;  ///< buffer offset of its first column
   std::int32_t destination_step = 1;
+  /// What else the command says: regions of both addresses and the configuration. Only equal ones fire together.
+  std::uint32_t setting = 0;
 };
 
 /// One activation: the patches it reads and the command, without base registers, set/add and configuration.

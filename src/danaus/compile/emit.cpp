@@ -586,6 +586,8 @@ struct Emitter::StageOperator {
     return block_number(*structure, patch) * block.out_count + (patch.out_first - block.out_first) / block.out_step;
   }
   std::int32_t sum_step(const Patch& patch) const { return gathers ? 1 : patch.out_step; }
+  /// PatchAddresses::setting.
+  std::uint32_t setting() const { return std::uint32_t{index(config)} << 16 | in.region << 8 | sum.region; }
   /// Offset of a patch's first input in the buffer of its tile.
   std::uint32_t source(const Patch& patch, TileId tile) const {
     return in.offset + (gathered ? gathered->place_of(tile, patch.in_first) : patch.in_first);
@@ -693,7 +695,8 @@ Result<void> Emitter::emit_stage(std::vector<StageOperator>& operators, std::uin
         candidates.push_back(&patch);
         addresses.push_back({.source = op.source(patch, program_.tile_of(array)),
                              .destination = op.sum.offset + op.sum_position(patch),
-                             .destination_step = op.sum_step(patch)});
+                             .destination_step = op.sum_step(patch),
+                             .setting = op.setting()});
         alone.push_back(op.rows_cut);
         owners.push_back(owner);
       }

@@ -57,7 +57,7 @@ TEST_CASE("a programmed cell of a third patch between them forbids it") {
       {.row = 4, .column = 2, .rows = 4, .columns = 2, .in_first = 4, .out_first = 1, .out_step = 2},
       {.node = NodeId{1}, .row = 0, .column = 2, .rows = 4, .columns = 2, .in_first = 0, .out_first = 0}};
   std::vector<const Patch*> candidates = {&patches[0], &patches[1]};
-  const std::vector<PatchAddresses> addresses = {{0, 100, 2}, {4, 101, 2}};
+  const std::vector<PatchAddresses> addresses = {{0, 100, 2, 0}, {4, 101, 2, 0}};
   CHECK(find_activations(patches, candidates, addresses, {false, false}, 8, 8).size() == 2);
 }
 
@@ -67,6 +67,17 @@ TEST_CASE("blocks over the same rows fire together when they want the same value
   CHECK(activations(patches).size() == 1);
   patches[1].in_first = 4;
   CHECK(activations(patches).size() == 2);
+}
+
+TEST_CASE("patches with different regions or configurations wait for each other") {
+  // As a stage whose operators' outputs lie in different regions, or are converted with different bits.
+  const std::vector<Patch> patches = {{.row = 0, .column = 0, .rows = 4, .columns = 4, .in_first = 0, .out_first = 0},
+                                      {.row = 0, .column = 4, .rows = 4, .columns = 4, .in_first = 0, .out_first = 4}};
+  const std::vector<const Patch*> candidates = {&patches[0], &patches[1]};
+  std::vector<PatchAddresses> addresses = {{0, 100, 1, 0}, {0, 104, 1, 0}};
+  CHECK(find_activations(patches, candidates, addresses, {false, false}, 8, 8).size() == 1);
+  addresses[1].setting = 1;
+  CHECK(find_activations(patches, candidates, addresses, {false, false}, 8, 8).size() == 2);
 }
 
 TEST_CASE("an arena reuses what is free and grows its last hole") {
