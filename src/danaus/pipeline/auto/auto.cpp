@@ -138,11 +138,13 @@ class Chooser {
   }
 
  private:
-  static constexpr std::uint32_t kMixtures = 2;  ///< that are timed
-  static constexpr std::uint32_t kRounds = 3;    ///< of the search, each with limits narrower by what was missed
-  static constexpr std::size_t kAtATime = 2;     ///< plans
-  /// Plans that the closed forms take for so much slower than the best one are not timed.
-  static constexpr double kHopeless = 1.25;
+  /// Mixtures that are timed: more while they have few pieces together, which takes no time.
+  static constexpr std::uint32_t kMixtures = 2, kMostMixtures = 8;
+  static constexpr double kFewPieces = 3e4;
+  static constexpr std::uint32_t kRounds = 3;  ///< of the search, each with limits narrower by what was missed
+  static constexpr std::size_t kAtATime = 2;   ///< plans
+  /// Plans that the closed forms take for so much slower than the best one are not timed, if that takes long.
+  static constexpr double kHopeless = 1.25, kAnyPieces = 5e3;
   static constexpr double kTieBreak = 1e-12;
   /// Pieces of a plan beyond which it is not compiled: a program of gigabytes.
   static constexpr double kMostPieces = 6e5;
@@ -229,6 +231,13 @@ class Chooser {
     return assignment;
   }
 
+  double pieces_of(const Assignment& assignment) const {
+    double pieces = 0;
+    for (std::size_t u = 0; u < costs_.units().size(); ++u)
+      pieces += costs_.cost(costs_.units()[u], assignment.options[u], assignment.shared_arrays).pieces;
+    return pieces;
+  }
+
   /// Shared arrays that an assignment's cells fill.
   std::uint32_t filled(const Assignment& assignment) const {
     double shared = 0;
@@ -252,8 +261,11 @@ class Chooser {
     found_ = search(costs_, candidates_, goal_, limits,
                     {.seed = options_.seed, .stop = [this] { return best_ && deadline_.is_over(); }, .watch = {}});
     std::vector<Plan> plans;
+    double all_pieces = 0;
     for (Assignment& assignment : found_.best) {
-      if (plans.size() == kMixtures) break;
+      const double pieces = pieces_of(assignment);
+      if (plans.size() >= (all_pieces + pieces <= kFewPieces ? kMostMixtures : kMixtures)) break;
+      all_pieces += pieces;
       Plan plan{.name = fmt::format("mixture {}", ++mixtures_made_),
                 .candidates = candidates_of(costs_, assignment),
                 .maps = maps_of(costs_, candidates_, assignment),
@@ -328,7 +340,8 @@ class Chooser {
       result.note = fmt::format("{:.2g} pieces are too many to compile", pieces);
       return result;
     }
-    if (const std::optional<double> latency = predicted(plan); latency && *latency > kHopeless * best_->figure) {
+    const std::optional<double> latency = predicted(plan);
+    if (pieces > kAnyPieces && latency && *latency > kHopeless * best_->figure) {
       result.note = fmt::format("about {:.4g} us by the closed forms", *latency / 1000);
       return result;
     }
