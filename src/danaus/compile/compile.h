@@ -22,6 +22,18 @@ struct Placement {
   bool operator==(const Placement&) const = default;
 };
 
+enum class Mode : std::uint8_t { decode, prefill, encode };
+std::string_view name_of(Mode mode);
+
+/// What a placement is to make least.
+enum class Objective : std::uint8_t {
+  latency,  ///< of one token (decode), or from the first token to the last
+  energy,
+  area,
+  arrays
+};
+std::string_view name_of(Objective objective);
+
 struct PlaceOptions {
   std::uint32_t rows = 256, cols = 256;
   std::uint32_t arrays_per_tile = 16;
@@ -30,6 +42,11 @@ struct PlaceOptions {
   std::uint32_t least_arrays = 0;           ///< striped maps: take so many, however few would hold the cells
   std::vector<NodeId> nodes = {};           ///< only these linear nodes, in the order of the graph; empty = all
   std::vector<std::uint32_t> slivers = {};  ///< striped maps: by node, in place of `sliver`; empty = `sliver` for all
+  bool neighbours_share = false;            ///< a converter serves neighbouring columns (adc.wiring = "blocked")
+  bool idle_columns_draw = false;           ///< columns that are not read cost energy, too
+  Mode mode = Mode::decode;                 ///< striped maps: what latency is of
+  Objective objective = Objective::latency;  ///< striped maps
+  const chip::Chip* mesh = nullptr;         ///< striped maps: what messages cost; null: nothing (no mesh)
 };
 
 /// A strategy: a graph with structures in, a placement out. Deterministic.
@@ -73,9 +90,6 @@ std::uint64_t least_for_copies(const std::vector<std::int64_t>& work, std::uint3
 
 std::string to_json(const Graph& graph, const Placement& placement);
 Result<Placement> placement_from_json(const Graph& graph, std::string_view json, const std::string& file_name);
-
-enum class Mode : std::uint8_t { decode, prefill, encode };
-std::string_view name_of(Mode mode);
 
 struct EmitOptions {
   Mode mode = Mode::decode;

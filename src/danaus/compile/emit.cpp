@@ -185,6 +185,8 @@ class Emitter {
   void gather(StageOperator& op, std::vector<Need> needs);
   /// Collects the partial sums of every output on one tile, its home.
   void reduce(StageOperator& op, std::vector<TileId>& homes);
+  /// Brings together what lies scattered, an array's width on one tile.
+  void collect(Value& value);
   void emit_elementwise(NodeId id);
   void emit_norm(NodeId id);
   void emit_rope(NodeId id);
@@ -623,6 +625,8 @@ Result<void> Emitter::emit_linear_group(std::size_t first, std::size_t last) {
     for (StageOperator& current : active) {
       if (stage > 0 || current.gathered) release(current.in);
       const bool is_last = stage + 1 == current.structure->stages();
+      const bool is_read_whole = current.structure->kind != Structure::Kind::blocks || current.structure->k == 1;
+      if (is_read_whole) collect(current.out);
       if (is_last) value_of(current.node).layout = current.out.layout;
       for (StageOperator& op : operators) {
         if (op.node == current.node) op.in = current.out;  // the next stage reads what this one wrote
@@ -812,6 +816,32 @@ void Emitter::reduce(StageOperator& op, std::vector<TileId>& homes) {
     }
     for (std::uint32_t j = 0; j < length; ++j) homes[out_first + j * step] = home;
   }
+}
+
+// Blocks that read all inputs get them from every tile that has some, and where slivers are narrow each tile has some: a
+// message from each to each. From few tiles it is a message to one of these, and from there a multicast.
+void Emitter::collect(Value& value) {
+  constexpr std::size_t kScattered = 128;  // fewer runs are no matter
+  if (value.layout.size() < kScattered) return;
+  const std::uint32_t width = chip_.array.cols;
+  Layout collected;
+  std::vector<Need> needs;
+  for (std::uint32_t first = 0; first < value.size; first += width) {
+    const std::uint32_t last = std::min(value.size, first + width);
+    // Where most of it is already.
+    std::map<TileId, std::uint32_t> present;
+    auto segment = std::upper_bound(value.layout.begin(), value.layout.end(), first,
+                                    [](std::uint32_t element, const Segment& each) { return element < each.first; });
+    for (--segment; segment != value.layout.end() && segment->first < last; ++segment)
+      present[segment->tile] += std::min(segment->first + segment->length, last) - std::max(segment->first, first);
+    const TileId home = std::max_element(present.begin(), present.end(), [](const auto& a, const auto& b) {
+                          return a.second < b.second;
+                        })->first;
+    needs.push_back({home, first, last});
+    collected.push_back({first, last - first, home});
+  }
+  deliver(value, std::move(needs), move_config(chip_.input.bits));
+  value.layout = joined(std::move(collected));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

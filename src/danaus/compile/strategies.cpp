@@ -18,4 +18,18 @@ Result<const StrategyInfo*> find_strategy(std::string_view name) {
                                            : fmt::format("did you mean '{}'? (mappings: {})", close, listed)));
 }
 
+std::string_view name_of(Objective objective) {
+  switch (objective) {
+    case Objective::latency:
+      return "latency";
+    case Objective::energy:
+      return "energy";
+    case Objective::area:
+      return "area";
+    case Objective::arrays:
+      return "arrays";
+  }
+  return "";
+}
+
 }  // namespace danaus::compile

@@ -32,7 +32,10 @@ compile::PlaceOptions place_options_for(const chip::Chip& chip) {
   return {.rows = chip.array.rows,
           .cols = chip.array.cols,
           .arrays_per_tile = chip.network.arrays_per_tile,
-          .adcs = chip.adc.per_array};
+          .adcs = chip.adc.per_array,
+          .neighbours_share = chip.adc.wiring == chip::Wiring::blocked,
+          .idle_columns_draw = chip.array.idle_columns_draw,
+          .mesh = chip.network.topology == chip::Topology::mesh ? &chip : nullptr};
 }
 
 bool fits(const compile::Placement& placement, const chip::Chip& chip) {

@@ -27,6 +27,7 @@ struct Key {
   compile::EmitOptions emit;
   std::uint64_t seed = 0;
   std::uint32_t copies = 0, sliver = 0;
+  compile::Objective objective{};
   bool reload = false;
   AutoOptions automatic;
   chip::Chip chip;  ///< reduced
@@ -166,6 +167,7 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
             .seed = options.seed,
             .copies = options.copies,
             .sliver = options.sliver,
+            .objective = options.objective,
             .reload = options.reload,
             .automatic = is_auto ? options.automatic : AutoOptions{},
             // What is copied and what is chosen depend on times.
@@ -200,6 +202,23 @@ chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
   // A program says how many converters there are, but is the same for any number, unless the placement asks.
   reduced.adc.per_array = uses_converters ? chip.adc.per_array : 1;
   reduced.adc.double_buffer = chip.adc.double_buffer;
+  if (uses_converters) {
+    reduced.adc.wiring = chip.adc.wiring;
+    reduced.array.idle_columns_draw = chip.array.idle_columns_draw;
+    if (chip.network.topology == chip::Topology::mesh) {  // what messages cost is weighed against rounds
+      reduced.network = chip.network;
+      reduced.network.energy_pj_per_bit_hop = reduced.network.router_area_um2 = 0;
+      reduced.array.slices = chip.array.slices;
+      reduced.array.settle_ns = chip.array.settle_ns;
+      reduced.input = chip.input;
+      reduced.input.row_energy_pj = reduced.input.row_area_um2 = 0;
+      reduced.adc.kind = chip.adc.kind;
+      reduced.adc.step_ns = chip.adc.step_ns;
+      reduced.adc.lsb_ns = chip.adc.lsb_ns;
+      reduced.adc.time_ns = chip.adc.time_ns;
+      reduced.adc.sample_hold = chip.adc.sample_hold;
+    }
+  }
   // Activations that take converters column by column are two steps; which arrays share them is a matter of times.
   if (chip::are_converters_pooled(chip)) reduced.adc.sharing = chip::AdcSharing::group;
   // The links that messages take are part of a program's dependences; elsewhere than on a mesh there are none.

@@ -282,6 +282,8 @@ Result<compile::Placement> place(const Graph& graph, const model::Model& model, 
   DANAUS_CHECK(check_pieces(graph, chip));
   compile::PlaceOptions place_options = place_options_for(chip);
   place_options.sliver = options.sliver;
+  place_options.mode = options.emit.mode;
+  place_options.objective = options.objective;
   DANAUS_TRY(placement, strategy->place(graph, place_options));
   if (fits(placement, chip) && options.copies > 0)
     return with_copies(graph, std::move(placement), model, chip, options);

@@ -18,11 +18,15 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
 #include <utility>
 
+#include "danaus/chip/cost.h"
 #include "danaus/compile/place/pieces.h"
 #include "danaus/core/internal_error.h"
 
@@ -40,6 +44,10 @@ struct Sliver {
 struct Stage {
   std::vector<Sliver> wide;  ///< joined blocks
   std::uint64_t columns = 0;
+  std::uint64_t cells = 0;
+  std::uint32_t dac_bits = 0, adc_bits = 0;
+  bool transposes = false;   ///< what it writes goes to all blocks of the operators' next stage
+  bool begins_unit = false;  ///< the first stage of its operators
   std::uint32_t sliver = 0;  ///< width that was asked for; 0 = to be found
   std::uint32_t width = 0;   ///< of its slivers
   std::vector<Sliver> slivers;
@@ -56,13 +64,19 @@ std::vector<Stage> stages_of(const Graph& graph, const PlaceOptions& options) {
     for (std::uint32_t number = 0; number < 2; ++number) {
       Stage stage;
       stage.sliver = options.slivers.empty() ? options.sliver : options.slivers[index(nodes[first])];
+      stage.begins_unit = number == 0;
       std::map<std::tuple<InputSpace, std::uint32_t, std::uint32_t>, std::size_t> joined;  // by first input and rows
       for (std::size_t n = first; n < last; ++n) {
         const Structure& structure = graph.at(nodes[n]).structure;
         if (number >= structure.stages()) continue;
+        const Config& config = graph.configs[index(graph.at(nodes[n]).configs[number])];
+        stage.dac_bits = std::max<std::uint32_t>(stage.dac_bits, config.dac_bits);
+        stage.adc_bits = std::max<std::uint32_t>(stage.adc_bits, config.adc_bits);
+        stage.transposes = stage.transposes || (number + 1 < structure.stages() && structure.k > 1);
         for (const Piece& piece : cut(graph, nodes[n], static_cast<std::uint8_t>(number), options,
                                       structure.kind == Structure::Kind::dense)) {
           stage.columns += piece.columns;
+          stage.cells += std::uint64_t{piece.rows} * piece.columns;
           // Second stages have an input of their own for every operator.
           const bool shared = number == 0;
           const auto [found, is_new] =
@@ -89,11 +103,36 @@ std::uint64_t sliver_count(const Stage& stage, std::uint32_t width) {
   return count;
 }
 
+/// Narrow slivers drive rows once for every few columns: that is for one token that waits, not for many that follow
+/// each other, nor for energy.
+std::uint32_t least_width(const PlaceOptions& options) {
+  constexpr std::uint32_t kSome = 32;
+  switch (options.objective) {
+    case Objective::latency:
+      break;
+    case Objective::energy:
+      return options.idle_columns_draw ? kSome : options.cols;
+    case Objective::area:
+    case Objective::arrays:
+      return 1;
+  }
+  switch (options.mode) {
+    case Mode::decode:
+      return 1;
+    case Mode::prefill:
+      return options.cols;
+    case Mode::encode:
+      return kSome;
+  }
+  return 1;
+}
+
 std::uint32_t sliver_width(const Stage& stage, std::uint64_t arrays, const PlaceOptions& options) {
   if (stage.sliver != 0) return std::min(stage.sliver, options.cols);
+  if (const std::uint32_t least = least_width(options); least >= options.cols) return options.cols;
   const std::uint64_t converters = arrays * options.adcs;
   const std::uint64_t rounds = (stage.columns + converters - 1) / converters;
-  std::uint64_t width = std::bit_ceil(rounds * options.adcs);
+  std::uint64_t width = std::max<std::uint64_t>(std::bit_ceil(rounds * options.adcs), least_width(options));
   while (width < options.cols && sliver_count(stage, static_cast<std::uint32_t>(width)) > arrays) width *= 2;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(width, options.cols));
 }
@@ -192,17 +231,23 @@ std::tuple<double, NodeId, std::uint32_t, std::uint32_t> position_of(const Graph
   return {position, first.node, first.out_first, first.in_first};
 }
 
+/// Arrays from `first` up to `end`.
+struct Range {
+  std::uint32_t first = 0, end = 0;
+};
+
 /// Deals slivers onto slots, stage by stage.
 class Dealer {
  public:
-  Dealer(const Graph& graph, std::map<SizeClass, std::vector<Slots>> slots, std::uint32_t arrays,
-         std::uint32_t arrays_per_tile)
+  /// `tiles`: the arrays of each tile; neighbours are near each other.
+  Dealer(const Graph& graph, std::map<SizeClass, std::vector<Slots>> slots, std::vector<Range> tiles)
       : graph_(graph),
         slots_(std::move(slots)),
-        arrays_(arrays),
-        per_tile_(arrays_per_tile),
-        tiles_((arrays + arrays_per_tile - 1) / arrays_per_tile),
-        last_turn_(arrays) {}
+        tile_arrays_(std::move(tiles)),
+        arrays_(tile_arrays_.back().end),
+        tiles_(static_cast<std::uint32_t>(tile_arrays_.size())),
+        most_per_tile_(most_in(tile_arrays_)),
+        last_turn_(arrays_) {}
 
   void deal(std::vector<Sliver> stage, std::vector<program::Patch>& patches) {
     ++turn_;
@@ -251,9 +296,15 @@ class Dealer {
     }
   }
 
+  static std::uint32_t most_in(const std::vector<Range>& tiles) {
+    std::uint32_t most = 0;
+    for (const Range& tile : tiles) most = std::max(most, tile.end - tile.first);
+    return most;
+  }
+
   /// Arrays of a tile.
-  std::uint32_t first_of(std::uint32_t tile) const { return tile * per_tile_; }
-  std::uint32_t end_of(std::uint32_t tile) const { return std::min(arrays_, (tile + 1) * per_tile_); }
+  std::uint32_t first_of(std::uint32_t tile) const { return tile_arrays_[tile].first; }
+  std::uint32_t end_of(std::uint32_t tile) const { return tile_arrays_[tile].end; }
 
   /// For every tile the first sliver that is not its own any more. A tile gets slivers in proportion to its free slots,
   /// at most one for an array if there are arrays enough, and whole blocks where that does not move a border far.
@@ -287,7 +338,7 @@ class Dealer {
       const std::size_t greatest = std::min<std::size_t>(stage.size(), begin + most[tile]);
       std::size_t end =
           std::clamp<std::size_t>((stage.size() * free_before + all_free / 2) / all_free, least, greatest);
-      for (std::size_t shift = 0; shift <= per_tile_ / 2; ++shift) {
+      for (std::size_t shift = 0; shift <= most_per_tile_ / 2; ++shift) {
         if (end >= least + shift && is_border(stage, end - shift)) {
           end -= shift;
           break;
@@ -341,43 +392,187 @@ class Dealer {
 
   const Graph& graph_;
   std::map<SizeClass, std::vector<Slots>> slots_;
-  const std::uint32_t arrays_, per_tile_, tiles_;
+  const std::vector<Range> tile_arrays_;
+  const std::uint32_t arrays_, tiles_;
+  const std::uint32_t most_per_tile_;
   std::vector<std::uint64_t> last_turn_;  ///< by array: the turn in which it got a sliver
   std::uint64_t turn_ = 0;                ///< a stage has as many turns as it gives slivers to one array
 };
+
+/// What messages cost a stage that is spread over so many tiles, in picoseconds: the way across them, to give and to
+/// take; the header and bits of a message to each other tile where blocks of two stages exchange their elements.
+double network_time(const Stage& stage, double tiles, const chip::Chip& mesh) {
+  const auto hop = static_cast<double>(chip::to_picoseconds(mesh.network.hop_ns));
+  const double across = 2 * std::sqrt(tiles) * hop;
+  if (!stage.transposes) return across;
+  const double elements = static_cast<double>(stage.columns) / tiles;  // of a tile
+  const double messages = std::min(tiles - 1, elements);
+  if (messages <= 0) return across;
+  const auto each = static_cast<double>(chip::message_port_time(
+      mesh, static_cast<std::uint64_t>(std::ceil(elements / messages)), mesh.input.bits));
+  const bool waits = mesh.network.switching == chip::Switching::circuit;
+  return across + messages * (each + (waits ? across / 3 : 0));
+}
+
+/// Operators that are spread over the same arrays.
+struct Region {
+  std::vector<Stage> stages;
+  std::uint32_t arrays = 0;
+  std::map<SizeClass, std::vector<Slots>> slots;
+};
+
+/// Stages in order of execution, cut into `count` runs of whole units with about as many cells each.
+std::vector<std::size_t> region_ends(const std::vector<Stage>& stages, std::uint64_t cells, std::size_t count) {
+  std::vector<std::size_t> ends;
+  std::uint64_t before = 0;
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    if (s > 0 && stages[s].begins_unit && before * count >= cells * (ends.size() + 1)) ends.push_back(s);
+    before += stages[s].cells;
+  }
+  ends.push_back(stages.size());
+  return ends;
+}
+
+/// The more regions, the fewer arrays convert for a stage, and the shorter are the ways.
+std::size_t best_region_count(const std::vector<Stage>& stages, std::uint64_t cells, const PlaceOptions& options) {
+  if (options.mesh == nullptr) return 1;
+  const auto units = static_cast<std::size_t>(
+      std::count_if(stages.begin(), stages.end(), [](const Stage& stage) { return stage.begins_unit; }));
+  const double all_arrays = std::max(static_cast<double>(options.least_arrays),
+                                     static_cast<double>(cells) / (static_cast<double>(options.rows) * options.cols));
+  std::size_t best = 1;
+  double least = 0;
+  for (std::size_t count = 1; count <= units; count += count / 8 + 1) {
+    const double arrays = std::ceil(all_arrays / static_cast<double>(count));
+    double time = 0;
+    for (const Stage& stage : stages) {
+      const auto available = static_cast<std::uint64_t>(arrays);
+      const std::uint32_t width = sliver_width(stage, available, options);
+      const double used = std::min(arrays, static_cast<double>(sliver_count(stage, width)));
+      time += static_cast<double>(chip::activation_time(*options.mesh, stage.dac_bits, stage.adc_bits,
+                                                        (width + options.adcs - 1) / options.adcs));
+      time += network_time(stage, std::ceil(used / options.arrays_per_tile), *options.mesh);
+    }
+    if (count == 1 || time < least) best = count, least = time;
+  }
+  return best;
+}
+
+/// Cuts the stages of a region into slivers and finds shelves for them on as few arrays as it can.
+/// At least `least` of them.
+void lay_out(Region& region, std::uint32_t least, const PlaceOptions& options) {
+  std::uint64_t cells = 0;
+  for (const Stage& stage : region.stages) cells += stage.cells;
+  const std::uint64_t in_array = std::uint64_t{options.rows} * options.cols;
+  region.arrays = std::max(least, static_cast<std::uint32_t>((cells + in_array - 1) / in_array));
+  std::map<SizeClass, std::uint64_t, std::greater<>> classes;
+  for (Stage& stage : region.stages) {
+    stage.width = sliver_width(stage, region.arrays, options);
+    stage.slivers = cut_columns(stage.wide, stage.width);
+    for (const Sliver& sliver : stage.slivers) ++classes[{sliver.rows, sliver.columns}];
+  }
+  constexpr std::uint32_t kGrowth = 200;  // half a percent at a time
+  std::uint32_t widest = 1;
+  for (const auto& [size, count] : classes) widest = std::max(widest, size.second);
+  const std::uint32_t bank = options.cols % std::bit_ceil(widest) == 0 ? std::bit_ceil(widest) : options.cols;
+  while (!lay_shelves(classes, region.arrays, bank, options, region.slots) &&
+         !lay_shelves(classes, region.arrays, options.cols, options, region.slots))
+    region.arrays += region.arrays / kGrowth + 1;
+}
+
+/// A generalised Hilbert curve through a rectangle of the mesh: from (x, y) along the vector a, then b (both parallel to
+/// an axis). Neighbours on the curve are neighbours on the mesh, and what is near on the one is near on the other.
+struct Vector {
+  std::int32_t x = 0, y = 0;
+  Vector operator+(const Vector& other) const { return {x + other.x, y + other.y}; }
+  Vector operator-(const Vector& other) const { return {x - other.x, y - other.y}; }
+  Vector half() const { return {x / 2, y / 2}; }
+  std::int32_t length() const { return std::abs(x + y); }
+  Vector unit() const { return {(x > 0) - (x < 0), (y > 0) - (y < 0)}; }
+};
+void follow_curve(Vector at, Vector a, Vector b, std::vector<Vector>& curve) {
+  if (b.length() == 1 || a.length() == 1) {
+    const Vector along = b.length() == 1 ? a : b;
+    for (std::int32_t n = 0; n < along.length(); ++n, at = at + along.unit()) curve.push_back(at);
+    return;
+  }
+  Vector half_a = a.half(), half_b = b.half();
+  if (2 * a.length() > 3 * b.length()) {  // long: two in a row
+    if (half_a.length() % 2 != 0 && a.length() > 2) half_a = half_a + a.unit();
+    follow_curve(at, half_a, b, curve);
+    follow_curve(at + half_a, a - half_a, b, curve);
+    return;
+  }
+  if (half_b.length() % 2 != 0 && b.length() > 2) half_b = half_b + b.unit();
+  follow_curve(at, half_b, half_a, curve);
+  follow_curve(at + half_b, a, b - half_b, curve);
+  follow_curve(at + (a - a.unit()) + (half_b - b.unit()), Vector{} - half_b, Vector{} - (a - half_a), curve);
+}
+
+/// The arrays in the order in which stages are spread over them: along the mesh's curve, or as they are numbered.
+std::vector<std::uint32_t> walk(std::uint32_t arrays, const PlaceOptions& options) {
+  std::vector<std::uint32_t> order;
+  order.reserve(arrays);
+  if (options.mesh == nullptr) {
+    for (std::uint32_t array = 0; array < arrays; ++array) order.push_back(array);
+    return order;
+  }
+  const auto side = static_cast<std::int32_t>(chip::mesh_side(tiles_of(arrays, options)));
+  std::vector<Vector> curve;
+  follow_curve({}, {side, 0}, {0, side}, curve);
+  for (const Vector& at : curve) {
+    const std::uint64_t first = (std::uint64_t(at.y) * std::uint64_t(side) + std::uint64_t(at.x)) * options.arrays_per_tile;
+    for (std::uint64_t array = first; array < std::min<std::uint64_t>(arrays, first + options.arrays_per_tile); ++array)
+      order.push_back(static_cast<std::uint32_t>(array));
+  }
+  return order;
+}
 
 }  // namespace
 
 Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options) {
   std::vector<Stage> stages = stages_of(graph, options);
   std::uint64_t cells = 0;
-  for (const Stage& stage : stages) {
-    for (const Sliver& wide : stage.wide) cells += std::uint64_t{wide.rows} * wide.columns;
+  for (const Stage& stage : stages) cells += stage.cells;
+  std::vector<Region> regions;
+  std::uint32_t arrays = 0;
+  std::uint64_t before = 0;  // cells
+  for (std::size_t first = 0; const std::size_t end : region_ends(stages, cells, best_region_count(stages, cells, options))) {
+    Region& region = regions.emplace_back();
+    region.stages.assign(std::make_move_iterator(stages.begin() + static_cast<std::ptrdiff_t>(first)),
+                         std::make_move_iterator(stages.begin() + static_cast<std::ptrdiff_t>(end)));
+    std::uint64_t after = before;
+    for (const Stage& stage : region.stages) after += stage.cells;
+    // Its part of the arrays that there have to be.
+    const auto share = [&](std::uint64_t part) {
+      return static_cast<std::uint32_t>(static_cast<double>(options.least_arrays) * static_cast<double>(part) /
+                                        static_cast<double>(std::max<std::uint64_t>(1, cells)));
+    };
+    lay_out(region, share(after) - share(before), options);
+    before = after;
+    arrays += region.arrays;
+    first = end;
   }
-  const std::uint64_t in_array = std::uint64_t{options.rows} * options.cols;
-  auto arrays = std::max(options.least_arrays, static_cast<std::uint32_t>((cells + in_array - 1) / in_array));
-  std::map<SizeClass, std::uint64_t, std::greater<>> classes;
-  for (Stage& stage : stages) {
-    stage.width = sliver_width(stage, arrays, options);
-    stage.slivers = cut_columns(stage.wide, stage.width);
-    for (const Sliver& sliver : stage.slivers) ++classes[{sliver.rows, sliver.columns}];
-  }
-  std::map<SizeClass, std::vector<Slots>> slots;
-  constexpr std::uint32_t kGrowth = 200;  // half a percent at a time
-  std::uint32_t widest = 1;
-  for (const auto& [size, count] : classes) widest = std::max(widest, size.second);
-  const std::uint32_t bank = options.cols % std::bit_ceil(widest) == 0 ? std::bit_ceil(widest) : options.cols;
-  while (!lay_shelves(classes, arrays, bank, options, slots) &&
-         !lay_shelves(classes, arrays, options.cols, options, slots))
-    arrays += arrays / kGrowth + 1;
 
-  std::vector<std::size_t> order(stages.size());
-  for (std::size_t s = 0; s < order.size(); ++s) order[s] = s;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return stages[a].slivers.size() > stages[b].slivers.size(); });
+  const std::vector<std::uint32_t> order = walk(arrays, options);
   std::vector<program::Patch> patches;
-  Dealer dealer(graph, std::move(slots), arrays, options.arrays_per_tile);
-  for (const std::size_t stage : order) dealer.deal(std::move(stages[stage].slivers), patches);
+  for (std::uint32_t first = 0; Region& region : regions) {
+    // Its tiles; the ones at its ends may be shared with its neighbours.
+    std::vector<Range> tiles;
+    for (std::uint32_t n = 0; n < region.arrays; ++n) {
+      const bool same = n > 0 && order[first + n] / options.arrays_per_tile == order[first + n - 1] / options.arrays_per_tile;
+      if (!same) tiles.push_back({n, n});
+      tiles.back().end = n + 1;
+    }
+    std::stable_sort(region.stages.begin(), region.stages.end(),
+                     [](const Stage& a, const Stage& b) { return a.slivers.size() > b.slivers.size(); });
+    const std::size_t begin = patches.size();
+    Dealer dealer(graph, std::move(region.slots), std::move(tiles));
+    for (Stage& stage : region.stages) dealer.deal(std::move(stage.slivers), patches);
+    for (std::size_t p = begin; p < patches.size(); ++p)
+      patches[p].array = ArrayId{order[first + index(patches[p].array)]};
+    first += region.arrays;
+  }
   return finish(std::move(patches), arrays);
 }
 
