@@ -170,6 +170,7 @@ class Emitter {
   void push(const program::Command& command);
   ConfigId move_config(std::uint32_t bits);
   GroupId group_of(std::vector<TileId> members);
+  std::uint32_t hops_between(TileId from, TileId to) const;
   void deliver(const Value& value, std::vector<Need> needs, ConfigId config);
   void fill_padding(const Value& value, const Need& need);
   Address constant_at(const std::string& name, std::uint32_t first, std::uint32_t length, TileId tile);
@@ -484,6 +485,13 @@ void Emitter::fill_padding(const Value& value, const Need& need) {
                        .dst = {.offset = value.offset + first, .base = value.region}});
 }
 
+/// On the mesh of a chip.
+std::uint32_t Emitter::hops_between(TileId from, TileId to) const {
+  const program::ChipShape& shape = program_.chip;
+  const std::uint32_t tiles = shape.is_dealt() ? shape.tiles_per_chip() : shape.tiles();
+  return chip::mesh_hops(index(from) % tiles, index(to) % tiles, tiles);
+}
+
 void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId config) {
   // Per tile: ascending, disjoint ranges.
   std::sort(needs.begin(), needs.end(),
@@ -516,6 +524,8 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
     for (; borders[border] < need.last; ++border) members[border].push_back(need.tile);
   }
 
+  // Who sends what to whom: as runs, whatever lies between them.
+  std::map<std::pair<TileId, std::vector<TileId>>, std::vector<Segment>> messages;
   auto segment = value.layout.begin();
   for (std::size_t border = 0; border + 1 < borders.size();) {
     const std::vector<TileId>& tiles = members[border];
@@ -524,7 +534,6 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
     const std::uint32_t last = borders[border];
     if (tiles.empty()) continue;
 
-    // Where they come from, tile by tile, as runs.
     while (segment->first + segment->length <= first) ++segment;
     std::map<TileId, std::vector<Segment>> sources;
     for (auto part = segment; part != value.layout.end() && part->first < last; ++part) {
@@ -538,27 +547,45 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
                    [source = from](TileId tile) { return tile != source; });
       if (DANAUS_BUG(12, false, targets.size() > 1)) targets.pop_back();
       if (targets.empty()) continue;
-      program::Move move;
-      move.from = from;
-      move.to_group = targets.size() > 1;
-      move.to = move.to_group ? index(group_of(targets)) : index(targets.front());
-      move.config = config;
-      for (std::size_t run = 0; run < runs.size();) {
-        // As many runs of one length and distance as there are, one command.
-        std::size_t next = run + 1;
-        const std::uint32_t stride = next < runs.size() ? runs[next].first - runs[run].first : 0;
-        while (next < runs.size() && runs[next].length == runs[run].length &&
-               runs[next].first - runs[next - 1].first == stride)
-          ++next;
-        move.length = runs[run].length - DANAUS_BUG(11, 0u, runs[run].length > 1 ? 1u : 0u);
-        move.count = static_cast<std::uint32_t>(next - run);
-        move.src = {.offset = value.offset + runs[run].first,
-                    .run_stride = move.count > 1 ? static_cast<std::int32_t>(stride) : 0,
-                    .base = value.region};
-        move.dst = move.src;
-        push(move);
-        run = next;
-      }
+      std::vector<Segment>& message = messages[{from, std::move(targets)}];
+      message.insert(message.end(), runs.begin(), runs.end());
+    }
+  }
+  // A tile sends one after the other: what has far to go leaves first.
+  using Message = std::pair<const std::pair<TileId, std::vector<TileId>>, std::vector<Segment>>;
+  std::vector<std::pair<std::uint32_t, const Message*>> order;
+  for (const Message& message : messages) {
+    std::uint32_t hops = 0;
+    for (const TileId target : message.first.second) hops = std::max(hops, hops_between(message.first.first, target));
+    order.emplace_back(hops, &message);
+  }
+  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    const TileId from_a = a.second->first.first, from_b = b.second->first.first;
+    return from_a != from_b ? from_a < from_b : a.first > b.first;
+  });
+  for (const auto& [hops, message] : order) {
+    const auto& [from, targets] = message->first;
+    const std::vector<Segment>& runs = message->second;
+    program::Move move;
+    move.from = from;
+    move.to_group = targets.size() > 1;
+    move.to = move.to_group ? index(group_of(targets)) : index(targets.front());
+    move.config = config;
+    for (std::size_t run = 0; run < runs.size();) {
+      // As many runs of one length and distance as there are, one command.
+      std::size_t next = run + 1;
+      const std::uint32_t stride = next < runs.size() ? runs[next].first - runs[run].first : 0;
+      while (next < runs.size() && runs[next].length == runs[run].length &&
+             runs[next].first - runs[next - 1].first == stride)
+        ++next;
+      move.length = runs[run].length - DANAUS_BUG(11, 0u, runs[run].length > 1 ? 1u : 0u);
+      move.count = static_cast<std::uint32_t>(next - run);
+      move.src = {.offset = value.offset + runs[run].first,
+                  .run_stride = move.count > 1 ? static_cast<std::int32_t>(stride) : 0,
+                  .base = value.region};
+      move.dst = move.src;
+      push(move);
+      run = next;
     }
   }
 }
@@ -818,8 +845,8 @@ void Emitter::reduce(StageOperator& op, std::vector<TileId>& homes) {
   }
 }
 
-// Blocks that read all inputs get them from every tile that has some, and where slivers are narrow each tile has some: a
-// message from each to each. From few tiles it is a message to one of these, and from there a multicast.
+// Blocks that read all inputs get them from every tile that has some, and where slivers are narrow each tile has some:
+// a message from each to each. From few tiles it is a message to one of these, and from there a multicast.
 void Emitter::collect(Value& value) {
   constexpr std::size_t kScattered = 128;  // fewer runs are no matter
   if (value.layout.size() < kScattered) return;

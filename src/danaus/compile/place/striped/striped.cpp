@@ -11,8 +11,13 @@
 //      cut into shares for the tiles, in proportion to the slots that these have left and at the borders of blocks
 //      where one is near; within a tile the array with the most slots left takes the next one. So a block is in one
 //      tile, and blocks of equal place in their operators are in the same tile or near: what crosses the chip is the
-//      transposition between the two stages of an operator. On a chip of many tiles, where all of them would have to say
-//      something to each other, a stage fills as few tiles as hold it instead, those with the most slots left.
+//      transposition between the two stages of an operator. On a chip of many tiles, where all of them would have to
+//      say something to each other, a stage fills as few tiles as hold it instead, those with the most slots left.
+//   5. On a mesh an array that is far is worth less than the way to it. The stages, in the order of execution, are cut
+//      into regions of whole operators; each has arrays of its own, as steps 2 to 4 say, one region after the other
+//      along a Hilbert curve through the tiles. The number of regions is that with the least sum, over stages, of the
+//      time of an activation, the way across the region's tiles, there and back, and the messages of a tile to all
+//      others.
 // More arrays than the cells ask for are only taken when shelves do not fit, or when they are asked for.
 #include "danaus/compile/place/striped/striped.h"
 
@@ -166,7 +171,7 @@ using Slots = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
 
 /// Every tile of a stage sends every other one a message between the operator's stages. On more tiles than these it is
 /// better that a stage needs fewer of them than that each block stays at its place.
-constexpr std::uint32_t kMostShared = 32;
+constexpr std::uint32_t kMostShared = 16;
 
 std::uint32_t tiles_of(std::uint32_t arrays, const PlaceOptions& options) {
   return (arrays + options.arrays_per_tile - 1) / options.arrays_per_tile;
@@ -408,8 +413,8 @@ double network_time(const Stage& stage, double tiles, const chip::Chip& mesh) {
   const double elements = static_cast<double>(stage.columns) / tiles;  // of a tile
   const double messages = std::min(tiles - 1, elements);
   if (messages <= 0) return across;
-  const auto each = static_cast<double>(chip::message_port_time(
-      mesh, static_cast<std::uint64_t>(std::ceil(elements / messages)), mesh.input.bits));
+  const auto each = static_cast<double>(
+      chip::message_port_time(mesh, static_cast<std::uint64_t>(std::ceil(elements / messages)), mesh.input.bits));
   const bool waits = mesh.network.switching == chip::Switching::circuit;
   return across + messages * (each + (waits ? across / 3 : 0));
 }
@@ -475,13 +480,22 @@ void lay_out(Region& region, std::uint32_t least, const PlaceOptions& options) {
   std::uint32_t widest = 1;
   for (const auto& [size, count] : classes) widest = std::max(widest, size.second);
   const std::uint32_t bank = options.cols % std::bit_ceil(widest) == 0 ? std::bit_ceil(widest) : options.cols;
+  // Banks waste a little where sizes do not divide each other, but a class is on many more arrays.
+  const std::uint32_t least = region.arrays;
+  const std::uint32_t most = options.objective == Objective::latency ? least + least / 16 : least;
+  while (!lay_shelves(classes, region.arrays, bank, options, region.slots)) {
+    region.arrays += region.arrays / kGrowth + 1;
+    if (region.arrays > most) break;
+  }
+  if (region.arrays <= most) return;
+  region.arrays = least;
   while (!lay_shelves(classes, region.arrays, bank, options, region.slots) &&
          !lay_shelves(classes, region.arrays, options.cols, options, region.slots))
     region.arrays += region.arrays / kGrowth + 1;
 }
 
-/// A generalised Hilbert curve through a rectangle of the mesh: from (x, y) along the vector a, then b (both parallel to
-/// an axis). Neighbours on the curve are neighbours on the mesh, and what is near on the one is near on the other.
+/// A generalised Hilbert curve through a rectangle of the mesh: from (x, y) along the vector a, then b (both parallel
+/// to an axis). Neighbours on the curve are neighbours on the mesh, and what is near on the one is near on the other.
 struct Vector {
   std::int32_t x = 0, y = 0;
   Vector operator+(const Vector& other) const { return {x + other.x, y + other.y}; }
@@ -521,7 +535,8 @@ std::vector<std::uint32_t> walk(std::uint32_t arrays, const PlaceOptions& option
   std::vector<Vector> curve;
   follow_curve({}, {side, 0}, {0, side}, curve);
   for (const Vector& at : curve) {
-    const std::uint64_t first = (std::uint64_t(at.y) * std::uint64_t(side) + std::uint64_t(at.x)) * options.arrays_per_tile;
+    const std::uint64_t first =
+        (std::uint64_t(at.y) * std::uint64_t(side) + std::uint64_t(at.x)) * options.arrays_per_tile;
     for (std::uint64_t array = first; array < std::min<std::uint64_t>(arrays, first + options.arrays_per_tile); ++array)
       order.push_back(static_cast<std::uint32_t>(array));
   }
@@ -537,7 +552,8 @@ Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options)
   std::vector<Region> regions;
   std::uint32_t arrays = 0;
   std::uint64_t before = 0;  // cells
-  for (std::size_t first = 0; const std::size_t end : region_ends(stages, cells, best_region_count(stages, cells, options))) {
+  for (std::size_t first = 0;
+       const std::size_t end : region_ends(stages, cells, best_region_count(stages, cells, options))) {
     Region& region = regions.emplace_back();
     region.stages.assign(std::make_move_iterator(stages.begin() + static_cast<std::ptrdiff_t>(first)),
                          std::make_move_iterator(stages.begin() + static_cast<std::ptrdiff_t>(end)));
@@ -556,11 +572,12 @@ Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options)
 
   const std::vector<std::uint32_t> order = walk(arrays, options);
   std::vector<program::Patch> patches;
-  for (std::uint32_t first = 0; Region& region : regions) {
+  for (std::uint32_t first = 0; Region & region : regions) {
     // Its tiles; the ones at its ends may be shared with its neighbours.
     std::vector<Range> tiles;
     for (std::uint32_t n = 0; n < region.arrays; ++n) {
-      const bool same = n > 0 && order[first + n] / options.arrays_per_tile == order[first + n - 1] / options.arrays_per_tile;
+      const bool same =
+          n > 0 && order[first + n] / options.arrays_per_tile == order[first + n - 1] / options.arrays_per_tile;
       if (!same) tiles.push_back({n, n});
       tiles.back().end = n + 1;
     }
