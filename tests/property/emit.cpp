@@ -324,6 +324,40 @@ TEST_CASE("gathered operators of any shape, in every block mapping: proof and co
   }
 }
 
+// Four dense operators of 300x300 on 300 arrays of 300x4, each array a tile: 300 slivers of one column, an output on
+// every tile. Brought together, four outputs to a tile, each value comes from at most 75 tiles, whatever reads it.
+TEST_CASE("what all blocks read comes from few tiles") {
+  Result<chip::Chip> chip = chip::load(
+      "unit", {{"array.rows", "300"}, {"array.cols", "4"}, {"adc.per_array", "1"}, {"network.arrays_per_tile", "1"}});
+  REQUIRE(chip.has_value());
+  Graph plain;
+  NodeId last = test::add_node(plain, "x", NodeKind::input, {}, 300);
+  for (const char* name : {"a", "b", "c", "d"}) {
+    last = test::add_node(plain, name, NodeKind::linear, {last}, 300);
+    plain.at(last).structure = Structure::dense(300, 300);
+  }
+  plain.outputs.push_back(last);
+  const Graph graph = compile::with_structures(plain, std::vector<Structure>(4, Structure::dense(300, 300)), *chip);
+  const compile::StrategyInfo& strategy = **compile::find_strategy("linear-striped");
+  Result<compile::Placement> placement =
+      strategy.place(graph, {.rows = 300, .cols = 4, .arrays_per_tile = 1, .adcs = 1});
+  REQUIRE(placement.has_value());
+  CHECK(placement->arrays == 300);
+  CHECK(placement->patches.size() == 1200);
+  const Result<program::Program> program =
+      compile::emit(graph, std::move(*placement), *chip, {.kv = 1, .model_name = {}, .model_digest = {}});
+  REQUIRE(program.has_value());
+  CHECK(program::verify(*program).ok());
+  std::uint32_t to_all = 0, to_one = 0;
+  for (const program::Record& record : program->code) {
+    const program::Command command = program::decode_unchecked(record);
+    if (const program::Move* move = std::get_if<program::Move>(&command)) ++(move->to_group ? to_all : to_one);
+  }
+  // The input and three values that are read on; what is at home already is not moved.
+  CHECK(to_all == 4 * 75);
+  CHECK(to_one == 4 * (300 - 75));
+}
+
 TEST_CASE("text and binary forms of random programs read back the same") {
   for (std::uint64_t number = 0; number < kCases; number += 5) {
     CAPTURE(number);

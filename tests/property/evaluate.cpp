@@ -108,7 +108,11 @@ TEST_CASE("evaluate gives what run gives") {
     CAPTURE(number);
     test::Case random = test::random_case(number);
     test::Dice dice(1000 + number);
-    const pipeline::RunOptions options = options_of(random, dice);
+    pipeline::RunOptions options = options_of(random, dice);
+    if (number % 3 == 0) {  // their placement reads more of the chip
+      options.maps = {"striped", "linear-striped"};
+      options.objective = dice.pick(std::vector{compile::Objective::latency, compile::Objective::energy});
+    }
     for (int point = 0; point < 4; ++point) {
       CAPTURE(point);
       change_costs(dice, random.chip);

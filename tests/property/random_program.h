@@ -42,7 +42,8 @@ struct Case {
   std::string strategy;
   compile::PlaceOptions place;
   compile::EmitOptions emit;
-  std::uint32_t copies = 0;  ///< arrays to spend on copies
+  std::uint32_t copies = 0;      ///< arrays to spend on copies
+  bool weighs_messages = false;  ///< the placement weighs what messages cost on the chip's mesh
 };
 
 /// Heads of random sizes for the graphs below; the family only names the model.
@@ -270,12 +271,24 @@ inline Case random_case(std::uint64_t number) {
   }
   if (result.chip.system.chips == 1 && result.chip.system.arrays == 0)
     result.copies = dice.coin() ? dice.roll(1, 6) : 0;
+  if (dice.coin()) {
+    result.weighs_messages = true;
+    result.chip.network.topology = chip::Topology::mesh;
+    result.chip.network.switching = dice.coin() ? chip::Switching::wormhole : chip::Switching::circuit;
+    result.chip.network.hop_ns = dice.pick(std::vector<double>{0, 0.1, 2, 100});
+  }
+  result.place.idle_columns_draw = dice.coin();
+  result.place.mode = result.emit.mode;
+  result.place.objective = dice.pick(std::vector{compile::Objective::latency, compile::Objective::latency,
+                                                 compile::Objective::energy, compile::Objective::arrays});
   return result;
 }
 
 /// With copies of the first arrays, which are taken for the busiest: any array may have some.
 inline Result<compile::Placement> place_case(const Case& random) {
-  Result<compile::Placement> placement = (*compile::find_strategy(random.strategy))->place(random.graph, random.place);
+  compile::PlaceOptions options = random.place;
+  if (random.weighs_messages) options.mesh = &random.chip;
+  Result<compile::Placement> placement = (*compile::find_strategy(random.strategy))->place(random.graph, options);
   if (!placement || random.copies == 0) return placement;
   std::vector<std::int64_t> work(placement->arrays);
   for (std::size_t array = 0; array < work.size(); ++array) work[array] = static_cast<std::int64_t>(1000 / (array + 1));

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "danaus/chip/cost.h"
 #include "danaus/compile/compile.h"
 #include "danaus/core/random.h"
 #include "example_graph.h"
@@ -230,6 +231,77 @@ TEST_CASE("striped keeps blocks together, and what one operator writes near wher
   }
   for (const auto& [block, tiles] : tiles_of_block) split += tiles.size() > 1 ? 1 : 0;
   CHECK(split * 20 < tiles_of_block.size());
+}
+
+/// bert-large with 32x32 blocks, stage by stage: slivers on the arrays (power-of-two sizes: the bound), rounds by hand
+/// for 3072, 3072, 1024, 1024, 1024, 4096, 1024, 1024 columns on 216 arrays.
+TEST_CASE("rounds of striped bert-large, for any number of converters") {
+  const Graph graph = bert_large_operators(32);
+  struct Case {
+    std::uint32_t adcs;
+    std::uint32_t rounds;  ///< of a layer
+  };
+  // Rounds are powers of two where slivers are as wide: 2 + 2 + 1 + 1 + 1 + 4 + 1 + 1 with 8 converters (at least
+  // 2 + 2 + 1 + 1 + 1 + 3 + 1 + 1), 4 + 4 + 2 + 2 + 2 + 8 + 2 + 2 with 4 (4 + 4 + 2 + 2 + 2 + 5 + 2 + 2).
+  for (const Case& one : {Case{4, 26}, Case{8, 13}, Case{16, 9}, Case{32, 8}, Case{256, 8}}) {
+    CAPTURE(one.adcs);
+    const Placement placement = place("striped", graph, {.adcs = one.adcs});
+    CHECK(placement.arrays == 216);
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::map<std::uint32_t, std::uint32_t>> columns;
+    for (const program::Patch& patch : placement.patches)
+      columns[{index(graph.at(patch.node).sources[0]), patch.stage}][index(patch.array)] += patch.columns;
+    std::uint32_t rounds = 0;
+    for (const auto& [stage, arrays] : columns) {
+      std::uint32_t most = 0;
+      for (const auto& [array, count] : arrays) most = std::max(most, (count + one.adcs - 1) / one.adcs);
+      rounds += most;
+    }
+    CHECK(rounds == 24 * one.rounds);
+  }
+}
+
+TEST_CASE("what slivers are for decides how wide they are") {
+  const Graph graph = bert_large_operators(32);
+  const auto widest = [&](const PlaceOptions& options) {
+    std::uint32_t columns = 0;
+    for (const program::Patch& patch : place("striped", graph, options).patches)
+      columns = std::max<std::uint32_t>(columns, patch.columns);
+    return columns;
+  };
+  CHECK(widest({.adcs = 16}) == 32);
+  CHECK(widest({.adcs = 16, .mode = Mode::encode}) == 32);
+  CHECK(widest({.adcs = 16, .mode = Mode::prefill}) == 128);  // whole blocks of L
+  CHECK(widest({.adcs = 16, .objective = Objective::energy}) == 128);
+  CHECK(widest({.adcs = 16, .idle_columns_draw = true, .objective = Objective::energy}) == 32);
+}
+
+// 24 layers on 216 arrays: where a hop takes longer than all else, in regions of at least 32, that is 6 of 36 arrays
+// for 4 layers each, 108 tiles in 11 x 11 (10 rows used).
+TEST_CASE("on a mesh a stage spreads as far as the way is worth it") {
+  const Graph graph = bert_large_operators(32);
+  chip::Chip chip = *chip::load("unit");
+  chip.network.topology = chip::Topology::mesh;
+  for (const double hop_ns : {0.0, 1000.0}) {
+    CAPTURE(hop_ns);
+    chip.network.hop_ns = hop_ns;
+    const PlaceOptions options{.arrays_per_tile = 2, .mesh = &chip};
+    const Placement placement = place("striped", graph, options);
+    if (hop_ns > 0) check_cover(graph, placement, options);
+    CHECK(placement.arrays * 100 <= 216 * 108);
+    std::set<std::uint32_t> arrays;  // of q, k, v of layer 0
+    std::uint32_t left = 1000, right = 0, top = 1000, bottom = 0;
+    for (const program::Patch& patch : placement.patches) {
+      if (index(patch.node) > 3) continue;
+      arrays.insert(index(patch.array));
+      const std::uint32_t tile = index(patch.array) / 2, side = chip::mesh_side((placement.arrays + 1) / 2);
+      left = std::min(left, tile % side), right = std::max(right, tile % side);
+      top = std::min(top, tile / side), bottom = std::max(bottom, tile / side);
+    }
+    CHECK(arrays.size() <= (hop_ns > 0 ? 40 : 216));
+    // 18 tiles: 4 x 5 at best.
+    if (hop_ns > 0) CHECK(right - left + bottom - top <= 12);
+    CHECK(place("striped", graph, {.objective = Objective::arrays, .mesh = &chip}).arrays == 216);
+  }
 }
 
 TEST_CASE("the width of slivers can be given") {

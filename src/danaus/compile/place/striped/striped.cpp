@@ -51,10 +51,10 @@ struct Stage {
   std::uint64_t columns = 0;
   std::uint64_t cells = 0;
   std::uint32_t dac_bits = 0, adc_bits = 0;
-  bool transposes = false;   ///< what it writes goes to all blocks of the operators' next stage
-  bool begins_unit = false;  ///< the first stage of its operators
-  std::uint32_t sliver = 0;  ///< width that was asked for; 0 = to be found
-  std::uint32_t width = 0;   ///< of its slivers
+  std::uint32_t transposing = 0;  ///< operators whose next stage's blocks all read some of what each block writes
+  bool begins_unit = false;       ///< the first stage of its operators
+  std::uint32_t sliver = 0;       ///< width that was asked for; 0 = to be found
+  std::uint32_t width = 0;        ///< of its slivers
   std::vector<Sliver> slivers;
 };
 
@@ -77,7 +77,7 @@ std::vector<Stage> stages_of(const Graph& graph, const PlaceOptions& options) {
         const Config& config = graph.configs[index(graph.at(nodes[n]).configs[number])];
         stage.dac_bits = std::max<std::uint32_t>(stage.dac_bits, config.dac_bits);
         stage.adc_bits = std::max<std::uint32_t>(stage.adc_bits, config.adc_bits);
-        stage.transposes = stage.transposes || (number + 1 < structure.stages() && structure.k > 1);
+        if (number + 1 < structure.stages() && structure.k > 1) ++stage.transposing;
         for (const Piece& piece : cut(graph, nodes[n], static_cast<std::uint8_t>(number), options,
                                       structure.kind == Structure::Kind::dense)) {
           stage.columns += piece.columns;
@@ -137,7 +137,12 @@ std::uint32_t sliver_width(const Stage& stage, std::uint64_t arrays, const Place
   if (const std::uint32_t least = least_width(options); least >= options.cols) return options.cols;
   const std::uint64_t converters = arrays * options.adcs;
   const std::uint64_t rounds = (stage.columns + converters - 1) / converters;
-  std::uint64_t width = std::max<std::uint64_t>(std::bit_ceil(rounds * options.adcs), least_width(options));
+  std::uint32_t widest = 1;
+  for (const Sliver& wide : stage.wide) widest = std::max(widest, wide.columns);
+  // A sliver that is a whole block of 96 columns would leave gaps: 64 and 32 do not.
+  std::uint64_t width = std::max<std::uint64_t>(
+      std::min<std::uint64_t>(std::bit_ceil(rounds * options.adcs), std::bit_floor(std::min(widest, options.cols))),
+      least_width(options));
   while (width < options.cols && sliver_count(stage, static_cast<std::uint32_t>(width)) > arrays) width *= 2;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(width, options.cols));
 }
@@ -409,9 +414,9 @@ class Dealer {
 double network_time(const Stage& stage, double tiles, const chip::Chip& mesh) {
   const auto hop = static_cast<double>(chip::to_picoseconds(mesh.network.hop_ns));
   const double across = 2 * std::sqrt(tiles) * hop;
-  if (!stage.transposes) return across;
+  if (stage.transposing == 0) return across;
   const double elements = static_cast<double>(stage.columns) / tiles;  // of a tile
-  const double messages = std::min(tiles - 1, elements);
+  const double messages = std::min((tiles - 1) * stage.transposing, elements);
   if (messages <= 0) return across;
   const auto each = static_cast<double>(
       chip::message_port_time(mesh, static_cast<std::uint64_t>(std::ceil(elements / messages)), mesh.input.bits));
@@ -440,7 +445,9 @@ std::vector<std::size_t> region_ends(const std::vector<Stage>& stages, std::uint
 
 /// The more regions, the fewer arrays convert for a stage, and the shorter are the ways.
 std::size_t best_region_count(const std::vector<Stage>& stages, std::uint64_t cells, const PlaceOptions& options) {
-  if (options.mesh == nullptr) return 1;
+  const bool is_fewest = options.objective == Objective::area || options.objective == Objective::arrays;
+  if (options.mesh == nullptr || is_fewest) return 1;
+  constexpr double kLeastArrays = 32;  // fewer, and what is left over in each counts
   const auto units = static_cast<std::size_t>(
       std::count_if(stages.begin(), stages.end(), [](const Stage& stage) { return stage.begins_unit; }));
   const double all_arrays = std::max(static_cast<double>(options.least_arrays),
@@ -449,6 +456,7 @@ std::size_t best_region_count(const std::vector<Stage>& stages, std::uint64_t ce
   double least = 0;
   for (std::size_t count = 1; count <= units; count += count / 8 + 1) {
     const double arrays = std::ceil(all_arrays / static_cast<double>(count));
+    if (count > 1 && arrays < kLeastArrays) break;
     double time = 0;
     for (const Stage& stage : stages) {
       const auto available = static_cast<std::uint64_t>(arrays);
