@@ -1,164 +1,413 @@
 #!/usr/bin/env python3
 """Where striping wins and where it loses: all mappings over converters, inputs, bits and networks, as Markdown tables.
 
-usage: bench/mappings.py [--model bert-large] [--quick] [-o FOLDER] [DANAUS]        (default build/danaus)
+usage: bench/mappings.py [--quick] [--model NAME ...] [-o FOLDER] [DANAUS]        (default build/danaus, all models)
 
 Decode of one token, on pcm-14nm with the keys of the table in place of its own: 1, 4, 8, 16, 32 or 256 converters per array; SAR (1 ns
-per bit), ramp (0.3 ns per level) and integrating ones (a ramp without sample-and-hold); inputs of 10 ns or pulses of 128 ns; 8 bits for all
-mappings or as many as the rows summed ask for; an ideal network or the mesh. 10 ns to settle. The points are a study of `danaus explore`, so
--o FOLDER keeps its databases, and a second run there resumes.
+per bit), ramp (0.3 ns per level) and integrating ones (a ramp without sample-and-hold); inputs of 10 ns or pulses of 128 ns; 10 ns to settle;
+8 bits for all mappings or as many as the rows summed ask for; an ideal network, or a mesh of tiles of 16 arrays with 256-bit links at 1 ns, 2 ns a
+hop, 32 bits of header, wormhole. Then the same at equal converters and equal area, encoding of 512 tokens, and the floors that striped has to keep.
 
-All figures are ratios to the dense operator in tiles (linear) under the same keys: time of the linear operators (x linear), of the whole
-token, energy with read columns alone and with all columns drawing current, arrays. The last tables compare chips of equal
-converters and of equal area instead of equal keys.
+The points are studies of `danaus explore`, one per model and mapping: -o FOLDER keeps their databases, a second run there computes what is missing
+(of the same program), and writes the tables (MODEL.md), all points (points.csv) and floors (floors.json) there, too. Progress goes to stderr.
 """
 import argparse
 import csv
+import dataclasses
 import io
+import json
+import math
 import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
-MODELS = {"bert-large": (512, 32), "gpt2-medium": (1024, 32), "llama-7b": (2048, 64)}  # KV length, blocks
-MAPS = ["linear", "linear-striped", "sparse", "dense", "striped"]
+CONVERTERS = [1, 4, 8, 16, 32, 256]
+
+
+@dataclasses.dataclass
+class Model:
+    kv: int
+    blocks: int  # width of the paper's blocks
+    size: float  # work per point, bert-large = 1
+    encode: int = 0  # tokens
+    converters: dict = dataclasses.field(default_factory=dict)  # of mappings that are not run with all
+
+
+MODELS = {
+    "bert-large": Model(kv=512, blocks=32, size=1, encode=512),
+    "gpt2-medium": Model(kv=1024, blocks=32, size=1),
+    "llama-7b": Model(kv=2048, blocks=64, size=12, converters={"linear-striped": [8]}),
+}
+
+
+@dataclasses.dataclass
+class Mapping:
+    name: str
+    options: str  # of a study; {blocks} is the model's
+    work: float  # per point, a guess for the time that is left
+    encode: bool = True  # simulate the encoder, too
+
+
+MAPPINGS = [
+    Mapping("linear", 'map = "linear"', 0.3),
+    Mapping("linear-striped", 'map = "linear-striped"', 6, encode=False),
+    Mapping("sparse", 'map = "sparse"\nblocks = {blocks}', 0.3),
+    Mapping("dense", 'map = "dense"\nblocks = {blocks}', 0.3),
+    Mapping("striped", 'map = "striped"\nblocks = {blocks}', 1),
+    Mapping("gathered-striped", 'map = "striped"\nstructure = "gather"\ncompression = 8', 1),
+]
+
+CHIPS = {  # name in the tables: keys in place of pcm-14nm's
+    "SAR": 'kind = "sar"\nstep_ns = 1\nsample_hold = true',
+    "ramp": 'kind = "ramp"\nlsb_ns = 0.3\nsample_hold = true',
+    "integrating": 'kind = "ramp"\nlsb_ns = 0.3\nsample_hold = false',
+}
+CHIP = """base = "pcm-14nm"
+name = "{name}"
+[array]
+rows = 256
+cols = 256
+settle_ns = 10
+idle_columns = "float"
+[input]
+time_ns = 10
+clock_ns = 1
+[adc]
+bits = 8
+{keys}
+[network]
+arrays_per_tile = 16
+switching = "wormhole"
+hop_ns = 2
+link_bits = 256
+clock_ns = 1
+header_bits = 32
+"""
 STUDY = """[study]
 name = "{name}"
 model = "{model}"
-chip = "pcm-14nm"
-kv = {kv}
-{structure}
+{options}
+{mode}
+bounds = true
 objective = ["min linear_latency_ns", "min arrays"]
-"adc.step_ns" = 1
-"adc.lsb_ns" = 0.3
-"adc.bits" = 8
-"input.time_ns" = 10
-"input.clock_ns" = 1
-"array.settle_ns" = 10
-
 [sweep]
-map = {maps}
-"network.topology" = [{networks}]
-"input.kind" = ["fixed", "pwm"]
-"adc.rule" = ["rows", "fixed"]
-"adc.kind" = ["sar", "ramp"]
-"adc.sample_hold" = [true, false]
-"array.idle_columns" = ["float", "draw"]
+"network.topology" = {networks}
+"adc.rule" = {rules}
 "adc.per_array" = {converters}
+chip = {chips}
+"input.kind" = {inputs}
 """
-CONVERTERS = {("sar", "true"): "SAR", ("ramp", "true"): "ramp", ("ramp", "false"): "integrating"}
+NETWORKS, RULES, INPUTS = ["ideal", "mesh"], ["rows", "fixed"], ["fixed", "pwm"]
+INPUT_TEXT, RULE_TEXT = {"fixed": "10 ns", "pwm": "128 ns"}, {"rows": "bits by the rows summed", "fixed": "8 bits for all"}
 
 
-def explore(program, folder, name, text):
-    """The rows of a study, as dictionaries."""
-    (folder / f"{name}.toml").write_text(text)
-    command = [program, "explore", f"{name}.toml", "-o", f"{name}.db", "--resume"]
-    if subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL).returncode != 0:
-        sys.exit(f"{' '.join(command)} failed")
-    exported = subprocess.run([program, "explore", "export", f"{name}.db"], cwd=folder, capture_output=True, text=True, check=True)
-    return list(csv.DictReader(io.StringIO(exported.stdout)))
+class Bench:
+    """Runs studies one after the other and says how far it is."""
+
+    def __init__(self, program, folder, plan):
+        self.program, self.folder = program, folder
+        self.left, self.done, self.started = sum(plan.values()), 0.0, time.monotonic()
+        self.plan = plan
+        self.seconds = {}
+        for name, keys in CHIPS.items():
+            (folder / f"{name}.toml").write_text(CHIP.format(name=name, keys=keys))
+
+    def study(self, model, mapping, kind, **fields):
+        """The rows as dictionaries: those of the mapping with the mode and the lists in `fields`."""
+        name = f"{model}-{mapping.name}-{kind}"
+        lists = {"networks": NETWORKS, "rules": RULES, "inputs": INPUTS, "chips": [f"{chip}.toml" for chip in CHIPS]} | fields
+        text = {key: json.dumps(value) if isinstance(value, list) else value for key, value in lists.items()}
+        options = mapping.options.format(blocks=MODELS[model].blocks)
+        (self.folder / f"{name}.toml").write_text(STUDY.format(name=name, model=model, options=options, **text))
+        begin = time.monotonic()
+        command = [self.program, "explore", f"{name}.toml", "-o", f"{name}.db", "--resume"]
+        run = subprocess.run(command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        if run.returncode != 0:
+            sys.exit(f"{' '.join(command)} failed")
+        export = subprocess.run([self.program, "explore", "export", f"{name}.db"], cwd=self.folder, capture_output=True, text=True, check=True)
+        rows = list(csv.DictReader(io.StringIO(export.stdout)))
+        for row in rows:
+            row.update(model=model, mapping=mapping.name, study=kind, converter=row["chip"].removesuffix(".toml"), A=int(row["adc.per_array"]))
+        took = time.monotonic() - begin
+        self.seconds[model] = self.seconds.get(model, 0) + took
+        work = self.plan.pop((model, mapping.name, kind), 0)
+        self.left -= work
+        self.done += work
+        elapsed = time.monotonic() - self.started
+        left = f"about {elapsed * self.left / self.done / 60:.0f} min left" if self.done and self.left > 1e-9 else ""
+        print(f"{name}: {len(rows)} points in {took:.0f} s; {left}", file=sys.stderr, flush=True)
+        return rows
 
 
-def ratio(number):
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+def number(row, name):
+    return float(row[name]) if row.get(name) else math.nan
+
+
+def drawn_energy(row):
+    """nJ if the columns that are not read drew current, too: all 256 of every row that is driven."""
+    cells = number(row, "active_cells")
+    return number(row, "energy_nj") + number(row, "energy_cells_nj") * (number(row, "driven_rows") * 256 / cells - 1)
+
+
+def steady(row):
+    """Tokens a second when many follow each other: no array and no tile's vector units can be taken by two tokens at a time."""
+    return 1e9 / max(number(row, "busiest_array_ns"), number(row, "busiest_digital_ns"))
+
+
+def text(value, digits=3):
+    if math.isnan(value):
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
+
+
+FIGURES = [lambda row: 1 / number(row, "linear_latency_ns"), lambda row: 1 / number(row, "latency_ns"), steady, lambda row: number(row, "energy_nj"), drawn_energy]
+
+
+def ratios(row, base):
+    if base is None or base is row:
+        return "-" if base is None else "1"
+    speed = [text(figure(row) / figure(base)) for figure in FIGURES]
+    return f"{speed[0]}, {speed[1]}, {speed[2]}, {speed[3]} / {speed[4]}"
+
+
+def of_bound(row):
+    parts = [
+        number(row, "arrays") / number(row, "bound_arrays"),
+        number(row, "linear_latency_ns") / number(row, "bound_linear_latency_ns"),
+        number(row, "linear_latency_ns") / number(row, "bound_fewest_arrays_stage_by_stage_ns"),
+        number(row, "latency_ns") / number(row, "bound_latency_ns"),
+        number(row, "energy_nj") / number(row, "bound_energy_nj"),
+    ]
+    return ", ".join(text(part) for part in parts)
+
+
+def by_setting(rows):
+    """(network, rule, converter, input, A) -> mapping -> row, without the points that cannot be."""
+    points = {}
+    for row in rows:
+        if not row["error"]:
+            points.setdefault((row["network.topology"], row["adc.rule"], row["converter"], row["input.kind"], row["A"]), {})[row["mapping"]] = row
+    return points
+
+
+def full_table(model, points):
+    out = [
+        "Columns: *x linear* and *x linear-striped*: speed of the linear operators, of the whole token, tokens a second in steady state, energy with",
+        "unread columns floating / drawing current; *of bound*: arrays, linear operators on the arrays that the mapping has and, stage by stage, on",
+        "the fewest, whole token, energy.",
+    ]
+    for network in NETWORKS:
+        for rule in RULES:
+            out += ["", f"### {network} network, {RULE_TEXT[rule]}", ""]
+            out += ["| converters | input | A | mapping | arrays | linear us | token us | steady tokens/s | uJ gated / not | x linear | x linear-striped | of bound |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+            for converter in CHIPS:
+                for kind in INPUTS:
+                    for count in sorted({key[4] for key in points}):
+                        of_mapping = points.get((network, rule, converter, kind, count), {})
+                        for mapping in MAPPINGS:
+                            row = of_mapping.get(mapping.name)
+                            if row is None:
+                                continue
+                            cells = [converter, INPUT_TEXT[kind], str(count), mapping.name, text(number(row, "arrays"), 6), text(number(row, "linear_latency_ns") / 1000), text(number(row, "latency_ns") / 1000)]
+                            cells += [text(steady(row)), f"{text(number(row, 'energy_nj') / 1000)} / {text(drawn_energy(row) / 1000)}"]
+                            cells += [ratios(row, of_mapping.get("linear")), ratios(row, of_mapping.get("linear-striped")), of_bound(row)]
+                            out.append("| " + " | ".join(cells) + " |")
+    return out
+
+
+def equal_tables(bench, model, rows):
+    """Every mapping with as many converters per array as make the chip as large as that of linear with 1 or 8: at most as many converters, or mm2."""
+    points = by_setting(rows)
+    weights = {"Equal converters": lambda row: number(row, "arrays") * row["A"], "Equal area": lambda row: number(row, "area_mm2")}
+    budgets = [1, 8]
+    found = list(rows)
+    for mapping in MAPPINGS:
+        if mapping.name.startswith("linear"):
+            continue  # as many arrays as linear has: the same numbers of converters
+        wanted = set()
+        for (network, rule, converter, kind, count), of_mapping in points.items():
+            if rule != "rows" or count not in budgets:
+                continue
+            base = of_mapping.get("linear")
+            other = {c: points.get((network, rule, converter, kind, c), {}).get(mapping.name) for c in (8, 16)}
+            if base is None or None in other.values():
+                continue
+            for weight in weights.values():
+                slope = (weight(other[16]) - weight(other[8])) / 8
+                most = 8 + (weight(base) - weight(other[8])) / slope
+                wanted |= {min(256, max(1, int(most * share))) for share in (1, 0.98, 0.95)}
+        wanted = sorted(wanted - set(CONVERTERS))
+        if wanted:
+            found += bench.study(model, mapping, "equal", mode=f'mode = "decode"\nkv = {MODELS[model].kv}', rules=["rows"], converters=wanted)
+    points = by_setting(found)
+    out = []
+    for title, weight in weights.items():
+        out += ["", f"### {title} on the chip: as linear with A converters per array, bits by the rows summed", ""]
+        out += ["Cells: converters per array; speed of the linear operators, of the whole token, energy, as ratios to linear.", ""]
+        out += ["| network | converters | input | A of linear | " + " | ".join(mapping.name for mapping in MAPPINGS[1:]) + " |", "|---" * (len(MAPPINGS) + 3) + "|"]
+        for network in NETWORKS:
+            for converter in CHIPS:
+                for kind in INPUTS:
+                    for count in budgets:
+                        base = points.get((network, "rows", converter, kind, count), {}).get("linear")
+                        if base is None:
+                            continue
+                        cells = []
+                        for mapping in MAPPINGS[1:]:
+                            fitting = [
+                                of[mapping.name]
+                                for key, of in points.items()
+                                if key[:4] == (network, "rows", converter, kind) and mapping.name in of and weight(of[mapping.name]) <= weight(base) * 1.001
+                            ]
+                            best = min(fitting, key=lambda row: number(row, "linear_latency_ns"), default=None)
+                            if best is None:
+                                cells.append("-")
+                                continue
+                            speed = [text(figure(best) / figure(base)) for figure in FIGURES]
+                            cells.append(f"A {best['A']}: {speed[0]}, {speed[1]}, {speed[3]}")
+                        out.append(f"| {network} | {converter} | {INPUT_TEXT[kind]} | {count} | {' | '.join(cells)} |")
+    return out
+
+
+def encode_table(bench, model):
+    tokens = MODELS[model].encode
+    rows = []
+    for mapping in MAPPINGS:
+        if mapping.encode:
+            rows += bench.study(model, mapping, "encode", mode=f'mode = "encode"\ntokens = {tokens}', rules=["rows"], chips=["SAR.toml"], inputs=["fixed"], converters=[8])
+    out = ["", f"### Encoding of {tokens} tokens, SAR, 10 ns, A = 8, bits by the rows summed", ""]
+    out += ["Simulated, attention included. Ratios to linear: all tokens, energy with unread columns floating / drawing; of bound: throughput.", ""]
+    out += ["| network | mapping | arrays | us | tokens/s | uJ gated | x linear | energy | of bound |", "|---" * 9 + "|"]
+    points = by_setting(rows)
+    for network in NETWORKS:
+        of_mapping = points.get((network, "rows", "SAR", "fixed", 8), {})
+        for mapping in MAPPINGS:
+            row, base = of_mapping.get(mapping.name), of_mapping.get("linear")
+            if row is None or base is None:
+                continue
+            speed = number(base, "latency_ns") / number(row, "latency_ns")
+            energy = [figure(row) / figure(base) for figure in FIGURES[3:]]
+            bound = number(row, "bound_throughput_tokens_per_s") / number(row, "throughput_tokens_per_s")
+            cells = [network, mapping.name, row["arrays"], text(number(row, "latency_ns") / 1000), text(number(row, "throughput_tokens_per_s")), text(number(row, "energy_nj") / 1000)]
+            out.append("| " + " | ".join(cells + [text(speed), f"{text(energy[0])} / {text(energy[1])}", text(bound)]) + " |")
+    return out, rows
+
+
+def floors(model, points):
+    """(what, figure, comparison, floor) of striped and gathered-striped: SAR, 10 ns, bits by the rows summed."""
+
+    def at(network, count, mapping):
+        return points.get((network, "rows", "SAR", "fixed", count), {}).get(mapping)
+
+    checks = []
+
+    def check(what, value, comparison, floor):
+        passes = value >= floor if comparison == ">=" else value <= floor
+        checks.append({"model": model, "what": what, "value": None if math.isnan(value) else value, "comparison": comparison, "floor": floor, "pass": passes})
+
+    def speed(row, base):
+        return number(base, "linear_latency_ns") / number(row, "linear_latency_ns")
+
+    def share(row, base):
+        return number(base, "arrays") / number(row, "arrays")
+
+    if model == "bert-large":
+        for network, striped, gathered in (("ideal", 4.5, 8), ("mesh", 3, None)):
+            base, row, other = at(network, 8, "linear"), at(network, 8, "striped"), at(network, 8, "gathered-striped")
+            check(f"striped, A = 8, {network}: linear operators, times linear", speed(row, base), ">=", striped)
+            check(f"striped, A = 8, {network}: arrays of linear over its arrays", share(row, base), ">=", 19)
+            if gathered:
+                check(f"gathered-striped, A = 8, {network}: linear operators, times linear (an aim)", speed(other, base), ">=", gathered)
+                check(f"gathered-striped, A = 8, {network}: arrays of linear over its arrays (an aim)", share(other, base), ">=", 7.5)
+    for count in CONVERTERS:
+        row = at("ideal", count, "striped")
+        if row is None or (model == "bert-large" and count == 1):
+            continue  # one converter: no floor
+        arrays = number(row, "arrays") / number(row, "bound_arrays")
+        check(f"striped, A = {count}: arrays of their bound (1.02 where slivers are of power-of-two width, 1.08 with one round)", arrays, "<=", 1.08)
+        loose = model == "llama-7b" or count < 8
+        gap = number(row, "linear_latency_ns") / number(row, "bound_fewest_arrays_stage_by_stage_ns")
+        check(f"striped, A = {count}: linear operators of their bound, stage by stage on the fewest arrays", gap, "<=", 1.10 if loose else 1.05)
+    return checks
+
+
+def floor_lines(checks):
+    out = ["", "### Floors: SAR, 10 ns, bits by the rows summed", "", "| | figure | floor | |", "|---|---|---|---|"]
+    for check in checks:
+        value = math.nan if check["value"] is None else check["value"]
+        out.append(f"| {check['what']} | {text(value, 4)} | {check['comparison']} {check['floor']} | {'pass' if check['pass'] else 'FAIL'} |")
+    return out
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?", default="build/danaus")
-    parser.add_argument("--model", default="bert-large", choices=sorted(MODELS))
-    parser.add_argument("--quick", action="store_true", help="8 converters alone: a quarter of a minute, all take many")
-    parser.add_argument("-o", "--output", type=pathlib.Path)
+    parser.add_argument("--model", action="append", choices=sorted(MODELS), help="[all]")
+    parser.add_argument("--mapping", action="append", choices=[mapping.name for mapping in MAPPINGS], help="these and linear alone [all]")
+    parser.add_argument("--quick", action="store_true", help="bert-large with 8 converters, decode, without the last tables: half a minute")
+    parser.add_argument("-o", "--output", type=pathlib.Path, help="keeps databases, tables and points")
     arguments = parser.parse_args()
-    program = str(pathlib.Path(arguments.program).resolve())
+    if arguments.mapping:
+        MAPPINGS[:] = [mapping for mapping in MAPPINGS if mapping.name in ["linear", *arguments.mapping]]
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.output or pathlib.Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        tables(program, folder, arguments.model, [8] if arguments.quick else [1, 4, 8, 16, 32, 256])
+        return run(str(pathlib.Path(arguments.program).resolve()), folder, arguments)
 
 
-def tables(program, folder, model, converters):
-    kv, blocks = MODELS[model]
-    fields = dict(model=model, kv=kv, converters=converters, networks='"ideal", "mesh"')
-    rows = explore(program, folder, f"{model}-monarch", STUDY.format(name=f"{model}-monarch", structure=f"blocks = {blocks}", maps=str(MAPS).replace("'", '"'), **fields))
-    gathered = explore(program, folder, f"{model}-gather", STUDY.format(name=f"{model}-gather", structure='structure = "gather"\ncompression = 8', maps='["striped"]', **fields))
-    for row in gathered:
-        row["map"] = "gathered"
-    points = {}
-    for row in rows + gathered:
-        converter = CONVERTERS.get((row["adc.kind"], row["adc.sample_hold"]))
-        if converter is None or row["error"]:
-            continue
-        key = (row["network.topology"], row["input.kind"], row["adc.rule"], converter, int(row["adc.per_array"]))
-        points.setdefault(key, {}).setdefault(row["map"], {})[row["array.idle_columns"]] = row
-    maps = MAPS + ["gathered"]
-    print(f"{model}, decode, KV length {kv}, blocks {blocks}x{blocks} (gathered: 8 times fewer weights)")
-    for network in ("ideal", "mesh"):
-        for rule, bits in (("rows", "bits by the rows summed"), ("fixed", "8 bits for all")):
-            print(f"\n## {network} network, {bits}\n")
-            print("| converters | input | A | linear us | " + " | ".join(f"{m}: x linear, token, energy gated / not" for m in maps[1:]) + " |")
-            print("|---|---|---|---|" + "---|" * (len(maps) - 1))
-            for converter in CONVERTERS.values():
-                for kind, text in (("fixed", "10 ns"), ("pwm", "128 ns")):
-                    for count in converters:
-                        of_map = points.get((network, kind, rule, converter, count), {})
-                        if "linear" not in of_map:
-                            continue
-                        print(f"| {converter} | {text} | {count} | {line(of_map, maps)} |")
-    arrays = {m: next(iter(rows_of[m].values()))["arrays"] for rows_of in points.values() for m in maps if m in rows_of}
-    print("\n## Arrays (8 converters)\n\n" + ", ".join(f"{m} {arrays_at(points, m)}" for m in maps if m in arrays))
-    if 1 not in converters:
-        return
-    for title, weight in (("Equal converters on the chip", lambda row: float(row["arrays"]) * float(row["adc.per_array"])), ("Equal area", lambda row: float(row["area_mm2"]))):
-        equal(points, maps, title, weight)
+def converters_of(model, mapping, quick):
+    return [8] if quick else MODELS[model].converters.get(mapping.name, CONVERTERS)
 
 
-def arrays_at(points, name):
-    for key, of_map in points.items():
-        if name in of_map and (key[4] == 8):
-            return of_map[name]["float"]["arrays"]
-    return "-"
-
-
-def line(of_map, maps):
-    linear = of_map["linear"]
-    cells = [f"{float(linear['float']['linear_latency_ns']) / 1000:.3g}"]
-    for name in maps[1:]:
-        if name not in of_map:
-            cells.append("-")
-            continue
-        gated, drawing = of_map[name]["float"], of_map[name].get("draw")
-        speed = float(linear["float"]["linear_latency_ns"]) / float(gated["linear_latency_ns"])
-        token = float(linear["float"]["latency_ns"]) / float(gated["latency_ns"])
-        energy = [float(row["energy_nj"]) / float(base["energy_nj"]) for row, base in ((gated, linear["float"]), (drawing, linear.get("draw"))) if row and base]
-        cells.append(f"{ratio(speed)}, {ratio(token)}, {' / '.join(map(ratio, energy))}")
-    return " | ".join(cells)
-
-
-def equal(points, maps, title, weight):
-    """Every mapping with the number of converters per array that comes closest to, and does not exceed, the chip of linear with one each."""
-    print(f"\n## {title}: as linear with one converter per array\n")
-    print("| network | bits | converters | input | " + " | ".join(f"{m} (A): x linear" for m in maps[1:]) + " |")
-    print("|---|---|---|---|" + "---|" * (len(maps) - 1))
-    settings = sorted({key[:4] for key in points})
-    for setting in settings:
-        base = points.get((*setting, 1), {}).get("linear")
-        if base is None:
-            continue
-        budget = weight(base["float"])
-        cells = []
-        for name in maps[1:]:
-            best = None
-            for key, of_map in points.items():
-                if key[:4] != setting or name not in of_map or weight(of_map[name]["float"]) > budget * 1.001:
-                    continue
-                row = of_map[name]["float"]
-                if best is None or float(row["linear_latency_ns"]) < float(best["linear_latency_ns"]):
-                    best = row
-            cells.append("-" if best is None else f"({best['adc.per_array']}) {ratio(float(base['float']['linear_latency_ns']) / float(best['linear_latency_ns']))}")
-        network, kind, rule, converter = setting
-        print(f"| {network} | {'rows' if rule == 'rows' else '8'} | {converter} | {'10 ns' if kind == 'fixed' else '128 ns'} | {' | '.join(cells)} |")
+def run(program, folder, arguments):
+    models = arguments.model or (["bert-large"] if arguments.quick else list(MODELS))
+    plan = {}
+    for model in models:
+        for mapping in MAPPINGS:
+            work = mapping.work * MODELS[model].size
+            plan[model, mapping.name, "decode"] = work * len(converters_of(model, mapping, arguments.quick)) * 24
+            if not arguments.quick and not mapping.name.startswith("linear"):
+                plan[model, mapping.name, "equal"] = work * 60
+            if not arguments.quick and MODELS[model].encode and mapping.encode:
+                plan[model, mapping.name, "encode"] = work * MODELS[model].encode
+    bench = Bench(program, folder, plan)
+    every_row, every_check = [], []
+    for model in models:
+        rows = []
+        for mapping in MAPPINGS:
+            mode = f'mode = "decode"\nkv = {MODELS[model].kv}'
+            rows += bench.study(model, mapping, "decode", mode=mode, converters=converters_of(model, mapping, arguments.quick))
+        points = by_setting(rows)
+        blocks = MODELS[model].blocks
+        head = [f"## {model}, decode of one token, KV length {MODELS[model].kv}, blocks of {blocks} x {blocks} (gathered-striped: 8 times fewer weights)"]
+        errors = sorted({(row["mapping"], row["message"] or row["error"]) for row in rows if row["error"]})
+        head += [""] + [f"{mapping}: {message}" for mapping, message in errors] if errors else []
+        checks = floors(model, points) if not arguments.mapping else []
+        lines = head + floor_lines(checks) + ["", *full_table(model, points)]
+        if not arguments.quick:
+            lines += equal_tables(bench, model, rows)
+            if MODELS[model].encode:
+                table, encoded = encode_table(bench, model)
+                lines += table
+                rows += encoded
+        print("\n".join(lines) + "\n", flush=True)
+        (folder / f"{model}.md").write_text("\n".join(lines) + "\n")
+        every_row += rows
+        every_check += checks
+    names = list(dict.fromkeys(name for row in every_row for name in row))
+    with open(folder / "points.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(every_row)
+    (folder / "floors.json").write_text(json.dumps(every_check, indent=1) + "\n")
+    for model, seconds in bench.seconds.items():
+        print(f"{model}: {seconds:.0f} s", file=sys.stderr)
+    failed = [check for check in every_check if not check["pass"]]
+    print(f"{len(every_check) - len(failed)} of {len(every_check)} floors pass", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

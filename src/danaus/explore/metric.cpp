@@ -36,8 +36,6 @@ double active_energy_nj(const MapResult& result) {
   return total;
 }
 
-double nanoseconds_of(chip::Picoseconds time) { return static_cast<double>(time) / 1000; }
-
 double count(std::uint64_t number) { return static_cast<double>(number); }
 
 /// What list scheduling does not model is nothing, not 0.
@@ -103,9 +101,9 @@ const std::vector<Entry>& table() {
       {{"energy_cells_nj", "what they take", least},
        [](const MapResult& r) { return of_program(r, r.timing.energy.cells / 1000); }},
       {{"busiest_array_ns", "the longest that an array is taken: tokens cannot follow each other faster", least},
-       [](const MapResult& r) { return of_program(r, nanoseconds_of(r.timing.busiest_array)); }},
+       [](const MapResult& r) { return of_program(r, chip::to_nanoseconds(r.timing.busiest_array)); }},
       {{"busiest_digital_ns", "likewise the vector units of a tile", least},
-       [](const MapResult& r) { return of_program(r, nanoseconds_of(r.timing.busiest_digital)); }},
+       [](const MapResult& r) { return of_program(r, chip::to_nanoseconds(r.timing.busiest_digital)); }},
       {bound("bound_arrays", "no mapping takes fewer arrays (docs/bounds.md)", least, true),
        [](const MapResult& r) { return if_found(r, r.bound.arrays); }},
       {bound("bound_linear_latency_ns", "no mapping on as many arrays has a smaller linear_latency_ns", least),
