@@ -48,17 +48,19 @@ class Mapping:
     options: str  # of a study; {blocks} is the model's
     work: float  # per point, a guess for the time that is left
     encode: bool = True  # simulate the encoder, too
+    rules: tuple = ("rows", "fixed")  # 256 rows ask for 8 bits: the same points for dense operators
 
 
 MAPPINGS = [
-    Mapping("linear", 'map = "linear"', 0.3),
-    Mapping("linear-striped", 'map = "linear-striped"', 6, encode=False),
-    Mapping("sparse", 'map = "sparse"\nblocks = {blocks}', 0.3),
-    Mapping("dense", 'map = "dense"\nblocks = {blocks}', 0.3),
+    Mapping("linear", 'map = "linear"', 0.1, rules=("fixed",)),
+    Mapping("linear-striped", 'map = "linear-striped"', 3, encode=False, rules=("fixed",)),
+    Mapping("sparse", 'map = "sparse"\nblocks = {blocks}', 0.1),
+    Mapping("dense", 'map = "dense"\nblocks = {blocks}', 0.1),
     Mapping("striped", 'map = "striped"\nblocks = {blocks}', 1),
     Mapping("gathered-striped", 'map = "striped"\nstructure = "gather"\ncompression = 8', 1),
 ]
 
+DENSE = [mapping.name for mapping in MAPPINGS if len(mapping.rules) == 1]
 CHIPS = {  # name in the tables: keys in place of pcm-14nm's
     "SAR": 'kind = "sar"\nstep_ns = 1\nsample_hold = true',
     "ramp": 'kind = "ramp"\nlsb_ns = 0.3\nsample_hold = true',
@@ -117,7 +119,7 @@ class Bench:
     def study(self, model, mapping, kind, **fields):
         """The rows as dictionaries: those of the mapping with the mode and the lists in `fields`."""
         name = f"{model}-{mapping.name}-{kind}"
-        lists = {"networks": NETWORKS, "rules": RULES, "inputs": INPUTS, "chips": [f"{chip}.toml" for chip in CHIPS]} | fields
+        lists = {"networks": NETWORKS, "rules": list(mapping.rules), "inputs": INPUTS, "chips": [f"{chip}.toml" for chip in CHIPS]} | fields
         text = {key: json.dumps(value) if isinstance(value, list) else value for key, value in lists.items()}
         options = mapping.options.format(blocks=MODELS[model].blocks)
         (self.folder / f"{name}.toml").write_text(STUDY.format(name=name, model=model, options=options, **text))
@@ -188,7 +190,9 @@ def by_setting(rows):
     points = {}
     for row in rows:
         if not row["error"]:
-            points.setdefault((row["network.topology"], row["adc.rule"], row["converter"], row["input.kind"], row["A"]), {})[row["mapping"]] = row
+            alike = RULES if row["mapping"] in DENSE else [row["adc.rule"]]
+            for rule in alike:
+                points.setdefault((row["network.topology"], rule, row["converter"], row["input.kind"], row["A"]), {})[row["mapping"]] = row
     return points
 
 
@@ -240,7 +244,7 @@ def equal_tables(bench, model, rows):
                 wanted |= {min(256, max(1, int(most * share))) for share in (1, 0.98, 0.95)}
         wanted = sorted(wanted - set(CONVERTERS))
         if wanted:
-            found += bench.study(model, mapping, "equal", mode=f'mode = "decode"\nkv = {MODELS[model].kv}', rules=["rows"], converters=wanted)
+            found += bench.study(model, mapping, "equal", mode=f'mode = "decode"\nkv = {MODELS[model].kv}', rules=[mapping.rules[0]], converters=wanted)
     points = by_setting(found)
     out = []
     for title, weight in weights.items():
@@ -276,7 +280,7 @@ def encode_table(bench, model):
     rows = []
     for mapping in MAPPINGS:
         if mapping.encode:
-            rows += bench.study(model, mapping, "encode", mode=f'mode = "encode"\ntokens = {tokens}', rules=["rows"], chips=["SAR.toml"], inputs=["fixed"], converters=[8])
+            rows += bench.study(model, mapping, "encode", mode=f'mode = "encode"\ntokens = {tokens}', rules=[mapping.rules[0]], chips=["SAR.toml"], inputs=["fixed"], converters=[8])
     out = ["", f"### Encoding of {tokens} tokens, SAR, 10 ns, A = 8, bits by the rows summed", ""]
     out += ["Simulated, attention included. Ratios to linear: all tokens, energy with unread columns floating / drawing; of bound: throughput.", ""]
     out += ["| network | mapping | arrays | us | tokens/s | uJ gated | x linear | energy | of bound |", "|---" * 9 + "|"]
@@ -367,7 +371,7 @@ def run(program, folder, arguments):
     for model in models:
         for mapping in MAPPINGS:
             work = mapping.work * MODELS[model].size
-            plan[model, mapping.name, "decode"] = work * len(converters_of(model, mapping, arguments.quick)) * 24
+            plan[model, mapping.name, "decode"] = work * len(converters_of(model, mapping, arguments.quick)) * 12 * len(mapping.rules)
             if not arguments.quick and not mapping.name.startswith("linear"):
                 plan[model, mapping.name, "equal"] = work * 60
             if not arguments.quick and MODELS[model].encode and mapping.encode:

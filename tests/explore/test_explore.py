@@ -314,6 +314,42 @@ mode = ["decode", "encode"]
     assert document["points"][0]["metrics"]["area_mm2"] is None
 
 
+def test_bounds_are_metrics_where_a_study_asks_for_them(danaus, folder):
+    """With `bounds = true`, or an objective or a constraint on one, and then as `danaus run --json` has them; busy times and counts always."""
+    study = """[study]
+name = "t"
+model = "bert-base"
+mode = "decode"
+kv = 16
+map = "striped"
+blocks = 32
+{more}
+[sweep]
+"adc.per_array" = [4, 8]
+"""
+    text, _ = danaus("run", "bert-base", "--map", "striped", "--blocks", "32", "--kv", "16", "--set", "adc.per_array=8", "--json", cwd=folder)
+    expected = json.loads(text)["results"][0]
+    bound, counts = expected["bound"], expected["counts"]
+    figures = {
+        "bound_arrays": bound["arrays"],
+        "bound_linear_latency_ns": bound["linear_latency_ns"],
+        "bound_stage_by_stage_ns": bound["stage_by_stage_ns"],
+        "bound_fewest_arrays_linear_latency_ns": bound["on_fewest_arrays"]["linear_latency_ns"],
+        "bound_fewest_arrays_stage_by_stage_ns": bound["on_fewest_arrays"]["stage_by_stage_ns"],
+        "bound_latency_ns": bound["latency_ns"],
+        "bound_throughput_tokens_per_s": bound["throughput_tokens_per_s"],
+        "bound_energy_nj": bound["energy_nj"],
+    }
+    always = {"driven_rows": counts["driven_rows"], "active_cells": counts["active_cells"], "energy_cells_nj": expected["breakdown_nj"]["cells"]}
+    for n, (more, asked) in enumerate([("", False), ("bounds = true", True), ('objective = "max bound_throughput_tokens_per_s"', True), ('constraint = "bound_arrays <= 1e6"', True)]):
+        (folder / "s.toml").write_text(study.format(more=more))
+        danaus("explore", "s.toml", "-o", f"{n}.db", cwd=folder)
+        row = rows(export(danaus, folder, f"{n}.db"))[1]
+        assert {name: row[name] and float(row[name]) for name in figures} == {name: figure if asked else "" for name, figure in figures.items()}
+        assert {name: float(row[name]) for name in always} == always
+        assert 0 < float(row["busiest_array_ns"]) <= float(row["latency_ns"])
+
+
 def test_errors_of_points_are_told_by_id(danaus, folder):
     (folder / "s.toml").write_text(STUDY.replace("{from = 1, to = 32, factor = 2}", "[16, 32]"))
     stdout, _ = danaus("explore", "s.toml", cwd=folder)
