@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Where striping wins and where it loses: all mappings over converters, inputs, bits and networks, as Markdown tables.
 
-usage: bench/mappings.py [--quick] [--model NAME ...] [-o FOLDER] [DANAUS]        (default build/danaus, all models)
+usage: bench/mappings.py [--quick] [--model NAME ...] [--converters N ...] [-o FOLDER] [DANAUS]
 
 Decode of one token, on pcm-14nm with the keys of the table in place of its own: 1, 4, 8, 16, 32 or 256 converters per array; SAR (1 ns
 per bit), ramp (0.3 ns per level) and integrating ones (a ramp without sample-and-hold); inputs of 10 ns or pulses of 128 ns; 10 ns to settle;
@@ -32,13 +32,12 @@ class Model:
     blocks: int  # width of the paper's blocks
     size: float  # work per point, bert-large = 1
     encode: int = 0  # tokens
-    converters: dict = dataclasses.field(default_factory=dict)  # of mappings that are not run with all
 
 
 MODELS = {
     "bert-large": Model(kv=512, blocks=32, size=1, encode=512),
     "gpt2-medium": Model(kv=1024, blocks=32, size=1),
-    "llama-7b": Model(kv=2048, blocks=64, size=12, converters={"linear-striped": [8]}),
+    "llama-7b": Model(kv=2048, blocks=64, size=12),
 }
 
 
@@ -48,12 +47,14 @@ class Mapping:
     options: str  # of a study; {blocks} is the model's
     work: float  # per point, a guess for the time that is left
     encode: bool = True  # simulate the encoder, too
+    fewest_converters: int = 1  # below: minutes a point
     rules: tuple = ("rows", "fixed")  # 256 rows ask for 8 bits: the same points for dense operators
 
 
 MAPPINGS = [
+    # name, options, work: to add a mapping, add a line.
     Mapping("linear", 'map = "linear"', 0.1, rules=("fixed",)),
-    Mapping("linear-striped", 'map = "linear-striped"', 3, encode=False, rules=("fixed",)),
+    Mapping("linear-striped", 'map = "linear-striped"', 3, encode=False, fewest_converters=8, rules=("fixed",)),
     Mapping("sparse", 'map = "sparse"\nblocks = {blocks}', 0.1),
     Mapping("dense", 'map = "dense"\nblocks = {blocks}', 0.1),
     Mapping("striped", 'map = "striped"\nblocks = {blocks}', 1),
@@ -105,6 +106,10 @@ NETWORKS, RULES, INPUTS = ["ideal", "mesh"], ["rows", "fixed"], ["fixed", "pwm"]
 INPUT_TEXT, RULE_TEXT = {"fixed": "10 ns", "pwm": "128 ns"}, {"rows": "bits by the rows summed", "fixed": "8 bits for all"}
 
 
+def rules_of(mapping):
+    return [rule for rule in RULES if rule in mapping.rules] or list(mapping.rules)
+
+
 class Bench:
     """Runs studies one after the other and says how far it is."""
 
@@ -119,7 +124,7 @@ class Bench:
     def study(self, model, mapping, kind, **fields):
         """The rows as dictionaries: those of the mapping with the mode and the lists in `fields`."""
         name = f"{model}-{mapping.name}-{kind}"
-        lists = {"networks": NETWORKS, "rules": list(mapping.rules), "inputs": INPUTS, "chips": [f"{chip}.toml" for chip in CHIPS]} | fields
+        lists = {"networks": NETWORKS, "rules": rules_of(mapping), "inputs": INPUTS, "chips": [f"{chip}.toml" for chip in CHIPS]} | fields
         text = {key: json.dumps(value) if isinstance(value, list) else value for key, value in lists.items()}
         options = mapping.options.format(blocks=MODELS[model].blocks)
         (self.folder / f"{name}.toml").write_text(STUDY.format(name=name, model=model, options=options, **text))
@@ -242,9 +247,9 @@ def equal_tables(bench, model, rows):
                 slope = (weight(other[16]) - weight(other[8])) / 8
                 most = 8 + (weight(base) - weight(other[8])) / slope
                 wanted |= {min(256, max(1, int(most * share))) for share in (1, 0.98, 0.95)}
-        wanted = sorted(wanted - set(CONVERTERS))
+        wanted = sorted(wanted - {key[4] for key in points})
         if wanted:
-            found += bench.study(model, mapping, "equal", mode=f'mode = "decode"\nkv = {MODELS[model].kv}', rules=[mapping.rules[0]], converters=wanted)
+            found += bench.study(model, mapping, "equal", mode=f'mode = "decode"\nkv = {MODELS[model].kv}', rules=rules_of(mapping)[:1], converters=wanted)
     points = by_setting(found)
     out = []
     for title, weight in weights.items():
@@ -280,7 +285,7 @@ def encode_table(bench, model):
     rows = []
     for mapping in MAPPINGS:
         if mapping.encode:
-            rows += bench.study(model, mapping, "encode", mode=f'mode = "encode"\ntokens = {tokens}', rules=[mapping.rules[0]], chips=["SAR.toml"], inputs=["fixed"], converters=[8])
+            rows += bench.study(model, mapping, "encode", mode=f'mode = "encode"\ntokens = {tokens}', rules=rules_of(mapping)[:1], chips=["SAR.toml"], inputs=["fixed"], converters=[8])
     out = ["", f"### Encoding of {tokens} tokens, SAR, 10 ns, A = 8, bits by the rows summed", ""]
     out += ["Simulated, attention included. Ratios to linear: all tokens, energy with unread columns floating / drawing; of bound: throughput.", ""]
     out += ["| network | mapping | arrays | us | tokens/s | uJ gated | x linear | energy | of bound |", "|---" * 9 + "|"]
@@ -325,7 +330,7 @@ def floors(model, points):
             if gathered:
                 check(f"gathered-striped, A = 8, {network}: linear operators, times linear (an aim)", speed(other, base), ">=", gathered)
                 check(f"gathered-striped, A = 8, {network}: arrays of linear over its arrays (an aim)", share(other, base), ">=", 7.5)
-    for count in CONVERTERS:
+    for count in sorted({key[4] for key in points}):
         row = at("ideal", count, "striped")
         if row is None or (model == "bert-large" and count == 1):
             continue  # one converter: no floor
@@ -350,9 +355,18 @@ def main():
     parser.add_argument("program", nargs="?", default="build/danaus")
     parser.add_argument("--model", action="append", choices=sorted(MODELS), help="[all]")
     parser.add_argument("--mapping", action="append", choices=[mapping.name for mapping in MAPPINGS], help="these and linear alone [all]")
+    parser.add_argument("--converters", action="append", type=int, help="per array; several [1 4 8 16 32 256]")
+    parser.add_argument("--rule", action="append", choices=RULES, help="bits: by the rows summed, 8 for all [both]")
+    parser.add_argument("--tokens", type=int, help="encoded [512]")
     parser.add_argument("--quick", action="store_true", help="bert-large with 8 converters, decode, without the last tables: half a minute")
     parser.add_argument("-o", "--output", type=pathlib.Path, help="keeps databases, tables and points")
     arguments = parser.parse_args()
+    arguments.converters = sorted(set(arguments.converters or ([8] if arguments.quick else CONVERTERS)))
+    if arguments.rule:
+        RULES[:] = arguments.rule
+    if arguments.tokens:
+        for model in MODELS.values():
+            model.encode = min(model.encode, arguments.tokens)
     if arguments.mapping:
         MAPPINGS[:] = [mapping for mapping in MAPPINGS if mapping.name in ["linear", *arguments.mapping]]
     with tempfile.TemporaryDirectory() as name:
@@ -361,8 +375,8 @@ def main():
         return run(str(pathlib.Path(arguments.program).resolve()), folder, arguments)
 
 
-def converters_of(model, mapping, quick):
-    return [8] if quick else MODELS[model].converters.get(mapping.name, CONVERTERS)
+def converters_of(mapping, arguments):
+    return [count for count in arguments.converters if count >= mapping.fewest_converters]
 
 
 def run(program, folder, arguments):
@@ -371,7 +385,7 @@ def run(program, folder, arguments):
     for model in models:
         for mapping in MAPPINGS:
             work = mapping.work * MODELS[model].size
-            plan[model, mapping.name, "decode"] = work * len(converters_of(model, mapping, arguments.quick)) * 12 * len(mapping.rules)
+            plan[model, mapping.name, "decode"] = work * len(converters_of(mapping, arguments)) * 12 * len(rules_of(mapping))
             if not arguments.quick and not mapping.name.startswith("linear"):
                 plan[model, mapping.name, "equal"] = work * 60
             if not arguments.quick and MODELS[model].encode and mapping.encode:
@@ -382,7 +396,7 @@ def run(program, folder, arguments):
         rows = []
         for mapping in MAPPINGS:
             mode = f'mode = "decode"\nkv = {MODELS[model].kv}'
-            rows += bench.study(model, mapping, "decode", mode=mode, converters=converters_of(model, mapping, arguments.quick))
+            rows += bench.study(model, mapping, "decode", mode=mode, converters=converters_of(mapping, arguments))
         points = by_setting(rows)
         blocks = MODELS[model].blocks
         head = [f"## {model}, decode of one token, KV length {MODELS[model].kv}, blocks of {blocks} x {blocks} (gathered-striped: 8 times fewer weights)"]
