@@ -59,6 +59,7 @@ MAPPINGS = [
     Mapping("dense", 'map = "dense"\nblocks = {blocks}', 0.1),
     Mapping("striped", 'map = "striped"\nblocks = {blocks}', 1),
     Mapping("gathered-striped", 'map = "striped"\nstructure = "gather"\ncompression = 8', 1),
+    Mapping("gathered-whole", 'map = "striped"\nstructure = "gather"\ngroup = 256\ncompression = 8\nsliver = "whole"', 0.3),
 ]
 
 DENSE = [mapping.name for mapping in MAPPINGS if len(mapping.rules) == 1]
@@ -201,6 +202,29 @@ def by_setting(rows):
     return points
 
 
+SHORT = ["striped", "gathered-striped", "linear-striped"]
+
+
+def digest(points):
+    """How many times faster than linear, at a glance: bits by the rows summed."""
+    counts = sorted({key[4] for key in points})
+    short = [name for name in SHORT if any(name in of_mapping for of_mapping in points.values())]
+    out = []
+    for title, figure in (("Linear operators", FIGURES[0]), ("Whole token", FIGURES[1])):
+        out += ["", f"### {title}, times as fast as linear with as many converters per array: {' / '.join(short)}", ""]
+        out += ["| network | converters | input | " + " | ".join(f"A = {count}" for count in counts) + " |", "|---" * (len(counts) + 3) + "|"]
+        for network in NETWORKS:
+            for converter in CHIPS:
+                for kind in INPUTS:
+                    cells = []
+                    for count in counts:
+                        of_mapping = points.get((network, "rows", converter, kind, count), {})
+                        base = of_mapping.get("linear")
+                        cells.append(" / ".join(text(figure(of_mapping[name]) / figure(base)) if base and name in of_mapping else "-" for name in short))
+                    out.append(f"| {network} | {converter} | {INPUT_TEXT[kind]} | {' | '.join(cells)} |")
+    return out
+
+
 def full_table(model, points):
     out = [
         "Columns: *x linear* and *x linear-striped*: speed of the linear operators, of the whole token, tokens a second in steady state, energy with",
@@ -209,7 +233,7 @@ def full_table(model, points):
     ]
     for network in NETWORKS:
         for rule in RULES:
-            out += ["", f"### {network} network, {RULE_TEXT[rule]}", ""]
+            out += ["", f"#### {network} network, {RULE_TEXT[rule]}", ""]
             out += ["| converters | input | A | mapping | arrays | linear us | token us | steady tokens/s | uJ gated / not | x linear | x linear-striped | of bound |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
             for converter in CHIPS:
                 for kind in INPUTS:
@@ -403,7 +427,7 @@ def run(program, folder, arguments):
         errors = sorted({(row["mapping"], row["message"] or row["error"]) for row in rows if row["error"]})
         head += [""] + [f"{mapping}: {message}" for mapping, message in errors] if errors else []
         checks = floors(model, points) if not arguments.mapping else []
-        lines = head + floor_lines(checks) + ["", *full_table(model, points)]
+        lines = head + floor_lines(checks) + digest(points) + ["", "### All figures", "", *full_table(model, points)]
         if not arguments.quick:
             lines += equal_tables(bench, model, rows)
             if MODELS[model].encode:
