@@ -54,7 +54,7 @@ class Mapping:
 MAPPINGS = [
     # name, options, work: to add a mapping, add a line.
     Mapping("linear", 'map = "linear"', 0.1, rules=("fixed",)),
-    Mapping("linear-striped", 'map = "linear-striped"', 3, encode=False, fewest_converters=8, rules=("fixed",)),
+    Mapping("linear-striped", 'map = "linear-striped"', 3, encode=False, fewest_converters=4, rules=("fixed",)),
     Mapping("sparse", 'map = "sparse"\nblocks = {blocks}', 0.1),
     Mapping("dense", 'map = "dense"\nblocks = {blocks}', 0.1),
     Mapping("striped", 'map = "striped"\nblocks = {blocks}', 1),
@@ -381,10 +381,12 @@ def main():
     parser.add_argument("--mapping", action="append", choices=[mapping.name for mapping in MAPPINGS], help="these and linear alone [all]")
     parser.add_argument("--converters", action="append", type=int, help="per array; several [1 4 8 16 32 256]")
     parser.add_argument("--rule", action="append", choices=RULES, help="bits: by the rows summed, 8 for all [both]")
+    parser.add_argument("--decode", action="store_true", help="without equal converters, equal area and encoding")
     parser.add_argument("--tokens", type=int, help="encoded [512]")
-    parser.add_argument("--quick", action="store_true", help="bert-large with 8 converters, decode, without the last tables: half a minute")
+    parser.add_argument("--quick", action="store_true", help="bert-large with 8 converters, --decode: half a minute")
     parser.add_argument("-o", "--output", type=pathlib.Path, help="keeps databases, tables and points")
     arguments = parser.parse_args()
+    arguments.decode |= arguments.quick
     arguments.converters = sorted(set(arguments.converters or ([8] if arguments.quick else CONVERTERS)))
     if arguments.rule:
         RULES[:] = arguments.rule
@@ -410,9 +412,9 @@ def run(program, folder, arguments):
         for mapping in MAPPINGS:
             work = mapping.work * MODELS[model].size
             plan[model, mapping.name, "decode"] = work * len(converters_of(mapping, arguments)) * 12 * len(rules_of(mapping))
-            if not arguments.quick and not mapping.name.startswith("linear"):
+            if not arguments.decode and not mapping.name.startswith("linear"):
                 plan[model, mapping.name, "equal"] = work * 60
-            if not arguments.quick and MODELS[model].encode and mapping.encode:
+            if not arguments.decode and MODELS[model].encode and mapping.encode:
                 plan[model, mapping.name, "encode"] = work * MODELS[model].encode
     bench = Bench(program, folder, plan)
     every_row, every_check = [], []
@@ -428,7 +430,7 @@ def run(program, folder, arguments):
         head += [""] + [f"{mapping}: {message}" for mapping, message in errors] if errors else []
         checks = floors(model, points) if not arguments.mapping else []
         lines = head + floor_lines(checks) + digest(points) + ["", "### All figures", "", *full_table(model, points)]
-        if not arguments.quick:
+        if not arguments.decode:
             lines += equal_tables(bench, model, rows)
             if MODELS[model].encode:
                 table, encoded = encode_table(bench, model)
