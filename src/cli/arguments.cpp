@@ -140,6 +140,16 @@ void add_system(CLI::App& app, Arguments& arguments) {
   app.add_option("--sliver", set_sliver, "Striped maps: columns of a sliver [auto: as many as all arrays can share]")
       ->type_name("auto|whole|N")
       ->group("Chip");
+  using compile::Objective;
+  add_choice<Objective>(
+      app, "--objective", arguments.objective,
+      "What striped maps and auto make least: the time of what --mode says, energy per token, area, or "
+      "arrays [latency]",
+      {{"latency", Objective::latency},
+       {"energy", Objective::energy},
+       {"area", Objective::area},
+       {"arrays", Objective::arrays}})
+      ->group("Chip");
   app.add_flag("--reload", arguments.reload,
                "Program a model that is larger than the chips in passes; time and energy count")
       ->group("Chip");
@@ -155,16 +165,8 @@ std::string positive_check(const std::string& text) {
 
 /// What --map auto may choose, and what for.
 void add_auto(CLI::App& app, Arguments& arguments) {
-  using pipeline::Objective;
   pipeline::AutoOptions& automatic = arguments.automatic;
   const std::string group = "Map auto";
-  add_choice<Objective>(app, "--objective", automatic.objective,
-                        "What is made least: the time of what --mode says, energy per token, area, or arrays [latency]",
-                        {{"latency", Objective::latency},
-                         {"energy", Objective::energy},
-                         {"area", Objective::area},
-                         {"arrays", Objective::arrays}})
-      ->group(group);
   app.add_option("--max-arrays", automatic.most_arrays, "At most so many arrays, copies included")
       ->type_name("N")
       ->check(whole_number(1, 1u << 24))

@@ -57,6 +57,7 @@ struct Arguments {
   bool reload = false;
   std::uint32_t copies = 0;
   std::uint32_t sliver = 0;         ///< 0 = automatic
+  compile::Objective objective{};   ///< latency
   pipeline::AutoOptions automatic;  ///< map auto
   bool no_error = false;
   std::vector<std::string> only;  ///< project: globs of operator names

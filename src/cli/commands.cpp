@@ -89,7 +89,7 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
       std::find(arguments.maps.begin(), arguments.maps.end(), pipeline::kAutoMap) != arguments.maps.end() ||
       std::find(arguments.topic.begin(), arguments.topic.end(), pipeline::kAutoMap) != arguments.topic.end();
   if (!is_auto && arguments.automatic != pipeline::AutoOptions{})
-    return fail(Error("cli.arguments", Failure::usage, "objective, limits and candidates are for --map auto")
+    return fail(Error("cli.arguments", Failure::usage, "limits and candidates are for --map auto")
                     .with_hint("add auto to --map, or leave them out (see Map auto in --help)"));
   pipeline::RunOptions options;
   if (!arguments.maps.empty()) options.maps = arguments.maps;
@@ -106,6 +106,7 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   options.reload = arguments.reload;
   options.copies = arguments.copies;
   options.sliver = arguments.sliver;
+  options.objective = arguments.objective;
   options.automatic = arguments.automatic;
   options.project_weights = !arguments.no_error;
   options.emit.mode = mode;

@@ -12,8 +12,8 @@
 namespace danaus {
 namespace {
 
+using compile::Objective;
 using pipeline::MapResult;
-using pipeline::Objective;
 
 constexpr std::uint64_t kCases = 300;
 
@@ -62,7 +62,7 @@ TEST_CASE("auto is proved, keeps to its limits, and is no worse than any single 
     if (singles.empty()) continue;  // this model has no such mode
 
     options.maps = {"auto"};
-    options.automatic.objective = dice.pick(
+    options.objective = dice.pick(
         std::vector{Objective::latency, Objective::latency, Objective::energy, Objective::area, Objective::arrays});
     std::uint32_t least_arrays = ~0u, most_arrays = 0;
     for (const MapResult& single : singles) {
@@ -81,8 +81,7 @@ TEST_CASE("auto is proved, keeps to its limits, and is no worse than any single 
       if (!keeps) continue;
       REQUIRE_MESSAGE(run.has_value(), single.map);
       const MapResult& result = run->results.front();
-      CHECK_MESSAGE(figure_of(result, options.automatic.objective) <=
-                        figure_of(single, options.automatic.objective) * (1 + 1e-12),
+      CHECK_MESSAGE(figure_of(result, options.objective) <= figure_of(single, options.objective) * (1 + 1e-12),
                     single.map);
     }
     if (!run) continue;
@@ -98,8 +97,7 @@ TEST_CASE("auto is proved, keeps to its limits, and is no worse than any single 
     });
     strictly += std::all_of(singles.begin(), singles.end(), [&](const MapResult& single) {
       return (options.automatic.most_arrays && single.arrays > *options.automatic.most_arrays) ||
-             figure_of(result, options.automatic.objective) <
-                 figure_of(single, options.automatic.objective) * (1 - 1e-9);
+             figure_of(result, options.objective) < figure_of(single, options.objective) * (1 - 1e-9);
     });
     if (number % 4 == 0) {
       set_thread_count(1);

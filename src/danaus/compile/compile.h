@@ -27,8 +27,8 @@ std::string_view name_of(Mode mode);
 
 /// What a placement is to make least.
 enum class Objective : std::uint8_t {
-  latency,  ///< of one token (decode), or from the first token to the last
-  energy,
+  latency,  ///< of one token (decode), or from the first token to the last: the inverse of the throughput
+  energy,   ///< per token
   area,
   arrays
 };
@@ -37,16 +37,16 @@ std::string_view name_of(Objective objective);
 struct PlaceOptions {
   std::uint32_t rows = 256, cols = 256;
   std::uint32_t arrays_per_tile = 16;
-  std::uint32_t adcs = 8;                   ///< per array
-  std::uint32_t sliver = 0;                 ///< striped maps: columns of a sliver; 0 = found for each stage
-  std::uint32_t least_arrays = 0;           ///< striped maps: take so many, however few would hold the cells
-  std::vector<NodeId> nodes = {};           ///< only these linear nodes, in the order of the graph; empty = all
-  std::vector<std::uint32_t> slivers = {};  ///< striped maps: by node, in place of `sliver`; empty = `sliver` for all
-  bool neighbours_share = false;            ///< a converter serves neighbouring columns (adc.wiring = "blocked")
-  bool idle_columns_draw = false;           ///< columns that are not read cost energy, too
-  Mode mode = Mode::decode;                 ///< striped maps: what latency is of
+  std::uint32_t adcs = 8;                    ///< per array
+  std::uint32_t sliver = 0;                  ///< striped maps: columns of a sliver; 0 = found for each stage
+  std::uint32_t least_arrays = 0;            ///< striped maps: take so many, however few would hold the cells
+  std::vector<NodeId> nodes = {};            ///< only these linear nodes, in the order of the graph; empty = all
+  std::vector<std::uint32_t> slivers = {};   ///< striped maps: by node, in place of `sliver`; empty = `sliver` for all
+  bool neighbours_share = false;             ///< a converter serves neighbouring columns (adc.wiring = "blocked")
+  bool idle_columns_draw = false;            ///< columns that are not read cost energy, too
+  Mode mode = Mode::decode;                  ///< striped maps: what latency is of
   Objective objective = Objective::latency;  ///< striped maps
-  const chip::Chip* mesh = nullptr;         ///< striped maps: what messages cost; null: nothing (no mesh)
+  const chip::Chip* mesh = nullptr;          ///< striped maps: what messages cost; null: nothing (no mesh)
 };
 
 /// A strategy: a graph with structures in, a placement out. Deterministic.

@@ -21,13 +21,13 @@ using pipeline::AutoReport;
 
 std::string figure(const AutoReport& report, double value) {
   switch (report.objective) {
-    case pipeline::Objective::latency:
+    case compile::Objective::latency:
       return format_time(value);
-    case pipeline::Objective::energy:
+    case compile::Objective::energy:
       return format_energy(value);
-    case pipeline::Objective::area:
+    case compile::Objective::area:
       return format_area(value);
-    case pipeline::Objective::arrays:
+    case compile::Objective::arrays:
       return fmt::format("{:.6g} arrays", value);
   }
   return "";
@@ -93,7 +93,7 @@ std::string automatic_text(const AutoReport& report) {
 
 std::string automatic_json(const AutoReport& report) {
   const auto number_or_null = [](double number) { return number > 0 ? Json(number) : Json(nullptr); };
-  Json json = {{"objective", pipeline::name_of(report.objective)},
+  Json json = {{"objective", compile::name_of(report.objective)},
                {"winner", report.winner},
                {"figure", report.figure},
                {"modelled", number_or_null(report.modelled)},

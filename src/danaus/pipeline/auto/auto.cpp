@@ -33,6 +33,8 @@
 namespace danaus::pipeline {
 namespace {
 
+using compile::Objective;
+
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 /// A structure and a map for every operator.
@@ -91,7 +93,7 @@ class Chooser {
     if (wanted_.most_arrays) limits_.arrays = std::min(limits_.arrays, double{1} * *wanted_.most_arrays);
     if (wanted_.most_area_mm2) limits_.arrays = std::min(limits_.arrays, arrays_of_area(*wanted_.most_area_mm2));
     const bool pipelined = options.emit.mode != compile::Mode::decode;
-    goal_.pipelined = pipelined && wanted_.objective == Objective::latency;
+    goal_.pipelined = pipelined && options_.objective == Objective::latency;
     limits_.copies = goal_.pipelined && limits_.arrays < kInfinite;
     limits_.pieces = kMostPieces;
     constexpr double kSlots = 2;  // of emit
@@ -101,7 +103,7 @@ class Chooser {
                                         [](const Node& node) { return node.kind == NodeKind::attend; });
       goal_.sections = static_cast<double>(std::max<std::ptrdiff_t>(1, layers));
     }
-    switch (wanted_.objective) {
+    switch (options_.objective) {
       case Objective::latency:
         break;
       case Objective::energy:
@@ -114,7 +116,7 @@ class Chooser {
         goal_.array_weight = 1;
         break;
     }
-    report_.objective = wanted_.objective;
+    report_.objective = options_.objective;
   }
 
   Result<AutoResult> run() {
@@ -253,7 +255,7 @@ class Chooser {
       limits.energy_pj = std::max(0.0, *wanted_.most_energy_nj * 1000 * energy_share_ - common_energy_pj_);
     if (wanted_.most_latency_us && reference_ && options_.emit.mode == compile::Mode::decode)
       limits.time_ps = std::max(0.0, *wanted_.most_latency_us * 1e6 * time_share_ - common_time_ps_);
-    if (wanted_.objective == Objective::energy && reference_) {
+    if (options_.objective == Objective::energy && reference_) {
       // An array costs its idle power for as long as a token takes, a picosecond that of the chip.
       goal_.array_weight = costs_.passive_mw_per_array() * reference_->latency_ns;
       goal_.time_weight = costs_.passive_mw_per_array() * reference_->arrays / 1000;
@@ -310,7 +312,7 @@ class Chooser {
 
   /// By the closed forms and what they leave out in the best plan so far.
   std::optional<double> predicted(const Plan& plan) const {
-    if (wanted_.objective != Objective::latency || !best_ || !best_plan_.assignment || !plan.assignment)
+    if (options_.objective != Objective::latency || !best_ || !best_plan_.assignment || !plan.assignment)
       return std::nullopt;
     if (goal_.pipelined) return plan.modelled * std::max(1u, options_.emit.tokens) / 1000;
     return best_->figure + (plan.modelled - best_plan_.modelled) / 1000;
@@ -363,7 +365,7 @@ class Chooser {
       if (!placement) return out(placement.error());
       result.arrays = placement->arrays;
     }
-    if (best_ && wanted_.objective == Objective::latency) {
+    if (best_ && options_.objective == Objective::latency) {
       const double least_ns = least_latency_ns(graph, result.arrays);
       if (least_ns >= best_->figure) {
         result.note = fmt::format("at least {:.4g} us, as is proved", least_ns / 1000);
@@ -421,7 +423,7 @@ class Chooser {
     const double tokens = std::max(1u, options_.emit.tokens);
     measured.energy_nj = timing.energy.total() / 1000 / tokens;
     measured.arrays = program.chip.arrays;
-    if (wanted_.objective == Objective::area || wanted_.most_area_mm2) {
+    if (options_.objective == Objective::area || wanted_.most_area_mm2) {
       program::VerifyOptions check;
       check.proof = false;
       const program::VerifyReport report = program::verify(program, check);
@@ -429,7 +431,7 @@ class Chooser {
       DANAUS_TRY(row, map_result(facts, chip_, std::string(kAutoMap), figures_only(), std::move(timing), {}));
       measured.area_mm2 = row.area.total_mm2();
     }
-    switch (wanted_.objective) {
+    switch (options_.objective) {
       case Objective::latency:
         measured.figure = measured.latency_ns;
         break;
@@ -528,7 +530,7 @@ class Chooser {
   void finish() {
     report_.winner = best_plan_.name;
     report_.figure = best_->figure;
-    const double unit = wanted_.objective == Objective::latency || wanted_.objective == Objective::energy ? 1000 : 1;
+    const double unit = options_.objective == Objective::latency || options_.objective == Objective::energy ? 1000 : 1;
     report_.modelled = best_plan_.assignment ? cost_of(costs_, goal_, *best_plan_.assignment) / unit : 0;
     if (goal_.pipelined) report_.modelled *= std::max(1u, options_.emit.tokens);
     report_.optimum_bound =
@@ -611,9 +613,9 @@ class Chooser {
     };
     const UnitCost own = costs_.cost(unit, assignment.options[u], assignment.shared_arrays);
     const auto figure = [&](const UnitCost& cost) {
-      return wanted_.objective == Objective::latency  ? cost.time_ps
-             : wanted_.objective == Objective::energy ? cost.energy_pj
-                                                      : cost.shared + cost.own;
+      return options_.objective == Objective::latency  ? cost.time_ps
+             : options_.objective == Objective::energy ? cost.energy_pj
+                                                       : cost.shared + cost.own;
     };
     std::optional<std::size_t> next;
     UnitCost next_cost;
@@ -629,10 +631,10 @@ class Chooser {
       }
     }
     if (!next) return "there is nothing else to choose";
-    const double scale = wanted_.objective == Objective::latency || wanted_.objective == Objective::energy ? 1000 : 1;
-    const std::string_view figure_unit = wanted_.objective == Objective::latency  ? "ns"
-                                         : wanted_.objective == Objective::energy ? "nJ"
-                                                                                  : "arrays";
+    const double scale = options_.objective == Objective::latency || options_.objective == Objective::energy ? 1000 : 1;
+    const std::string_view figure_unit = options_.objective == Objective::latency  ? "ns"
+                                         : options_.objective == Objective::energy ? "nJ"
+                                                                                   : "arrays";
     const double difference = (figure(next_cost) - figure(own)) / scale;
     const std::string name = option_name(options[*next]);
     if (difference >= 0) return fmt::format("{} would take {:.4g} {} more", name, difference, figure_unit);
@@ -682,20 +684,6 @@ class Chooser {
 };
 
 }  // namespace
-
-std::string_view name_of(Objective objective) {
-  switch (objective) {
-    case Objective::latency:
-      return "latency";
-    case Objective::energy:
-      return "energy";
-    case Objective::area:
-      return "area";
-    case Objective::arrays:
-      return "arrays";
-  }
-  return "";
-}
 
 Result<AutoResult> choose_automatically(const model::Model& model, const chip::Chip& chip, const RunOptions& options,
                                         Progress& progress) {

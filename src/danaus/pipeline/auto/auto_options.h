@@ -6,23 +6,15 @@
 #include <string_view>
 #include <vector>
 
+#include "danaus/compile/compile.h"
+
 /// What the user asks of --map auto and what it answers. docs/auto.md
 namespace danaus::pipeline {
 
 /// The name beside those of the strategies.
 inline constexpr std::string_view kAutoMap = "auto";
 
-/// What is made least.
-enum class Objective : std::uint8_t {
-  latency,  ///< of one token (decode), or from the first token to the last: the inverse of the throughput
-  energy,   ///< per token
-  area,
-  arrays
-};
-std::string_view name_of(Objective objective);
-
 struct AutoOptions {
-  Objective objective = Objective::latency;
   std::optional<std::uint32_t> most_arrays;  ///< copies included
   std::optional<double> most_area_mm2, most_energy_nj;
   std::optional<double> most_latency_us;
@@ -65,7 +57,7 @@ struct Tried {
 };
 
 struct AutoReport {
-  Objective objective = Objective::latency;
+  compile::Objective objective{};
   std::string winner;        ///< one of `tried`
   double figure = 0;         ///< measured: ns, nJ per token, mm2, arrays
   double modelled = 0;       ///< what the model of the search says of the winner; 0 where it has none for it

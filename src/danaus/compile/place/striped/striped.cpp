@@ -489,14 +489,14 @@ void lay_out(Region& region, std::uint32_t least, const PlaceOptions& options) {
   for (const auto& [size, count] : classes) widest = std::max(widest, size.second);
   const std::uint32_t bank = options.cols % std::bit_ceil(widest) == 0 ? std::bit_ceil(widest) : options.cols;
   // Banks waste a little where sizes do not divide each other, but a class is on many more arrays.
-  const std::uint32_t least = region.arrays;
-  const std::uint32_t most = options.objective == Objective::latency ? least + least / 16 : least;
+  const std::uint32_t fewest = region.arrays;
+  const std::uint32_t most = options.objective == Objective::latency ? fewest + fewest / 16 : fewest;
   while (!lay_shelves(classes, region.arrays, bank, options, region.slots)) {
     region.arrays += region.arrays / kGrowth + 1;
     if (region.arrays > most) break;
   }
   if (region.arrays <= most) return;
-  region.arrays = least;
+  region.arrays = fewest;
   while (!lay_shelves(classes, region.arrays, bank, options, region.slots) &&
          !lay_shelves(classes, region.arrays, options.cols, options, region.slots))
     region.arrays += region.arrays / kGrowth + 1;
