@@ -148,14 +148,26 @@ Result<double> projection_error(const model::Model& model, const std::vector<Str
 
 Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, const std::string& map,
                           const RunOptions& options, Progress& progress) {
-  std::optional<AutoReport> report;
-  DANAUS_TRY(program, compile_model(model, chip, map, options, progress, &report));
   MapProgress map_progress(progress, map);
+  std::optional<AutoReport> report;
+  std::optional<machine::Timing> known, known_linear;  // map auto has timed its choice
+  program::Program program;
+  if (map == kAutoMap) {
+    DANAUS_TRY(chosen, choose_automatically(model, chip, options, map_progress));
+    program = std::move(chosen.program);
+    report = std::move(chosen.report);
+    known = std::move(chosen.timing);
+    known_linear = std::move(chosen.linear_timing);
+  } else {
+    DANAUS_TRY(compiled, compile_model(model, chip, map, options, progress));
+    program = std::move(compiled);
+  }
   // The proof and the timing read the same program and nothing of each other.
   Result<program::VerifyReport> proof;
   Result<machine::Timing> full, linear;
   {
-    ProveAndTimeProgress prove_and_time(map_progress, options.time_linear ? 2 : 1);
+    const int simulations = (known ? 0 : 1) + (options.time_linear && !known_linear ? 1 : 0);
+    ProveAndTimeProgress prove_and_time(map_progress, static_cast<std::uint64_t>(simulations));
     parallel_for(2, 1, [&](std::size_t first, std::size_t last) {
       for (std::size_t task = first; task < last; ++task) {
         if (task == 0) {
@@ -163,10 +175,14 @@ Result<MapResult> run_map(const model::Model& model, const chip::Chip& chip, con
           continue;
         }
         const machine::Routing routing{.seed = options.seed, .first = {}};
-        full = machine::simulate(program, chip, {.routing = routing, .trace = {}}, prove_and_time);
-        if (full && options.time_linear)
+        full = known ? std::move(*known)
+                     : machine::simulate(program, chip, {.routing = routing, .trace = {}}, prove_and_time);
+        if (known_linear) {
+          linear = std::move(*known_linear);
+        } else if (full && options.time_linear) {
           linear =
               machine::simulate(program, chip, {.linear_only = true, .routing = routing, .trace = {}}, prove_and_time);
+        }
       }
     });
   }

@@ -22,6 +22,7 @@
 
 #include "danaus/chip/cost.h"
 #include "danaus/core/parallel.h"
+#include "danaus/machine/dependence_graph.h"
 #include "danaus/machine/timing.h"
 #include "danaus/pipeline/auto/candidates.h"
 #include "danaus/pipeline/auto/cost_model.h"
@@ -51,6 +52,8 @@ struct Plan {
 /// What the machine says of a plan.
 struct Measured {
   program::Program program;
+  machine::Timing timing;
+  std::optional<machine::Timing> linear_timing;
   double figure = 0;  ///< of the objective
   double latency_ns = 0, energy_nj = 0, area_mm2 = 0;
   std::uint32_t arrays = 0;
@@ -136,7 +139,10 @@ class Chooser {
     progress_.end();
     if (!best_) return fail(failure());
     finish();
-    return AutoResult{.program = std::move(best_->program), .report = std::move(report_)};
+    return AutoResult{.program = std::move(best_->program),
+                      .report = std::move(report_),
+                      .timing = std::move(best_->timing),
+                      .linear_timing = std::move(best_->linear_timing)};
   }
 
  private:
@@ -416,9 +422,21 @@ class Chooser {
   }
 
   Result<Measured> measure(program::Program program) const {
-    const machine::Routing routing{.seed = options_.seed, .first = {}};
-    DANAUS_TRY(timing, machine::simulate(program, chip_, {.routing = routing, .trace = {}}));
     Measured measured;
+    DANAUS_TRY(graph, machine::DependenceGraph::make(program, chip_));
+    if (graph) {  // dependences are found once for both timings
+      DANAUS_TRY(full, graph->time(program, chip_, false));
+      measured.timing = std::move(full);
+      if (options_.time_linear) {
+        DANAUS_TRY(linear, graph->time(program, chip_, true));
+        measured.linear_timing = std::move(linear);
+      }
+    } else {
+      const machine::Routing routing{.seed = options_.seed, .first = {}};
+      DANAUS_TRY(full, machine::simulate(program, chip_, {.routing = routing, .trace = {}}));
+      measured.timing = std::move(full);
+    }
+    const machine::Timing& timing = measured.timing;
     measured.latency_ns = static_cast<double>(timing.total) / 1000;
     const double tokens = std::max(1u, options_.emit.tokens);
     measured.energy_nj = timing.energy.total() / 1000 / tokens;
@@ -428,7 +446,7 @@ class Chooser {
       check.proof = false;
       const program::VerifyReport report = program::verify(program, check);
       const ProgramFacts facts = facts_of(program, report, work_of(program.intent, model_, options_));
-      DANAUS_TRY(row, map_result(facts, chip_, std::string(kAutoMap), figures_only(), std::move(timing), {}));
+      DANAUS_TRY(row, map_result(facts, chip_, std::string(kAutoMap), figures_only(), timing, {}));
       measured.area_mm2 = row.area.total_mm2();
     }
     switch (options_.objective) {
@@ -476,6 +494,8 @@ class Chooser {
       common_energy_pj_ = std::max(0.0, measured.energy_nj * 1000 - energy_pj);
       common_time_ps_ = std::max(0.0, measured.latency_ns * 1000 - time_ps);
       reference_ = Measured{.program = {},
+                            .timing = {},
+                            .linear_timing = {},
                             .figure = measured.figure,
                             .latency_ns = measured.latency_ns,
                             .energy_nj = measured.energy_nj,

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <optional>
+
 #include "danaus/chip/chip.h"
 #include "danaus/core/error.h"
 #include "danaus/core/progress.h"
+#include "danaus/machine/timing.h"
 #include "danaus/model/model.h"
 #include "danaus/pipeline/auto/auto_options.h"
 #include "danaus/pipeline/run.h"
@@ -14,6 +17,8 @@ namespace danaus::pipeline {
 struct AutoResult {
   program::Program program;  ///< compiled and timed, not yet proved
   AutoReport report;
+  machine::Timing timing;
+  std::optional<machine::Timing> linear_timing;  ///< of the linear operators alone, if it came with the other
 };
 
 /// The best of every single mapping of the structures and of the best mixtures that the search finds, as the machine
