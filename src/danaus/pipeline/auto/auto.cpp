@@ -206,7 +206,13 @@ class Chooser {
                   .modelled = 0,
                   .assignment = {},
                   .is_mixture = false};
-        if (error_of_plan(plan) > candidates_.most_error) {
+        const double error = error_of_plan(plan);
+        if (error == kNotAllowed) {
+          report_.tried.push_back(
+              {.name = plan.name, .figure = {}, .arrays = 0, .note = "not allowed for all operators"});
+          continue;
+        }
+        if (error > candidates_.most_error) {
           report_.tried.push_back({.name = plan.name, .figure = {}, .arrays = 0, .note = "more than the error limit"});
           continue;
         }
