@@ -359,10 +359,11 @@ def floors(model, points):
                 check(f"gathered-striped, A = 8, {network}: arrays of linear over its arrays (an aim)", share(other, base), ">=", 7.5)
     for count in sorted({key[4] for key in points}):
         row = at("ideal", count, "striped")
-        if row is None or (model == "bert-large" and count == 1):
-            continue  # one converter: no floor
+        if row is None or count == 1 or model not in ("bert-large", "llama-7b"):
+            continue  # no floor
         arrays = number(row, "arrays") / number(row, "bound_arrays")
-        check(f"striped, A = {count}: arrays of their bound (1.02 where slivers are of power-of-two width, 1.08 with one round)", arrays, "<=", 1.08)
+        most = 1.02 if model == "bert-large" else 1.08  # blocks and slivers of power-of-two width, or not
+        check(f"striped, A = {count}: arrays of their bound", arrays, "<=", most)
         loose = model == "llama-7b" or count < 8
         gap = number(row, "linear_latency_ns") / number(row, "bound_fewest_arrays_stage_by_stage_ns")
         check(f"striped, A = {count}: linear operators of their bound, stage by stage on the fewest arrays", gap, "<=", 1.10 if loose else 1.05)
@@ -370,6 +371,8 @@ def floors(model, points):
 
 
 def floor_lines(checks):
+    if not checks:
+        return []
     out = ["", "### Floors: SAR, 10 ns, bits by the rows summed", "", "| | figure | floor | |", "|---|---|---|---|"]
     for check in checks:
         value = math.nan if check["value"] is None else check["value"]
