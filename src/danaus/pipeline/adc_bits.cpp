@@ -93,6 +93,14 @@ Result<toml::table> parse_toml(std::string_view text, const std::string& file) {
   };
   if (text.size() > kLongestText)
     return too_long(fmt::format("{} bytes are too long for a table of bits (at most {})", text.size(), kLongestText));
+  // Some other characters in keys are undefined behaviour in toml++.
+  const auto other = std::find_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 127; });
+  if (other != text.end()) {
+    const auto line = static_cast<std::uint32_t>(1 + std::count(text.begin(), other, '\n'));
+    return fail(Error("pipeline.adc-bits-syntax", Failure::bad_input, "a table of bits is plain ASCII")
+                    .at({.file = file, .line = line, .column = 0, .offset = {}})
+                    .with_hint("leave out other characters, in comments, too"));
+  }
   for (std::size_t start = 0; start < text.size();) {
     const std::size_t end = std::min(text.find('\n', start), text.size());
     if (end - start > kLongestLine) return too_long(fmt::format("a line of more than {} bytes", kLongestLine));

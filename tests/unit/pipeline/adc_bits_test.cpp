@@ -57,6 +57,7 @@ TEST_CASE("wrong tables of bits") {
   CHECK(bad(std::string(2'000'000, '\n')).id == "pipeline.adc-bits-syntax");
   CHECK(bad("x = " + std::string(5000, '[')).id == "pipeline.adc-bits-syntax");
   CHECK(bad("\xff").id == "pipeline.adc-bits-syntax");
+  CHECK(bad("# a\nage\xef\xbb\xaf]]]\n").where.line == 2);  // undefined behaviour in toml++
   const Error key = bad("[[stage]]\nmatch = \"*\"\nbit = 4\n");
   CHECK(key.id == "pipeline.adc-bits-key");
   CHECK(key.where.line == 3);
