@@ -379,11 +379,23 @@ AdcBits bits_of(const Precision& precision) {
   return table;
 }
 
+namespace {
+
+/// As a comment of a table of bits may say it.
+std::string plain(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text;
+}
+
+}  // namespace
+
 std::string bits_file(const Precision& precision) {
   std::string text = fmt::format(
       "# Converter bits of '{}' on chip '{}' with map {}: the fewest with a signal-to-noise ratio of {:g} dB in every\n"
       "# stage (ranges: {}, {} vectors). Written by danaus precision, read by --adc-bits.\n",
-      precision.model, precision.chip, precision.map, precision.least_snr_db, precision.adc_range, precision.vectors);
+      plain(precision.model), precision.chip, precision.map, precision.least_snr_db, precision.adc_range,
+      precision.vectors);
   for (const std::string& note : precision.notes) text += fmt::format("# {}\n", note);
   for (const StagePrecision& stage : precision.stages) {
     if (stage.limit == PrecisionLimit::none) continue;

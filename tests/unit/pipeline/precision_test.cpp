@@ -109,6 +109,9 @@ TEST_CASE("stages of blocks are measured apart, and the table is one that run ta
     check_db(precision.stages[n].snr_of(6), 28.2, 1.5);  // of one conversion, not of two in series (25.4)
   }
   CHECK(precision_of(options).stages == precision.stages);  // the seed alone
+  Precision renamed = precision;
+  renamed.model = "mod\xc3\xa8le\n[[stage]]";
+  CHECK(parse_adc_bits(bits_file(renamed), "bits.toml").has_value());
   const Result<AdcBits> table = parse_adc_bits(bits_file(precision), "bits.toml");
   if (!table) FAIL(to_string(table.error()));
   CHECK(table->rules.size() == 14);
