@@ -555,6 +555,7 @@ std::vector<std::uint32_t> walk(std::uint32_t arrays, const PlaceOptions& option
 
 Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options) {
   std::vector<Stage> stages = stages_of(graph, options);
+  if (stages.empty()) return Placement{};
   std::uint64_t cells = 0;
   for (const Stage& stage : stages) cells += stage.cells;
   std::vector<Region> regions;
