@@ -42,7 +42,6 @@ struct PlaceOptions {
   std::uint32_t least_arrays = 0;            ///< striped maps: take so many, however few would hold the cells
   std::vector<NodeId> nodes = {};            ///< only these linear nodes, in the order of the graph; empty = all
   std::vector<std::uint32_t> slivers = {};   ///< striped maps: by node, in place of `sliver`; empty = `sliver` for all
-  bool neighbours_share = false;             ///< a converter serves neighbouring columns (adc.wiring = "blocked")
   bool idle_columns_draw = false;            ///< columns that are not read cost energy, too
   Mode mode = Mode::decode;                  ///< striped maps: what latency is of
   Objective objective = Objective::latency;  ///< striped maps

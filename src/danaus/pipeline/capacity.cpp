@@ -33,7 +33,6 @@ compile::PlaceOptions place_options_for(const chip::Chip& chip) {
           .cols = chip.array.cols,
           .arrays_per_tile = chip.network.arrays_per_tile,
           .adcs = chip.adc.per_array,
-          .neighbours_share = chip.adc.wiring == chip::Wiring::blocked,
           .idle_columns_draw = chip.array.idle_columns_draw,
           .mesh = chip.network.topology == chip::Topology::mesh ? &chip : nullptr};
 }

@@ -203,7 +203,6 @@ chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
   reduced.adc.per_array = uses_converters ? chip.adc.per_array : 1;
   reduced.adc.double_buffer = chip.adc.double_buffer;
   if (uses_converters) {
-    reduced.adc.wiring = chip.adc.wiring;
     reduced.array.idle_columns_draw = chip.array.idle_columns_draw;
     if (chip.network.topology == chip::Topology::mesh) {  // what messages cost is weighed against rounds
       reduced.network = chip.network;
