@@ -524,8 +524,8 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
     for (; borders[border] < need.last; ++border) members[border].push_back(need.tile);
   }
 
-  // Who sends what to whom: as runs, whatever lies between them.
-  std::map<std::pair<TileId, std::vector<TileId>>, std::vector<Segment>> messages;
+  // Who sends what to whom, as runs. What lies apart goes apart: some of it is there earlier.
+  std::multimap<std::pair<TileId, std::vector<TileId>>, std::vector<Segment>> messages;
   auto segment = value.layout.begin();
   for (std::size_t border = 0; border + 1 < borders.size();) {
     const std::vector<TileId>& tiles = members[border];
@@ -547,8 +547,7 @@ void Emitter::deliver(const Value& value, std::vector<Need> needs, ConfigId conf
                    [source = from](TileId tile) { return tile != source; });
       if (DANAUS_BUG(12, false, targets.size() > 1)) targets.pop_back();
       if (targets.empty()) continue;
-      std::vector<Segment>& message = messages[{from, std::move(targets)}];
-      message.insert(message.end(), runs.begin(), runs.end());
+      messages.emplace(std::pair(from, std::move(targets)), runs);
     }
   }
   // A tile sends one after the other: what has far to go leaves first.
