@@ -37,6 +37,14 @@ compile::PlaceOptions place_options_for(const chip::Chip& chip) {
           .mesh = chip.network.topology == chip::Topology::mesh ? &chip : nullptr};
 }
 
+compile::PlaceOptions place_options_for(const chip::Chip& chip, const RunOptions& options) {
+  compile::PlaceOptions place_options = place_options_for(chip);
+  place_options.sliver = options.sliver;
+  place_options.mode = options.emit.mode;
+  place_options.objective = options.objective;
+  return place_options;
+}
+
 bool fits(const compile::Placement& placement, const chip::Chip& chip) {
   return chip.system.arrays == 0 || placement.arrays <= chip::system_arrays(chip);
 }
@@ -57,14 +65,15 @@ Error capacity_error(const Graph& graph, const compile::Placement& placement, co
 }
 
 std::vector<std::string> ways_out(const Graph& graph, const compile::Placement& placement,
-                                  const compile::StrategyInfo& strategy, const chip::Chip& chip) {
+                                  const compile::StrategyInfo& strategy, const chip::Chip& chip,
+                                  const RunOptions& options) {
   const std::uint32_t share = chip.system.arrays;
   const std::uint32_t chips = placement.arrays / share + (placement.arrays % share != 0);
   std::vector<std::string> notes;
   notes.push_back(fmt::format("--chips {0}: {0} x {1} = {2} arrays", chips, share, std::uint64_t{chips} * share));
   const std::uint64_t available = chip::system_arrays(chip);
   const Result<compile::Placement> passes =
-      compile::place_in_passes(graph, strategy, place_options_for(chip), available);
+      compile::place_in_passes(graph, strategy, place_options_for(chip, options), available);
   if (!passes) return notes;
   const std::uint64_t count = (passes->arrays + available - 1) / available;
   if (chip.programming.iterations == 0) {
@@ -88,7 +97,7 @@ std::string other_maps(const model::Model& model, const chip::Chip& chip, const 
     if (strategy.name == map) continue;
     const Result<Graph> graph = structured_graph(model, chip, std::string(strategy.name), options);
     if (!graph) continue;
-    const Result<compile::Placement> placement = strategy.place(*graph, place_options_for(chip));
+    const Result<compile::Placement> placement = strategy.place(*graph, place_options_for(chip, options));
     if (!placement) continue;
     text += fmt::format(" {} needs {} arrays and {};", strategy.name, placement->arrays,
                         fits(*placement, chip) ? "fits" : "does not fit");

@@ -13,6 +13,8 @@
 namespace danaus::pipeline {
 
 compile::PlaceOptions place_options_for(const chip::Chip& chip);
+/// With what a run asks of a mapping.
+compile::PlaceOptions place_options_for(const chip::Chip& chip, const RunOptions& options);
 
 bool fits(const compile::Placement& placement, const chip::Chip& chip);
 
@@ -21,7 +23,8 @@ Error capacity_error(const Graph& graph, const compile::Placement& placement, co
 
 /// What --chips and --reload would take, each with its arithmetic.
 std::vector<std::string> ways_out(const Graph& graph, const compile::Placement& placement,
-                                  const compile::StrategyInfo& strategy, const chip::Chip& chip);
+                                  const compile::StrategyInfo& strategy, const chip::Chip& chip,
+                                  const RunOptions& options);
 
 /// How many arrays the other maps need, and which of them fit.
 std::string other_maps(const model::Model& model, const chip::Chip& chip, const std::string& map,

@@ -296,17 +296,14 @@ Result<compile::Placement> place(const Graph& graph, const model::Model& model, 
                                  const std::string& map, const RunOptions& options) {
   DANAUS_TRY(strategy, compile::find_strategy(map));
   DANAUS_CHECK(check_pieces(graph, chip));
-  compile::PlaceOptions place_options = place_options_for(chip);
-  place_options.sliver = options.sliver;
-  place_options.mode = options.emit.mode;
-  place_options.objective = options.objective;
+  const compile::PlaceOptions place_options = place_options_for(chip, options);
   DANAUS_TRY(placement, strategy->place(graph, place_options));
   if (fits(placement, chip) && options.copies > 0)
     return with_copies(graph, std::move(placement), model, chip, options);
   if (fits(placement, chip)) return placement;
   if (options.reload) return compile::place_in_passes(graph, *strategy, place_options, chip::system_arrays(chip));
   Error error = capacity_error(graph, placement, chip);
-  for (std::string& note : ways_out(graph, placement, *strategy, chip)) error.notes.push_back(std::move(note));
+  for (std::string& note : ways_out(graph, placement, *strategy, chip, options)) error.notes.push_back(std::move(note));
   error.notes.push_back(other_maps(model, chip, map, options));
   return fail(std::move(error));
 }

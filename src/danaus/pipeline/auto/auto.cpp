@@ -360,7 +360,7 @@ class Chooser {
       return result;
     }
     const Graph graph = compile::with_structures(model_.graph, structures_of(plan), chip_);
-    compile::PlaceOptions place_options = place_options_for(chip_);
+    compile::PlaceOptions place_options = place_options_for(chip_, options_);
     place_options.least_arrays = plan.shared_arrays;
     Result<compile::Placement> placement = compile::place_mixed(graph, plan.maps, place_options);
     if (!placement) return out(placement.error());
@@ -716,6 +716,10 @@ Result<AutoResult> choose_automatically(const model::Model& model, const chip::C
   if (options.reload)
     return fail(Error("auto.unsupported", Failure::unsupported, "map auto does not choose for models that are reloaded")
                     .with_hint("leave --reload out, or name the mapping"));
+  if (options.adc_bits || chip.adc.rule == chip::AdcRule::calibrated)
+    return fail(Error("auto.unsupported", Failure::unsupported,
+                      "map auto does not read tables of converter bits: they are measured of one mapping")
+                    .with_hint("set adc.rule = \"rows\" without --adc-bits, or name the mapping"));
   DANAUS_TRY(candidates, make_candidates(model, chip, options, progress));
   DANAUS_TRY(costs, CostModel::make(model, chip, candidates));
   return Chooser(model, chip, options, std::move(candidates), std::move(costs), progress).run();
