@@ -350,6 +350,24 @@ blocks = 32
         assert 0 < float(row["busiest_array_ns"]) <= float(row["latency_ns"])
 
 
+def test_auto_is_a_map_and_keeps_to_its_limits(danaus, folder):
+    (folder / "a.toml").write_text(
+        '[study]\nname = "a"\nmodel = "m.toml"\nchip = "unit"\nblocks = 4\nobjective = ["min latency_ns"]\n"array.rows" = 16\n"array.cols" = 16\n'
+        '[sweep]\nmap = ["linear", "dense", "striped", "linear-striped", "auto"]\nmost_arrays = [4, 1000]\n'
+    )
+    danaus("explore", "a.toml", "-q", cwd=folder)
+    table = rows(export(danaus, folder, "a.db"))
+    for most in ("4", "1000"):
+        of_map = {row["map"]: row for row in table if row["most_arrays"] == most}
+        auto = of_map.pop("auto")
+        allowed = [row for row in of_map.values() if int(row["arrays"]) <= int(most)]
+        if not allowed:
+            assert auto["error"] in ("", "auto.infeasible")
+            continue
+        assert int(auto["arrays"]) <= int(most)
+        assert float(auto["latency_ns"]) <= min(float(row["latency_ns"]) for row in allowed)
+
+
 def test_errors_of_points_are_told_by_id(danaus, folder):
     (folder / "s.toml").write_text(STUDY.replace("{from = 1, to = 32, factor = 2}", "[16, 32]"))
     stdout, _ = danaus("explore", "s.toml", cwd=folder)

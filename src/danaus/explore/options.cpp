@@ -28,7 +28,19 @@ const std::string& text(const Value& value) { return std::get<std::string>(value
 std::vector<std::string_view> map_names() {
   std::vector<std::string_view> names;
   for (const compile::StrategyInfo& strategy : compile::strategies()) names.push_back(strategy.name);
+  names.push_back(pipeline::kAutoMap);
   return names;
+}
+
+std::vector<std::string> words_of(const std::string& list) {
+  std::vector<std::string> words(1);
+  for (const char letter : list) {
+    if (letter == ',')
+      words.emplace_back();
+    else
+      words.back() += letter;
+  }
+  return words;
 }
 
 std::vector<Option> make_table() {
@@ -130,6 +142,38 @@ std::vector<Option> make_table() {
                         : columns == "whole" ? kWholeSliver
                                              : static_cast<std::uint32_t>(std::stoul(columns));
        }},
+      {"goal",
+       "what striped maps and auto make least [latency]",
+       Kind::word,
+       0,
+       0,
+       {"latency", "energy", "area", "arrays"},
+       [](Values& v, const Value& value) {
+         using compile::Objective;
+         for (const Objective objective : {Objective::latency, Objective::energy, Objective::area, Objective::arrays})
+           if (compile::name_of(objective) == text(value)) v.run.objective = objective;
+       }},
+      {"candidates",
+       "map auto: structures it may choose from, \"dense,monarch:8,gather:8:32\" [dense and what is given]",
+       Kind::text,
+       0,
+       0,
+       {},
+       [](Values& v, const Value& value) { v.run.automatic.candidates = words_of(text(value)); }},
+      {"most_arrays",
+       "map auto: at most so many, copies included",
+       Kind::whole,
+       1,
+       1u << 24,
+       {},
+       [](Values& v, const Value& value) { v.run.automatic.most_arrays = whole(value); }},
+      {"most_area_mm2",
+       "map auto: at most so large",
+       Kind::real,
+       0,
+       1e9,
+       {},
+       [](Values& v, const Value& value) { v.run.automatic.most_area_mm2 = real(value); }},
       {"share_inputs",
        "operators with the same input share activations [true]",
        Kind::flag,

@@ -87,9 +87,10 @@ std::string line_of(std::string_view key, const Value& value) {
 
 /// Run options that change what a run costs, never what it computes.
 bool is_of_cost_alone(std::string_view option) {
-  constexpr std::array<std::string_view, 13> kOptions = {
-      "mode",     "tokens",    "kv",     "encoder_tokens", "sequences",      "slots", "prompt",
-      "kv_cache", "replicate", "sliver", "reload",         "relative_error", "bounds"};
+  constexpr std::array<std::string_view, 17> kOptions = {
+      "mode",   "tokens",   "kv",         "encoder_tokens", "sequences",    "slots",
+      "prompt", "kv_cache", "replicate",  "sliver",         "reload",       "relative_error",
+      "bounds", "goal",     "candidates", "most_arrays",    "most_area_mm2"};
   return std::find(kOptions.begin(), kOptions.end(), option) != kOptions.end();
 }
 
@@ -227,6 +228,9 @@ Result<Setup> Plan::setup(const Given& given) const {
   setup.chip = std::move(effective);
   if (values.run.maps.empty()) values.run.maps = {pipeline::schedules_by_list(setup.chip) ? "linear" : "dense"};
   setup.options = run_options(values, *setup.model);
+  if (study_.accuracy && values.run.maps.front() == pipeline::kAutoMap)
+    return fail(Error("explore.unsupported", Failure::unsupported, "the accuracy of what map auto chooses")
+                    .with_hint("leave [accuracy] out, or name the mappings"));
   if (study_.accuracy && setup.model->has_weights()) setup.accuracy = accuracy_of(given, setup);
   if (setup.options.generation && setup.options.generation->prompt >= setup.options.emit.tokens)
     return fail(Error("explore.conflict", Failure::bad_input,
