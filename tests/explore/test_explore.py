@@ -352,7 +352,7 @@ blocks = 32
 
 def test_auto_is_a_map_and_keeps_to_its_limits(danaus, folder):
     (folder / "a.toml").write_text(
-        '[study]\nname = "a"\nmodel = "m.toml"\nchip = "unit"\nblocks = 4\nobjective = ["min latency_ns"]\n"array.rows" = 16\n"array.cols" = 16\n'
+        '[study]\nname = "a"\nmodel = "m.toml"\nchip = "unit"\nblocks = 4\nobjective = ["min latency_ns"]\n"array.rows" = 16\n"array.cols" = 16\n"adc.per_array" = 4\n'
         '[sweep]\nmap = ["linear", "dense", "striped", "linear-striped", "auto"]\nmost_arrays = [4, 1000]\n'
     )
     danaus("explore", "a.toml", "-q", cwd=folder)
