@@ -396,8 +396,8 @@ constexpr Subcommand kSubcommands[] = {
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
        add_maps(app, arguments, "A,B",
-                "Mappings, the columns of the table; auto chooses per operator [linear,sparse,dense; list scheduling: "
-                "linear]");
+                "Mappings, the columns of the table; auto chooses per operator [linear,sparse,dense,striped; list "
+                "scheduling: linear]");
        add_program_options(app, arguments, true);
        add_structure(app, arguments);
        add_auto(app, arguments);

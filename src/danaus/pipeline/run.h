@@ -32,7 +32,7 @@ struct Generation {
 };
 
 struct RunOptions {
-  std::vector<std::string> maps = {"linear", "sparse", "dense"};
+  std::vector<std::string> maps = {"linear", "sparse", "dense", "striped"};
   factor::Policy policy;
   std::optional<AdcBits> adc_bits;       ///< of adc.rule = "calibrated"
   compile::EmitOptions emit;             ///< model name and digest are filled in from the model
