@@ -130,6 +130,11 @@ void add_system(CLI::App& app, Arguments& arguments) {
       ->type_name("N")
       ->check(whole_number(0, 1u << 24))
       ->group("Chip");
+  app.add_option("--least-arrays", arguments.least_arrays,
+                 "Striped maps and dense-diagonal: take at least N arrays, however few hold the blocks")
+      ->type_name("N")
+      ->check(whole_number(0, 1u << 24))
+      ->group("Chip");
   const auto set_sliver = [&arguments](const CLI::results_t& texts) {
     if (texts.back() == "auto" || texts.back() == "whole") {
       arguments.sliver = texts.back() == "auto" ? 0 : 1024;  // no array is wider

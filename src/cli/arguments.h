@@ -56,6 +56,7 @@ struct Arguments {
   bool share_inputs = true;
   bool reload = false;
   std::uint32_t copies = 0;
+  std::uint32_t least_arrays = 0;   ///< 0 = as few as possible
   std::uint32_t sliver = 0;         ///< 0 = automatic
   compile::Objective objective{};   ///< latency
   pipeline::AutoOptions automatic;  ///< map auto

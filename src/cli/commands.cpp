@@ -105,6 +105,7 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   options.seed = arguments.seed;
   options.reload = arguments.reload;
   options.copies = arguments.copies;
+  options.least_arrays = arguments.least_arrays;
   options.sliver = arguments.sliver;
   options.objective = arguments.objective;
   options.automatic = arguments.automatic;

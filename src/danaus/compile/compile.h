@@ -39,7 +39,7 @@ struct PlaceOptions {
   std::uint32_t arrays_per_tile = 16;
   std::uint32_t adcs = 8;                    ///< per array
   std::uint32_t sliver = 0;                  ///< striped maps: columns of a sliver; 0 = found for each stage
-  std::uint32_t least_arrays = 0;            ///< striped maps: take so many, however few would hold the cells
+  std::uint32_t least_arrays = 0;            ///< striped maps, diagonals: take so many, however few hold the cells
   std::vector<NodeId> nodes = {};            ///< only these linear nodes, in the order of the graph; empty = all
   std::vector<std::uint32_t> slivers = {};   ///< striped maps: by node, in place of `sliver`; empty = `sliver` for all
   bool idle_columns_draw = false;            ///< columns that are not read cost energy, too

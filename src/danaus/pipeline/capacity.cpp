@@ -39,6 +39,7 @@ compile::PlaceOptions place_options_for(const chip::Chip& chip) {
 
 compile::PlaceOptions place_options_for(const chip::Chip& chip, const RunOptions& options) {
   compile::PlaceOptions place_options = place_options_for(chip);
+  place_options.least_arrays = options.least_arrays;
   place_options.sliver = options.sliver;
   place_options.mode = options.emit.mode;
   place_options.objective = options.objective;

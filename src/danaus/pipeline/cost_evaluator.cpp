@@ -26,7 +26,7 @@ struct Key {
   std::optional<AdcBits> adc_bits;
   compile::EmitOptions emit;
   std::uint64_t seed = 0;
-  std::uint32_t copies = 0, sliver = 0;
+  std::uint32_t copies = 0, least_arrays = 0, sliver = 0;
   compile::Objective objective{};
   bool reload = false;
   AutoOptions automatic;
@@ -166,6 +166,7 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
             .emit = options.emit,
             .seed = options.seed,
             .copies = options.copies,
+            .least_arrays = options.least_arrays,
             .sliver = options.sliver,
             .objective = options.objective,
             .reload = options.reload,
