@@ -302,7 +302,8 @@ TEST_CASE("gathered operators of any shape, in every block mapping: proof and co
       const compile::PlaceOptions options{.rows = chip->array.rows,
                                           .cols = chip->array.cols,
                                           .arrays_per_tile = chip->network.arrays_per_tile,
-                                          .adcs = chip->adc.per_array};
+                                          .adcs = chip->adc.per_array,
+                                          .least_arrays = static_cast<std::uint32_t>(number % 4 * 5)};
       Result<compile::Placement> placement = (*compile::find_strategy(map))->place(graph, options);
       REQUIRE(placement.has_value());
       std::uint64_t cells = 0;
