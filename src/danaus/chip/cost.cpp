@@ -116,6 +116,12 @@ Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits) {
   return to_picoseconds(chip.input.time_ns);
 }
 
+std::uint32_t converter_of(const Chip& chip, std::uint32_t column) {
+  const std::uint32_t converters = chip.adc.per_array;
+  if (chip.adc.wiring == Wiring::interleaved) return column % converters;
+  return column / ((chip.array.cols + converters - 1) / converters);
+}
+
 std::uint64_t input_windows(const Chip& chip, std::uint32_t rounds) {
   return chip.adc.sample_hold ? 1 : std::uint64_t{rounds} * chip.array.slices;
 }

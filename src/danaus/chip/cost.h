@@ -23,6 +23,8 @@ std::uint32_t converter_bits(const Chip& chip, std::uint32_t stage_bits, std::ui
 /// Converters are taken column by column, by the array's next activation or by another array, as soon as they are free
 /// (adc.sharing = group; array with a double buffer). Otherwise an activation has its array's converters to itself.
 bool are_converters_pooled(const Chip& chip);
+/// The converter that a column is wired to: c mod A, or with adc.wiring = blocked c div ceil(cols / A).
+std::uint32_t converter_of(const Chip& chip, std::uint32_t column);
 Picoseconds input_time(const Chip& chip, std::uint32_t dac_bits);
 /// Input windows of one activation: 1, or one per conversion where nothing holds the columns (times serial input bits).
 std::uint64_t input_windows(const Chip& chip, std::uint32_t rounds);

@@ -19,6 +19,7 @@
 #include "danaus/compile/arena.h"
 #include "danaus/compile/compile.h"
 #include "danaus/compile/injection.h"
+#include "danaus/compile/wiring.h"
 #include "danaus/core/internal_error.h"
 #include "danaus/program/intent.h"
 
@@ -1368,6 +1369,7 @@ Result<program::Program> emit(const Graph& graph, Placement placement, const chi
   if (program) {
     program->patches = std::move(placement.patches);
     program->copies = std::move(placement.copies);
+    wire_columns(*program, chip);
   }
   return program;
 }

@@ -924,23 +924,20 @@ Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool a
   return cost;
 }
 
-std::uint32_t rounds_of(const program::Window& columns, std::uint32_t cols, std::uint32_t adcs) {
+std::uint32_t rounds_of(const program::Window& columns, const chip::Chip& chip) {
+  const std::uint32_t cols = chip.array.cols, adcs = chip.adc.per_array;
   const bool wraps = std::uint32_t{columns.first} + columns.length > cols;
-  if (columns.count == 1 && !wraps) return (columns.length + adcs - 1) / adcs;  // neighbours: dealt out in turn
+  const bool dealt_in_turn = chip.adc.wiring == chip::Wiring::interleaved && columns.count == 1 && !wraps;
+  if (chip.adc.sharing != chip::AdcSharing::column || dealt_in_turn) return (columns.cells() + adcs - 1) / adcs;
   std::vector<std::uint32_t> read(adcs);
   std::uint32_t most = 0;
   for (std::uint32_t run = 0; run < columns.count; ++run) {
     for (std::uint32_t element = 0; element < columns.length; ++element) {
       const std::uint32_t column = (columns.first + run * columns.stride + element) % cols;
-      most = std::max(most, ++read[column % adcs]);
+      most = std::max(most, ++read[chip::converter_of(chip, column)]);
     }
   }
   return most;
-}
-
-std::uint32_t rounds_of(const program::Window& columns, const chip::Chip& chip) {
-  if (chip.adc.sharing == chip::AdcSharing::column) return rounds_of(columns, chip.array.cols, chip.adc.per_array);
-  return (columns.cells() + chip.adc.per_array - 1) / chip.adc.per_array;
 }
 
 std::uint32_t most_adc_bits(const Graph& intent) {

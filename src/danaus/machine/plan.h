@@ -175,9 +175,8 @@ Result<Plan> make_plan(const program::Program& program, const Outline& outline, 
 Cost attend_cost(const chip::Chip& chip, const program::KvRegion& region, bool append, std::uint64_t entries,
                  bool linear_only);
 
-/// Most read columns that share a converter; a window that wraps or overlaps itself counts cell by cell.
-std::uint32_t rounds_of(const program::Window& columns, std::uint32_t cols, std::uint32_t adcs);
-/// Conversions one after the other when the array's own converters serve them: with a switch they share them evenly.
+/// Conversions one after the other when the array's own converters serve them: the most read columns that share a
+/// converter, where a window that wraps or overlaps itself counts cell by cell. With a switch they share them evenly.
 std::uint32_t rounds_of(const program::Window& columns, const chip::Chip& chip);
 
 /// The bits of the stage that needs the most: what all converters have with adc.precision = "static".

@@ -200,24 +200,32 @@ chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
   reduced.name = "reduced";
   reduced.array.rows = chip.array.rows;
   reduced.array.cols = chip.array.cols;
-  // A program says how many converters there are, but is the same for any number, unless the placement asks.
-  reduced.adc.per_array = uses_converters ? chip.adc.per_array : 1;
+  // With blocked wiring the columns of what is read together are chosen by its time.
+  const bool is_rewired = chip.adc.wiring == chip::Wiring::blocked && chip.adc.sharing == chip::AdcSharing::column;
+  // On a mesh what messages cost is weighed against rounds.
+  const bool weighs_messages = uses_converters && chip.network.topology == chip::Topology::mesh;
+  // A program says how many converters there are, but is the same for any number, unless somebody asks.
+  reduced.adc.per_array = uses_converters || is_rewired ? chip.adc.per_array : 1;
   reduced.adc.double_buffer = chip.adc.double_buffer;
-  if (uses_converters) {
-    reduced.array.idle_columns_draw = chip.array.idle_columns_draw;
-    if (chip.network.topology == chip::Topology::mesh) {  // what messages cost is weighed against rounds
-      reduced.network = chip.network;
-      reduced.network.energy_pj_per_bit_hop = reduced.network.router_area_um2 = 0;
-      reduced.array.slices = chip.array.slices;
-      reduced.array.settle_ns = chip.array.settle_ns;
-      reduced.input = chip.input;
-      reduced.input.row_energy_pj = reduced.input.row_area_um2 = 0;
-      reduced.adc.kind = chip.adc.kind;
-      reduced.adc.step_ns = chip.adc.step_ns;
-      reduced.adc.lsb_ns = chip.adc.lsb_ns;
-      reduced.adc.time_ns = chip.adc.time_ns;
-      reduced.adc.sample_hold = chip.adc.sample_hold;
-    }
+  if (uses_converters) reduced.array.idle_columns_draw = chip.array.idle_columns_draw;
+  if (weighs_messages) {
+    reduced.network = chip.network;
+    reduced.network.energy_pj_per_bit_hop = reduced.network.router_area_um2 = 0;
+  }
+  if (is_rewired) {
+    reduced.adc.wiring = chip.adc.wiring;
+    reduced.adc.static_precision = chip.adc.static_precision;
+  }
+  if (weighs_messages || is_rewired) {
+    reduced.array.slices = chip.array.slices;
+    reduced.array.settle_ns = chip.array.settle_ns;
+    reduced.input = chip.input;
+    reduced.input.row_energy_pj = reduced.input.row_area_um2 = 0;
+    reduced.adc.kind = chip.adc.kind;
+    reduced.adc.step_ns = chip.adc.step_ns;
+    reduced.adc.lsb_ns = chip.adc.lsb_ns;
+    reduced.adc.time_ns = chip.adc.time_ns;
+    reduced.adc.sample_hold = chip.adc.sample_hold;
   }
   // Activations that take converters column by column are two steps; which arrays share them is a matter of times.
   if (chip::are_converters_pooled(chip)) reduced.adc.sharing = chip::AdcSharing::group;

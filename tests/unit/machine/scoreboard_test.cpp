@@ -311,8 +311,11 @@ TEST_CASE("rounds of a window: most columns on one converter") {
     for (std::uint32_t q = 0; q < window.count; ++q) {
       for (std::uint32_t e = 0; e < window.length; ++e) ++read[(window.first + q * window.stride + e) % cols % adcs];
     }
-    CHECK(rounds_of(window, cols, adcs) == *std::max_element(read.begin(), read.end()));
-    return rounds_of(window, cols, adcs);
+    chip::Chip chip;
+    chip.array.cols = cols;
+    chip.adc.per_array = adcs;
+    CHECK(rounds_of(window, chip) == *std::max_element(read.begin(), read.end()));
+    return rounds_of(window, chip);
   };
   CHECK(rounds({0, 256, 1, 0}, 256, 32) == 8);
   CHECK(rounds({3, 33, 1, 0}, 256, 32) == 2);

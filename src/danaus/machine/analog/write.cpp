@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "danaus/chip/cost.h"
 #include "danaus/core/parallel.h"
 #include "danaus/core/random.h"
 #include "danaus/machine/analog/cells.h"
@@ -438,9 +439,7 @@ void set_ranges(Stage& stage, const Run& run, const Term& term, const Environmen
       converters.value[c] = step * term.value;
       if (chip.noise.adc_gain_sd == 0 && chip.noise.adc_offset_sd == 0) continue;
       const auto cell = static_cast<std::uint32_t>(group.column + term.first + column);
-      const std::uint32_t adc = chip.adc.wiring == chip::Wiring::interleaved
-                                    ? cell % chip.adc.per_array
-                                    : cell / ((chip.array.cols + chip.adc.per_array - 1) / chip.adc.per_array);
+      const std::uint32_t adc = chip::converter_of(chip, cell);
       const std::uint64_t counter = std::uint64_t{index(activation.array)} << 16 | adc;
       const double gain = random_gaussian(environment.seed, stream_of(Draw::adc_gain, 0), counter);
       const double offset = random_gaussian(environment.seed, stream_of(Draw::adc_offset, 0), counter);
