@@ -138,30 +138,18 @@ std::vector<WindowAndPlace> wired_windows(const Mvm& command, std::uint32_t widt
   return windows;
 }
 
-/// A patch under the new names of its columns: its runs of neighbours.
+/// A patch under the new names of its columns: its runs of neighbours that are neighbouring outputs, too, since cells
+/// of a patch have the steps of their block.
 void cut_patch(const Patch& patch, std::uint32_t width, const Converters& converters, std::vector<Patch>& patches) {
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> columns;  // (new, position in the patch)
-  for (std::uint32_t j = 0; j < patch.columns; ++j) columns.emplace_back(converters.dealt(patch.column + j, width), j);
-  std::sort(columns.begin(), columns.end());
-  constexpr std::uint32_t kWidestStep = 0xffff;
-  for (std::size_t begin = 0; begin < columns.size();) {
-    const auto [column, j] = columns[begin];
-    std::size_t end = begin + 1;
-    std::uint32_t step = 1;
-    if (end < columns.size() && columns[end].first == column + 1 && columns[end].second > j) {
-      step = columns[end].second - j;
-      if (std::uint64_t{step} * patch.out_step <= kWidestStep) {
-        while (end < columns.size() && columns[end].first == columns[end - 1].first + 1 &&
-               columns[end].second == columns[end - 1].second + step)
-          ++end;
-      }
-    }
+  for (std::uint32_t first = 0, end = 0; first < patch.columns; first = end) {
+    const std::uint32_t column = converters.dealt(patch.column + first, width);
+    end = first + 1;
+    while (end < patch.columns && converters.dealt(patch.column + end, width) == column + (end - first)) ++end;
     Patch& part = patches.emplace_back(patch);
     part.column = static_cast<std::uint16_t>(column);
-    part.columns = static_cast<std::uint16_t>(end - begin);
-    part.out_first = patch.out_first + j * patch.out_step;
-    part.out_step = static_cast<std::uint16_t>(part.columns == 1 ? 1 : step * patch.out_step);
-    begin = end;
+    part.columns = static_cast<std::uint16_t>(end - first);
+    part.out_first = patch.out_first + first * patch.out_step;
+    if (part.columns == 1) part.out_step = 1;
   }
 }
 

@@ -41,6 +41,20 @@ TEST_CASE("a switch in the array: rounds are columns over converters, whatever t
   CHECK(simulate_good(program, small_chip(integrating)).total == 26 * kNs);
 }
 
+TEST_CASE("blocked wiring: neighbours wait for one converter, columns that lie apart do not") {
+  // Converter 0 has the columns 0 to 3, converter 1 those from 4 on.
+  const chip::Chip blocked = small_chip({{"adc.wiring", "blocked"}});
+  const program::Program neighbours = code("mvm a0 r0+2 c0+4 0 -> 10 set k0\n");
+  CHECK(simulate_good(neighbours, blocked).total == 14 * kNs);
+  CHECK(simulate_good(neighbours, small_chip()).total == 12 * kNs);
+  CHECK(simulate_good(code("mvm a0 r0+2 c2+4 0 -> 10 set k0\n"), blocked).total == 12 * kNs);
+  CHECK(simulate_good(code("mvm a0 r0+2 c3+4 0 -> 10 set k0\n"), blocked).total == 13 * kNs);
+  const program::Program apart = code("mvm a0 r0+2 c0+1x4^2 0 -> 10 set k0\n");
+  CHECK(simulate_good(apart, blocked).total == 12 * kNs);
+  CHECK(simulate_good(apart, small_chip()).total == 14 * kNs);
+  CHECK(simulate_good(neighbours, small_chip(with(kArray, {{"adc.wiring", "blocked"}}))).total == 12 * kNs);
+}
+
 TEST_CASE("a group: an activation takes the converters of its neighbours, those of arrays in use") {
   const std::string eight = "mvm a0 r0+2 c0+8 0 -> 10 set k0\n";
   const std::string neighbour = "mvm a1 r0+2 c0+2 10 -> 40 set k0\n";  // waits for it
