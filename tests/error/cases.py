@@ -252,7 +252,6 @@ CASES = [
     Case("chip.range", 2, "run m.toml --chip unit --set array.cols=16", files=tiny(), name="together-set"),
     Case("chip.range", 3, "run m.toml --chip c.toml", files={**tiny(), **chip('[array]\nrows = 8\n')}, name="together"),
     Case("chip.empty", 3, "run m.toml --chip c.toml", files={**tiny(), **chip('name = "c"\n')}),
-    Case("chip.unsupported", 4, "run m.toml --chip unit --set adc.wiring=blocked", files=tiny()),
     Case("chip.adc-bits", 4, "run m.toml --chip pcm-14nm --set adc.rule=fixed --set adc.bits=3", files=tiny()),
 
     Case("pipeline.adc-bits-table", 2, "run m.toml --chip unit --set adc.rule=calibrated", files=tiny()),
@@ -393,7 +392,6 @@ CASES = [
     Case("explore.value", 3, "explore s.toml", files=study("", '"adc.per_array" = [4, 0]')),
     Case("explore.value", 3, "explore s.toml", name="word", files=study("", 'map = ["linaer"]')),
     Case("explore.value", 3, "explore s.toml", name="constraint", files=study('constraint = "area_mm2 = 5"')),
-    Case("explore.unsupported", 4, "explore s.toml", files=study("", '"adc.wiring" = ["interleaved", "blocked"]')),
     Case("explore.conflict", 3, "explore s.toml", files=study("compression = 4", "blocks = [2, 4]")),
     Case("explore.conflict", 3, "explore s.toml", name="twice", files=study("kv = 4", "kv = [4, 8]")),
     Case("explore.conflict", 3, "explore s.toml", name="mode", files=study('mode = "encode"', "kv = [4, 8]")),

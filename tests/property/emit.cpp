@@ -401,6 +401,67 @@ TEST_CASE("the example layer: arrays, activations and latency by hand") {
   CHECK(dense.total > sparse.total);
 }
 
+TEST_CASE("blocked wiring: the columns have other names, and no other work is done") {
+  for (std::uint64_t number = 0; number < kCases; ++number) {
+    CAPTURE(number);
+    test::Case random = test::random_case(number);
+    const program::Program interleaved = test::compile_case(random);
+    random.chip.adc.wiring = chip::Wiring::blocked;
+    const program::Program blocked = test::compile_case(random);
+    CHECK(program::verify(blocked).ok());
+    const Result<machine::Timing> before = machine::simulate(interleaved, random.chip);
+    const Result<machine::Timing> after = machine::simulate(blocked, random.chip);
+    REQUIRE(before.has_value() == after.has_value());
+    if (!before) continue;
+    CHECK(after->counts.conversions == before->counts.conversions);
+    if (random.chip.array.cols % random.chip.adc.per_array != 0) CHECK(blocked.code == interleaved.code);
+  }
+}
+
+TEST_CASE("blocked wiring: slivers and whole arrays take as long as with interleaved wiring") {
+  const auto chip_with = [](const char* wiring) {
+    Result<chip::Chip> chip = chip::load("unit", {{"array.rows", "32"},
+                                                  {"array.cols", "32"},
+                                                  {"adc.per_array", "4"},
+                                                  {"adc.wiring", wiring},
+                                                  {"network.arrays_per_tile", "2"}});
+    REQUIRE(chip.has_value());
+    return std::move(*chip);
+  };
+  const chip::Chip interleaved = chip_with("interleaved"), blocked = chip_with("blocked");
+  for (const std::uint32_t hidden : {64u, 128u, 256u}) {
+    for (const char* map : {"linear", "linear-striped", "striped"}) {
+      CAPTURE(hidden);
+      CAPTURE(map);
+      const compile::StrategyInfo& strategy = **compile::find_strategy(map);
+      const std::uint32_t k = strategy.dense_operator ? 0 : 8;
+      const Graph graph = test::decoder_layer(hidden, 4, 2, 2 * hidden, k, k, 1);
+      const compile::PlaceOptions options{.rows = 32, .cols = 32, .arrays_per_tile = 2, .adcs = 4};
+      const auto timing_of = [&](const chip::Chip& compiled_for, const chip::Chip& on) {
+        Result<compile::Placement> placement = strategy.place(graph, options);
+        REQUIRE(placement.has_value());
+        const Result<program::Program> program =
+            compile::emit(graph, std::move(*placement), compiled_for, {.kv = 1, .model_name = {}, .model_digest = {}});
+        REQUIRE(program.has_value());
+        CHECK(program::verify(*program).ok());
+        const Result<machine::Timing> timing = machine::simulate(*program, on);
+        REQUIRE(timing.has_value());
+        return *timing;
+      };
+      const machine::Timing expected = timing_of(interleaved, interleaved), timing = timing_of(blocked, blocked);
+      CHECK(timing.total == expected.total);
+      CHECK(timing.counts.activations == expected.counts.activations);
+      CHECK(timing.counts.adc_rounds == expected.counts.adc_rounds);
+      // Neighbours on one converter: what the wiring says where nothing is done about it.
+      const machine::Timing neighbours = timing_of(interleaved, blocked);
+      if (std::string_view(map) == "linear")
+        CHECK(neighbours.total == expected.total);
+      else
+        CHECK(neighbours.total > expected.total);
+    }
+  }
+}
+
 TEST_CASE("compiling twice gives the same program") {
   for (std::uint64_t number = 0; number < kCases; number += 20)
     CHECK(digest_of(test::compile_case(test::random_case(number))) ==

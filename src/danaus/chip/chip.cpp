@@ -133,10 +133,6 @@ Result<void> set_key(Draft& draft, const std::string& name, const Value& value, 
       return fail(placed(Error("chip.type", Failure::bad_input, assignment.text).with_hint(about), origin));
     case Problem::range:
       return fail(placed(Error("chip.range", Failure::bad_input, assignment.text).with_hint(about), origin));
-    case Problem::unsupported:
-      return fail(
-          placed(Error("chip.unsupported", Failure::unsupported, assignment.text).with_hint("use " + expectation(*key)),
-                 origin));
   }
   draft.origins[key->name] = origin;
   return {};

@@ -25,18 +25,6 @@ struct Overload : Visitors... {
 template <typename... Visitors>
 Overload(Visitors...) -> Overload<Visitors...>;
 
-bool contains(const std::vector<std::string_view>& words, std::string_view word) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
-
-std::string supported_words(const Choice& choice) {
-  std::string text;
-  for (const std::string_view word : choice.words) {
-    if (!contains(choice.unsupported, word)) text += fmt::format("{}{}", text.empty() ? "" : ", ", word);
-  }
-  return text;
-}
-
 std::string shown(const Value& value) {
   return std::visit(Overload{[](const std::string& text) { return fmt::format("\"{}\"", text.substr(0, 64)); },
                              [](bool flag) { return std::string(flag ? "true" : "false"); },
@@ -53,7 +41,7 @@ std::string shown(const Value& value) {
 
 std::vector<Key> make_table() {
   const auto count = [](std::uint32_t& (*at)(Chip&), std::uint32_t least, std::uint32_t most) {
-    return Count{at, least, most, most};
+    return Count{at, least, most};
   };
   const auto ns = [](double& (*at)(Chip&)) { return Number{at, 0, kMostNs}; };
   const auto pj = [](double& (*at)(Chip&)) { return Number{at, 0, kMostPj}; };
@@ -394,14 +382,14 @@ const Condition* condition_of(std::string_view key) {
 
 std::string expectation(const Key& key) {
   return std::visit(
-      Overload{[](const Count& c) { return fmt::format("a whole number from {} to {}", c.least, c.supported); },
+      Overload{[](const Count& c) { return fmt::format("a whole number from {} to {}", c.least, c.most); },
                [](const LargeCount& c) { return fmt::format("a whole number from {} to {}", c.least, c.most); },
                [](const Number& n) {
                  return fmt::format("{}a number from {} to {}", n.word.empty() ? "" : fmt::format("\"{}\" or ", n.word),
                                     n.least, n.most);
                },
                [](const Flag&) { return std::string("true or false"); },
-               [](const Choice& c) { return fmt::format("one of {}", supported_words(c)); },
+               [](const Choice& c) { return fmt::format("one of {}", fmt::join(c.words, ", ")); },
                [](const Shorthand& s) { return fmt::format("a number from 0 to {}", s.most); }},
       key.kind);
 }
@@ -411,7 +399,6 @@ Assignment assign(Chip& chip, const Key& key, const Value& value) {
   std::visit(Overload{[&](const Count& c) {
                         std::uint64_t number = 0;
                         problem = whole(value, c.least, c.most, number);
-                        if (problem == Problem::none && number > c.supported) problem = Problem::unsupported;
                         if (problem == Problem::none) c.at(chip) = static_cast<std::uint32_t>(number);
                       },
                       [&](const LargeCount& c) {
@@ -435,8 +422,6 @@ Assignment assign(Chip& chip, const Key& key, const Value& value) {
                         const std::string* word = std::get_if<std::string>(&value);
                         if (word == nullptr) {
                           problem = Problem::type;
-                        } else if (contains(c.unsupported, *word)) {
-                          problem = Problem::unsupported;
                         } else if (const auto found = std::find(c.words.begin(), c.words.end(), *word);
                                    found == c.words.end()) {
                           problem = Problem::range;
@@ -451,8 +436,6 @@ Assignment assign(Chip& chip, const Key& key, const Value& value) {
                       }},
              key.kind);
   if (problem == Problem::none) return {};
-  if (problem == Problem::unsupported)
-    return {problem, fmt::format("{} = {} is not supported", key.name, shown(value))};
   return {problem, fmt::format("{} must be {}, not {}", key.name, expectation(key), shown(value))};
 }
 

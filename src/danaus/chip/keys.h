@@ -12,11 +12,10 @@
 /// The one table of chip file keys. Parsing, writing, --set, spelling hints, help and range checks all read it.
 namespace danaus::chip {
 
-/// A whole number, `least` to `most`; legal values above `supported` are refused as unsupported.
+/// A whole number, `least` to `most`.
 struct Count {
   std::uint32_t& (*at)(Chip&);
   std::uint32_t least, most;
-  std::uint32_t supported = most;
 };
 struct LargeCount {
   std::uint64_t& (*at)(Chip&);
@@ -31,12 +30,11 @@ struct Number {
 struct Flag {
   bool& (*at)(Chip&);
 };
-/// One of some words; the position of the word is the value. `unsupported` words are legal but refused.
+/// One of some words; the position of the word is the value.
 struct Choice {
   std::vector<std::string_view> words;
   std::uint32_t (*get)(const Chip&);
   void (*set)(Chip&, std::uint32_t);
-  std::vector<std::string_view> unsupported = {};
 };
 /// Stands for other keys; is not written.
 struct Shorthand {
@@ -65,7 +63,7 @@ const Condition* condition_of(std::string_view key);
 /// A value as a TOML file or a --set argument gives it.
 using Value = std::variant<std::int64_t, double, bool, std::string>;
 
-enum class Problem : std::uint8_t { none, type, range, unsupported };
+enum class Problem : std::uint8_t { none, type, range };
 struct Assignment {
   Problem problem = Problem::none;
   std::string text;  ///< what is wrong: "must be a whole number from 1 to 1024, not 0"
@@ -73,7 +71,7 @@ struct Assignment {
 /// Sets the key, or says what is wrong with the value and leaves the chip as it is.
 Assignment assign(Chip& chip, const Key& key, const Value& value);
 /// The chip with other values of some keys; the rules between keys hold again. Errors: chip.unknown-key, chip.type,
-/// chip.range, chip.unsupported, without a location.
+/// chip.range, without a location.
 Result<Chip> with_values(const Chip& base, const std::vector<std::pair<std::string, Value>>& values);
 /// The value in TOML.
 std::string written(const Chip& chip, const Key& key);

@@ -390,12 +390,9 @@ Result<Value> checked(std::string_view key, const Value& value) {
     case chip::Problem::type:
       return fail(Error("explore.type", Failure::bad_input, assignment.text).with_hint(about));
     case chip::Problem::range:
-      return fail(Error("explore.value", Failure::bad_input, assignment.text).with_hint(about));
-    case chip::Problem::unsupported:
       break;
   }
-  return fail(Error("explore.unsupported", Failure::unsupported, assignment.text)
-                  .with_hint("use " + chip::expectation(*find_chip_key(key))));
+  return fail(Error("explore.value", Failure::bad_input, assignment.text).with_hint(about));
 }
 
 pipeline::RunOptions run_options(const OptionValues& values, const model::Model& model) {

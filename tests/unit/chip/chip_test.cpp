@@ -79,6 +79,7 @@ TEST_CASE("every key can be set, from a file and from --set, is written and read
     if (key == "input.kind") value = "\"voltage\"";
     if (key == "adc.rule") value = "\"lossless\"";
     if (key == "adc.kind") value = "\"flash\"";
+    if (key == "adc.wiring") value = "\"blocked\"";
     if (key == "adc.precision") value = "\"static\"";
     if (key == "adc.sharing") value = "\"array\"";
     if (key == "digital.location") value = "\"hub\"";
@@ -233,14 +234,6 @@ TEST_CASE("errors say what, where and what to do") {
     CHECK(good(kSmall, {{"noise.device", "reram-wan"}, {"noise.time_s", "3600"}, {"noise.drift", "0"}}).noise.time_s ==
           3600);
     CHECK(good(kSmall, {{"noise.device", "sonos"}, {"noise.time_s", "86400"}}).noise.time_s == 86400);
-  }
-  SUBCASE("legal but not supported") {
-    const Error error = bad("[adc]\nwiring = \"blocked\"\n");
-    CHECK(error.id == "chip.unsupported");
-    CHECK(error.failure == Failure::unsupported);
-    CHECK(error.where.line == 2);
-    CHECK_FALSE(error.hint.empty());
-    CHECK(bad(kSmall, {{"adc.wiring", "blocked"}}).failure == Failure::unsupported);
   }
   SUBCASE("syntax") {
     const Error error = bad("[adc]\nper_array = = 8\n");
