@@ -199,7 +199,7 @@ struct Chip {
 /// `name_or_path`: an embedded preset or a file; `settings`: "--set key=value" pairs such as {"adc.per_array", "8"}.
 /// A file may say `base = "preset"` and then name only what differs from it. `name` defaults to the file's name.
 /// Errors: chip.unknown-preset, chip.syntax, chip.unknown-key (with spelling hint), chip.type, chip.range,
-/// chip.unsupported, with line and column (bad_input) or naming the setting (usage); file.*.
+/// all with line and column (bad_input) or naming the setting (usage); file.*.
 Result<Chip> load(const std::string& name_or_path,
                   const std::vector<std::pair<std::string, std::string>>& settings = {});
 /// The same from text (for programs that carry their chip file, and for tests).

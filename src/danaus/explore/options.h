@@ -45,7 +45,7 @@ bool is_whole(std::string_view key);
 bool is_number(std::string_view key);
 
 /// The value as the key keeps it (blocks = 32 and sliver = 32 are the text "32"), or what is wrong with it. Errors
-/// explore.type, explore.value, explore.unit (a number in quotes, with its unit), explore.unsupported, without a
+/// explore.type, explore.value, explore.unit (a number in quotes, with its unit), without a
 /// location.
 Result<Value> checked(std::string_view key, const Value& value);
 

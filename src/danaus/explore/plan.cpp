@@ -229,7 +229,8 @@ Result<Setup> Plan::setup(const Given& given) const {
   if (values.run.maps.empty()) values.run.maps = {pipeline::schedules_by_list(setup.chip) ? "linear" : "dense"};
   setup.options = run_options(values, *setup.model);
   if (study_.accuracy && values.run.maps.front() == pipeline::kAutoMap)
-    return fail(Error("explore.unsupported", Failure::unsupported, "the accuracy of what map auto chooses")
+    return fail(Error("explore.conflict", Failure::bad_input,
+                      "[accuracy] is of one mapping, and map auto chooses for every operator")
                     .with_hint("leave [accuracy] out, or name the mappings"));
   if (study_.accuracy && setup.model->has_weights()) setup.accuracy = accuracy_of(given, setup);
   if (setup.options.generation && setup.options.generation->prompt >= setup.options.emit.tokens)

@@ -174,7 +174,7 @@ Command decode_unchecked(const Record& record);
 struct ChipShape {
   std::uint32_t rows = 0;
   std::uint32_t cols = 0;
-  std::uint32_t adcs = 0;    ///< per array; column c is wired to ADC c mod adcs (interleaved)
+  std::uint32_t adcs = 0;    ///< per array
   std::uint32_t arrays = 0;  ///< arrays that the program uses: 0..arrays-1
   std::uint32_t arrays_per_tile = 1;
   std::uint32_t buffer = 0;  ///< elements per tile

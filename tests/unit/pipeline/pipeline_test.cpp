@@ -30,7 +30,7 @@ RunOptions small_blocks() {
 TEST_CASE("run: the figures of a model small enough to count by hand") {
   // 16 wide: q, k, v, o of 16x16 and gate, up, down of 32x16 and 16x32 on 16x16 arrays with 4 ADCs.
   const RunResult result = run(tiny(), small_chip(), small_blocks(), no_progress()).value();
-  REQUIRE(result.results.size() == 3);
+  REQUIRE(result.results.size() == 4);
   CHECK(result.operators == 7);
   CHECK(result.dense_parameters == 4 * 256 + 3 * 512);
   CHECK(result.kv == 8);
