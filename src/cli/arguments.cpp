@@ -379,6 +379,25 @@ void add_output(CLI::App& app, Arguments& arguments, const std::string& help, bo
   app.add_option("-o,--output", arguments.output, help)->type_name("FILE")->required(required)->check(not_empty);
 }
 
+/// How the tokens of a calibration count; for --calibrate of project too.
+void add_token_weights(CLI::App& app, Arguments& arguments) {
+  const std::string group = "Calibration";
+  app.add_option("--window", arguments.window, "Decoders: tokens that are seen at once [the context, at most 512]")
+      ->type_name("N")
+      ->check(whole_number(1, kMostTokens))
+      ->group(group);
+  app.add_option("--first-token", arguments.token_weights.first_token,
+                 "Weight of the first token of a text, which some models use as a sink of huge activations [1]")
+      ->type_name("W")
+      ->check(number(0, 1e9))
+      ->group(group);
+  app.add_option("--normalise", arguments.token_weights.normalise,
+                 "Weight of a token by its energy, |x|^(-2 N): 0 as it is, 1 all tokens equally [0]")
+      ->type_name("N")
+      ->check(number(0, 1))
+      ->group(group);
+}
+
 using Declare = void (*)(CLI::App&, Arguments&);
 
 struct Subcommand {
@@ -425,12 +444,29 @@ constexpr Subcommand kSubcommands[] = {
      }},
     {"project", "Approximate the weights of a model by blocks: error, parameters and MACs per layer",
      "danaus project model.gguf --blocks 24\n"
-     "danaus project model.safetensors --only '*ffn*' --blocks 16x64:2 -o factors.safetensors",
+     "danaus project model.safetensors --only '*ffn*' --blocks 16x64:2 -o factors.safetensors\n"
+     "danaus project model.gguf --calibrate book.txt --structure gather --group 8 --compression 2 -o "
+     "factors.safetensors",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
        app.add_option("--only", arguments.only, "Only operators whose name matches one of these globs")
            ->type_name("NAME...");
        add_output(app, arguments, "Write the factors as safetensors", false);
+       CLI::Option* calibration =
+           app.add_option("--calibrate", arguments.calibration,
+                          "Keep the outputs on this text (.json: token ids), or on what danaus calibrate has written "
+                          "(.safetensors), instead of the weights")
+               ->type_name("FILE")
+               ->check(not_empty)
+               ->group("Calibration");
+       add_token_weights(app, arguments);
+       app.add_option("--damping", arguments.fit.damping,
+                      "Part of the correlations between inputs that is not believed [0.01]")
+           ->type_name("D")
+           ->check(number(1e-6, 0.999))
+           ->group("Calibration");
+       for (const char* name : {"--window", "--first-token", "--normalise", "--damping"})
+         app.get_option(name)->needs(calibration);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
        add_json(app, arguments);
@@ -458,6 +494,27 @@ constexpr Subcommand kSubcommands[] = {
        add_output(app, arguments, "Write the table for --adc-bits", false);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
+       add_json(app, arguments);
+     }},
+    {"calibrate", "Collect what the linear operators of a model see while it reads a text, for project --calibrate",
+     "danaus calibrate model.gguf --text book.txt -o moments.safetensors\n"
+     "danaus calibrate model.gguf --text book.txt -o moments.safetensors --resume\n"
+     "danaus project model.gguf --calibrate moments.safetensors --compression 2 -o factors.safetensors",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       app.add_option("--text", arguments.text,
+                      "The text (.json: token ids), - for stdin; encoders: one sentence per line")
+           ->type_name("FILE")
+           ->required()
+           ->check(not_empty);
+       add_output(app, arguments, "The moments, as safetensors; what there is every half minute", true);
+       app.add_flag("--resume", arguments.resume, "Go on with this file, or start it");
+       add_token_weights(app, arguments);
+       app.add_option("--memory", arguments.memory_gb,
+                      "GB of sums at a time; the text is read as often as that takes [4]")
+           ->type_name("GB")
+           ->check(whole_number(1, 1u << 20))
+           ->group("Calibration");
        add_json(app, arguments);
      }},
     {"compile", "Compile a model for one mapping into a program",

@@ -12,6 +12,7 @@
 #include "danaus/compile/compile.h"
 #include "danaus/core/error.h"
 #include "danaus/factor/factor.h"
+#include "danaus/nn/moment_collector.h"
 #include "danaus/pipeline/analog.h"
 #include "danaus/pipeline/auto/auto_options.h"
 
@@ -79,6 +80,9 @@ struct Arguments {
   std::string analog_map;               ///< empty: by the structure
   std::string calibration;              ///< file, "-" = stdin
   std::uint32_t calibration_tokens = 1024;
+  nn::TokenWeights token_weights;  ///< calibrate, project
+  factor::ActivationOptions fit;   ///< project --calibrate
+  std::uint32_t memory_gb = 4;     ///< calibrate
   pipeline::ChannelScale channel_scale = pipeline::ChannelScale::automatic;
   std::vector<std::string> study;  ///< explore: the study, or export, pareto or merge and databases
   bool resume = false;

@@ -10,6 +10,7 @@
 #include "danaus/chip/chip.h"
 #include "danaus/core/error.h"
 #include "danaus/model/model.h"
+#include "danaus/pipeline/calibrate.h"
 #include "danaus/pipeline/run.h"
 #include "danaus/report/report.h"
 
@@ -20,6 +21,7 @@ using Command = Result<int> (*)(const Arguments&, Console&);
 
 Result<int> run_command(const Arguments& arguments, Console& console);
 Result<int> project_command(const Arguments& arguments, Console& console);
+Result<int> calibrate_command(const Arguments& arguments, Console& console);
 Result<int> compile_command(const Arguments& arguments, Console& console);
 Result<int> eval_command(const Arguments& arguments, Console& console);
 Result<int> generate_command(const Arguments& arguments, Console& console);
@@ -36,14 +38,16 @@ Result<int> explain_command(const Arguments& arguments, Console& console);
 
 // Shared by several of them.
 
+/// A text to read, token ids where the name ends with .json; - is stdin. Errors: file.*.
+Result<pipeline::EvaluateInput> read_input(const std::string& name);
+/// What a calibration on --calibrate's or calibrate's text is asked for.
+Result<pipeline::CalibrateOptions> calibrate_options(const Arguments& arguments, const std::string& text);
 /// How this run came about; the wall time counts from the start of the process.
 report::Provenance provenance(const Arguments& arguments);
 /// The options of the pipeline, with the defaults that depend on the model filled in. Error cli.tokens.
 Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model::Model& model);
 /// A note where a length is beyond the model's context; empty otherwise.
 std::string length_note(const pipeline::RunOptions& options, const model::Model& model);
-/// A text or ids from a file, or - for stdin. Errors: file.*.
-Result<pipeline::EvaluateInput> read_evaluated(const std::string& name, pipeline::EvaluateInput::Kind kind);
 /// What computes the linear operators, for eval and generate. Errors: those of the chip, which guides the choice of
 /// blocks.
 Result<pipeline::LinearOptions> linear_options(const Arguments& arguments);

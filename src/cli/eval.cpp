@@ -33,6 +33,15 @@ Result<std::string> read_stdin() {
   }
 }
 
+Result<pipeline::EvaluateInput> read_evaluated(const std::string& name, pipeline::EvaluateInput::Kind kind) {
+  pipeline::EvaluateInput input;
+  input.kind = kind;
+  input.name = name == "-" ? "stdin" : name;
+  DANAUS_TRY(content, name == "-" ? read_stdin() : read_text(name, kLargestInput));
+  input.content = std::move(content);
+  return input;
+}
+
 Result<pipeline::EvaluateInput> read_input(const Arguments& arguments) {
   if (arguments.text.empty() == arguments.ids.empty())
     return fail(Error("cli.arguments", Failure::usage, "what is to be evaluated?")
@@ -45,13 +54,9 @@ double rate(std::uint64_t tokens, double seconds) { return static_cast<double>(t
 
 }  // namespace
 
-Result<pipeline::EvaluateInput> read_evaluated(const std::string& name, pipeline::EvaluateInput::Kind kind) {
-  pipeline::EvaluateInput input;
-  input.kind = kind;
-  input.name = name == "-" ? "stdin" : name;
-  DANAUS_TRY(content, name == "-" ? read_stdin() : read_text(name, kLargestInput));
-  input.content = std::move(content);
-  return input;
+Result<pipeline::EvaluateInput> read_input(const std::string& name) {
+  using Kind = pipeline::EvaluateInput::Kind;
+  return read_evaluated(name, name.ends_with(".json") ? Kind::ids : Kind::text);
 }
 
 Result<pipeline::LinearOptions> linear_options(const Arguments& arguments) {
@@ -73,9 +78,7 @@ Result<pipeline::LinearOptions> linear_options(const Arguments& arguments) {
   }
   request.calibration_tokens = arguments.calibration_tokens;
   if (!arguments.calibration.empty()) {
-    const bool is_ids = arguments.calibration.ends_with(".json");
-    DANAUS_TRY(calibration, read_evaluated(arguments.calibration, is_ids ? pipeline::EvaluateInput::Kind::ids
-                                                                         : pipeline::EvaluateInput::Kind::text));
+    DANAUS_TRY(calibration, read_input(arguments.calibration));
     request.calibration = std::move(calibration);
   }
   return options;

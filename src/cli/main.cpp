@@ -23,12 +23,22 @@ struct Entry {
   std::string_view name;
   Command command;
 };
-constexpr Entry kCommands[] = {
-    {"run", run_command},           {"project", project_command},     {"precision", precision_command},
-    {"compile", compile_command},   {"eval", eval_command},           {"generate", generate_command},
-    {"verify", verify_command},     {"disasm", disasm_command},       {"asm", asm_command},
-    {"simulate", simulate_command}, {"reproduce", reproduce_command}, {"explore", explore_command},
-    {"show", show_command},         {"explain", explain_command},     {"trace", trace_command}};
+constexpr Entry kCommands[] = {{"run", run_command},
+                               {"project", project_command},
+                               {"precision", precision_command},
+                               {"compile", compile_command},
+                               {"eval", eval_command},
+                               {"generate", generate_command},
+                               {"verify", verify_command},
+                               {"disasm", disasm_command},
+                               {"asm", asm_command},
+                               {"simulate", simulate_command},
+                               {"reproduce", reproduce_command},
+                               {"explore", explore_command},
+                               {"show", show_command},
+                               {"explain", explain_command},
+                               {"trace", trace_command},
+                               {"calibrate", calibrate_command}};
 
 Result<int> run(int argc, const char* const* argv) {
   DANAUS_TRY(parsed, parse_arguments(argc, argv));

@@ -25,9 +25,7 @@ Result<int> precision_command(const Arguments& arguments, Console& console) {
       return fail(Error("cli.no-weights", Failure::usage,
                         fmt::format("'{}' is a shape: without weights no text goes through it", model.name))
                       .with_hint("leave --text out, or give a .gguf, a .safetensors or a Hugging Face folder"));
-    const bool is_ids = arguments.text.ends_with(".json");
-    DANAUS_TRY(text, read_evaluated(arguments.text,
-                                    is_ids ? pipeline::EvaluateInput::Kind::ids : pipeline::EvaluateInput::Kind::text));
+    DANAUS_TRY(text, read_input(arguments.text));
     options.text = std::move(text);
   }
   DANAUS_TRY(precision, pipeline::find_precision(model, arguments.model, options, console.progress()));

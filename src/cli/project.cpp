@@ -4,10 +4,13 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "danaus/factor/factor.h"
+#include "danaus/factor/moments.h"
 
 namespace danaus::cli {
 namespace {
@@ -35,13 +38,37 @@ Result<void> check_globs(const std::vector<std::string>& globs, const model::Mod
   return {};
 }
 
+/// The moments of a file, or those of a text.
+Result<factor::MomentSet> moments_of(const Arguments& arguments, const model::Model& model, Console& console) {
+  if (!arguments.calibration.ends_with(".safetensors")) {
+    DANAUS_TRY(options, calibrate_options(arguments, arguments.calibration));
+    return pipeline::calibrate(model, arguments.model, options, console.progress());
+  }
+  const nn::TokenWeights defaults;
+  if (arguments.window != 0 || arguments.token_weights != defaults)
+    return fail(Error("cli.arguments", Failure::usage,
+                      fmt::format("{} has been calibrated: --window, --first-token and --normalise come too late",
+                                  arguments.calibration))
+                    .with_hint("give them to danaus calibrate, or a text to --calibrate"));
+  return factor::read_moments(arguments.calibration);
+}
+
 /// Projects operator by operator; with -o each goes into the file and out of the memory.
 Result<std::vector<factor::LayerReport>> project_weights(const Arguments& arguments, const model::Model& model,
                                                          const std::vector<Structure>& structures, Console& console) {
+  std::optional<factor::MomentSet> moments;
+  if (!arguments.calibration.empty()) {
+    DANAUS_TRY(read, moments_of(arguments, model, console));
+    moments = std::move(read);
+  }
+  const auto project_model = [&](const auto& wanted, const auto& sink) {
+    return moments ? factor::project_model(model, structures, *moments, arguments.fit, wanted, sink, console.progress())
+                   : factor::project_model(model, structures, wanted, sink, console.progress());
+  };
   const auto wanted = [&](std::string_view name) { return selected(arguments.only, std::string(name)); };
   if (arguments.output.empty()) {
     const auto drop = [](std::string_view, const factor::Projection&) { return Result<void>{}; };
-    return factor::project_model(model, structures, wanted, drop, console.progress());
+    return project_model(wanted, drop);
   }
   std::vector<std::pair<std::string, Structure>> announced;
   for (std::size_t n = 0; n < structures.size(); ++n) {
@@ -53,7 +80,7 @@ Result<std::vector<factor::LayerReport>> project_weights(const Arguments& argume
     if (guard.interrupted()) return fail(Error("cli.interrupted", Failure::interrupted, "interrupted"));
     return writer.add(name, projection.factors);
   };
-  DANAUS_TRY(layers, factor::project_model(model, structures, wanted, write, console.progress()));
+  DANAUS_TRY(layers, project_model(wanted, write));
   DANAUS_CHECK(writer.commit());
   console.talk(fmt::format("wrote {}: factors of {} operators", arguments.output, layers.size()));
   return layers;
@@ -65,6 +92,10 @@ Result<int> project_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
   DANAUS_TRY(model, model::load(arguments.model));
   DANAUS_CHECK(check_globs(arguments.only, model));
+  if (!arguments.calibration.empty() && !model.has_weights())
+    return fail(Error("cli.no-weights", Failure::usage,
+                      fmt::format("'{}' is a shape: it has no weights that could see a text", model.name))
+                    .with_hint("give a .gguf or a Hugging Face folder, or leave --calibrate out"));
   if (!arguments.output.empty() && !model.has_weights())
     return fail(Error("cli.no-weights", Failure::usage,
                       fmt::format("'{}' is a shape: it has no weights to project", model.name))
@@ -77,12 +108,12 @@ Result<int> project_command(const Arguments& arguments, Console& console) {
   if (model.has_weights()) {
     DANAUS_TRY(layers, project_weights(arguments, model, structures, console));
     for (const factor::LayerReport& layer : layers)
-      projection.layers.push_back({layer.name, layer.structure, layer.relative_error});
+      projection.layers.push_back({layer.name, layer.structure, layer.relative_error, layer.output});
     projection.relative_error = pipeline::total_relative_error(layers);
   } else {
     for (std::size_t n = 0; n < structures.size(); ++n) {
       if (selected(arguments.only, model.linear[n].name))
-        projection.layers.push_back({model.linear[n].name, structures[n], std::nullopt});
+        projection.layers.push_back({model.linear[n].name, structures[n], std::nullopt, std::nullopt});
     }
   }
   DANAUS_CHECK(console.result(arguments.json ? report::project_json(projection, provenance(arguments))

@@ -53,10 +53,27 @@ struct Factors {
   std::vector<float> left;
 };
 
+/// ||(W - M) C^(1/2)||_F / ||W C^(1/2)||_F, C the second moments of the inputs on a calibration text.
+struct OutputError {
+  double plain = 0;          ///< of the projection that does not see C
+  double fitted = 0;         ///< of the one that does
+  std::uint32_t sweeps = 0;  ///< of alternating least squares, the most of any group of outputs
+  bool operator==(const OutputError&) const = default;
+};
+
+/// How a projection that sees the inputs goes on. The defaults are what docs/d2s.md measures.
+struct ActivationOptions {
+  double damping = 0.01;           ///< of correlations between inputs, 0 < damping < 1
+  std::uint32_t most_sweeps = 50;  ///< of alternating least squares
+  double tolerance = 1e-4;         ///< ends when a sweep takes away less of the squared error than this part of it
+  std::uint32_t candidates = 16;   ///< gathered blocks: inputs that a step of the elimination looks at; at least 1
+};
+
 struct ProjectionError {
   double relative = 0;      ///< ||W - M||_F / ||W||_F over the unpadded operator
   double optimum = 0;       ///< sqrt(sum of discarded sigma^2) / ||W||_F, or a proved lower bound next to it
   double squared_norm = 0;  ///< ||W||_F^2
+  std::optional<OutputError> output = std::nullopt;  ///< of projections that see the inputs; `optimum` is then 0
 };
 
 struct Projection {
@@ -85,6 +102,7 @@ struct LayerReport {
   double relative_error = 0;
   double squared_norm = 0;   ///< ||W||_F^2
   double squared_error = 0;  ///< ||W - M||_F^2
+  std::optional<OutputError> output = std::nullopt;
 };
 
 /// Projects every selected linear operator of a model with weights, one at a time, in the order of model.linear; `sink`
@@ -93,6 +111,15 @@ struct LayerReport {
 Result<std::vector<LayerReport>> project_model(
     const model::Model& model, const std::vector<Structure>& structures,
     const std::function<bool(std::string_view)>& selected,
+    const std::function<Result<void>(std::string_view, const Projection&)>& sink, Progress& progress);
+
+struct MomentSet;
+
+/// The same with projections that see the inputs (activation.h). Errors also: moments.unfinished, moments.operator (an
+/// operator has no moments, or those of another width).
+Result<std::vector<LayerReport>> project_model(
+    const model::Model& model, const std::vector<Structure>& structures, const MomentSet& moments,
+    const ActivationOptions& options, const std::function<bool(std::string_view)>& selected,
     const std::function<Result<void>(std::string_view, const Projection&)>& sink, Progress& progress);
 
 /// Factor files: safetensors with F32 tensors <name>.R {k, l*r, in_block} and <name>.L {l, out_block, k*r}, or <name>.W

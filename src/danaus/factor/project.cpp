@@ -15,8 +15,10 @@
 
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
+#include "danaus/factor/activation.h"
 #include "danaus/factor/factor.h"
 #include "danaus/factor/gather.h"
+#include "danaus/factor/moments.h"
 #include "danaus/factor/slice_solver.h"
 
 namespace danaus::factor {
@@ -406,13 +408,14 @@ class ProgressStep {
   Progress& progress_;
 };
 
-}  // namespace
+/// What one operator is projected with; progress counts its rows.
+using ProjectOperator =
+    std::function<Result<Projection>(std::size_t number, const std::function<void(std::uint32_t)>&)>;
 
-Result<std::vector<LayerReport>> project_model(
-    const model::Model& model, const std::vector<Structure>& structures,
-    const std::function<bool(std::string_view)>& selected,
-    const std::function<Result<void>(std::string_view, const Projection&)>& sink, Progress& progress) {
-  ensure(structures.size() == model.linear.size(), "project_model: one structure per linear operator");
+Result<std::vector<LayerReport>> project_all(
+    const model::Model& model, const std::function<bool(std::string_view)>& selected,
+    const ProjectOperator& project_one, const std::function<Result<void>(std::string_view, const Projection&)>& sink,
+    Progress& progress) {
   std::uint64_t total = 0;
   for (const model::LinearOperator& operation : model.linear) {
     if (!selected(operation.name)) continue;
@@ -429,26 +432,68 @@ Result<std::vector<LayerReport>> project_model(
   for (std::size_t n = 0; n < model.linear.size(); ++n) {
     const model::LinearOperator& operation = model.linear[n];
     if (!selected(operation.name)) continue;
-    const auto read = [&](std::uint32_t first, std::uint32_t count, std::span<float> weights) {
-      progress.update(done + std::uint64_t{first} * operation.in);
-      model::read_weights(operation, first, count, weights);
-    };
-    Result<Projection> projection = project(read, structures[n]);
+    const auto rows_done = [&](std::uint32_t rows) { progress.update(done + std::uint64_t{rows} * operation.in); };
+    Result<Projection> projection = project_one(n, rows_done);
     if (!projection) {
       Error error = std::move(projection).error();
       error.message = fmt::format("{}: {}", operation.name, error.message);
-      if (operation.weight->tensor.file) error.where.file = operation.weight->tensor.file->name();
+      if (error.where.file.empty() && operation.weight->tensor.file)
+        error.where.file = operation.weight->tensor.file->name();
       return fail(std::move(error));
     }
     const double relative = projection->error.relative;
     const double squared_norm = projection->error.squared_norm;
-    reports.push_back(
-        {operation.name, projection->factors.structure, relative, squared_norm, relative * relative * squared_norm});
+    reports.push_back({operation.name, projection->factors.structure, relative, squared_norm,
+                       relative * relative * squared_norm, projection->error.output});
     DANAUS_CHECK(sink(operation.name, *projection));
     done += std::uint64_t{operation.out} * operation.in;
     progress.update(done);
   }
   return reports;
+}
+
+}  // namespace
+
+Result<std::vector<LayerReport>> project_model(
+    const model::Model& model, const std::vector<Structure>& structures,
+    const std::function<bool(std::string_view)>& selected,
+    const std::function<Result<void>(std::string_view, const Projection&)>& sink, Progress& progress) {
+  ensure(structures.size() == model.linear.size(), "project_model: one structure per linear operator");
+  const auto project_one = [&](std::size_t number, const std::function<void(std::uint32_t)>& rows_done) {
+    const auto read = [&](std::uint32_t first, std::uint32_t count, std::span<float> weights) {
+      rows_done(first);
+      model::read_weights(model.linear[number], first, count, weights);
+    };
+    return project(read, structures[number]);
+  };
+  return project_all(model, selected, project_one, sink, progress);
+}
+
+Result<std::vector<LayerReport>> project_model(
+    const model::Model& model, const std::vector<Structure>& structures, const MomentSet& moments,
+    const ActivationOptions& options, const std::function<bool(std::string_view)>& selected,
+    const std::function<Result<void>(std::string_view, const Projection&)>& sink, Progress& progress) {
+  ensure(structures.size() == model.linear.size(), "project_model: one structure per linear operator");
+  if (!moments.finished())
+    return fail(Error("moments.unfinished", Failure::usage,
+                      fmt::format("the calibration has seen {} of {} texts", moments.done, moments.texts))
+                    .with_hint("let it go on: danaus calibrate ... --resume"));
+  std::optional<Metric> metric;  // operators that read one value are neighbours
+  const InputMoments* of = nullptr;
+  const auto project_one = [&](std::size_t number, const std::function<void(std::uint32_t)>&) -> Result<Projection> {
+    const model::LinearOperator& operation = model.linear[number];
+    const InputMoments* const input = moments.find(operation.name);
+    if (input == nullptr || input->in != operation.in)
+      return fail(Error("moments.operator", Failure::bad_input,
+                        input == nullptr
+                            ? fmt::format("the calibration of '{}' has not seen this operator", moments.model)
+                            : fmt::format("{} inputs were calibrated, the operator has {}", input->in, operation.in))
+                      .with_hint("calibrate this model: danaus calibrate MODEL --text FILE -o FILE"));
+    if (input != of) metric.emplace(*input, options.damping);
+    of = input;
+    return project(model::read_weights(operation), structures[number], *metric, options);
+  };
+  return project_all(model, selected, project_one, sink, progress);
 }
 
 }  // namespace danaus::factor

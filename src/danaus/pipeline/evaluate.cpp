@@ -340,7 +340,44 @@ void end_report(Linear& linear) {
   linear.report.analog->stages = linear.analog->stages();
 }
 
+Error no_windows(const model::Model& model, std::string hint) {
+  return Error("nn.window", Failure::usage,
+               fmt::format("'{}' is an encoder: every line is seen at once, without windows", model.name))
+      .with_hint(std::move(hint));
+}
+
 }  // namespace
+
+Result<TokenSequences> token_sequences(const model::Model& model, const std::string& path, const EvaluateInput& input,
+                                       std::uint32_t window) {
+  constexpr std::uint32_t kWindow = 512;
+  DANAUS_TRY(role, role_of(model));
+  Evaluation read;
+  read.encoder = role == Role::encoder;
+  if (read.encoder && window != 0) return fail(no_windows(model, "leave --window out"));
+  const std::uint32_t context = model.dimensions.context;
+  if (window > context)
+    return fail(Error("nn.window", Failure::usage,
+                      fmt::format("a window of {} tokens is longer than the context, {}", window, context))
+                    .with_hint("give a shorter --window"));
+  DANAUS_CHECK(read_tokens(model, path, input, read));
+  TokenSequences sequences{read.encoder, {}};
+  if (read.encoder) {
+    for (std::size_t n = 0; n < read.tokens.size(); ++n) {
+      const bool is_empty = read.sentences.empty() ? read.tokens[n].empty() : read.sentences[n].empty();
+      if (!is_empty) sequences.tokens.push_back(std::move(read.tokens[n]));
+    }
+    if (sequences.tokens.empty())
+      return fail(Error("eval.empty-text", Failure::bad_input, "all lines are empty").in_file(input.name));
+    return sequences;
+  }
+  const std::vector<TokenId>& all = read.tokens.front();
+  const std::size_t length = window != 0 ? window : std::min(context, kWindow);
+  for (std::size_t first = 0; first < all.size(); first += length)
+    sequences.tokens.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(first),
+                                  all.begin() + static_cast<std::ptrdiff_t>(std::min(first + length, all.size())));
+  return sequences;
+}
 
 Result<Linear> make_backend(const model::Model& model, const LinearOptions& options, Progress& progress) {
   Linear linear;
@@ -420,9 +457,7 @@ Result<Evaluation> evaluate(const model::Model& model, const std::string& path, 
   result.model = model.name;
   result.encoder = role == Role::encoder;
   if (result.encoder && (options.window.length != 0 || options.window.stride != 0))
-    return fail(Error("nn.window", Failure::usage,
-                      fmt::format("'{}' is an encoder: every line is seen at once, without windows", model.name))
-                    .with_hint("leave --window and --stride out"));
+    return fail(no_windows(model, "leave --window and --stride out"));
   DANAUS_CHECK(read_tokens(model, path, options.input, result));
   if (result.encoder) {
     DANAUS_TRY(pooling, pooling_of(path));

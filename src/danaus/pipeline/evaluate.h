@@ -30,6 +30,19 @@ struct EvaluateInput {
   std::string name;  ///< of the file, for errors
 };
 
+/// A text cut into sequences of tokens that a model sees one by one: lines that are not empty for encoders, windows one
+/// after the other for decoders.
+struct TokenSequences {
+  bool encoder = false;
+  std::vector<std::vector<nn::TokenId>> tokens;
+};
+
+/// `path`: where the model was loaded from, for its tokenizer. `window`: tokens of a decoder's window; 0: the context,
+/// at most 512. Errors: nn.no-weights, nn.no-embedding, eval.no-tokenizer, eval.empty-text, eval.ids,
+/// eval.encoder-decoder, nn.window (there are no windows for encoders, or it is longer than the context).
+Result<TokenSequences> token_sequences(const model::Model& model, const std::string& path, const EvaluateInput& input,
+                                       std::uint32_t window);
+
 /// The linear operators on the analog machine.
 struct AnalogRequest {
   AnalogOptions options;                     ///< adc_range "auto" becomes cal-shared with a calibration, l1 without

@@ -331,6 +331,25 @@ std::string run_json(const pipeline::RunResult& result, const Provenance& proven
   return document(json);
 }
 
+std::string calibration_json(const factor::MomentSet& set, const Provenance& provenance) {
+  Json json = {{"schema", "danaus.calibrate/1"},
+               {"provenance", to_json(provenance)},
+               {"model", set.model},
+               {"weighting", set.weighting},
+               {"texts", set.texts},
+               {"inputs", Json::array()}};
+  for (const factor::InputMoments& input : set.inputs)
+    json["inputs"].push_back(
+        {{"name", input.name},
+         {"operators", input.operators},
+         {"in", input.in},
+         {"tokens", input.first_tokens + input.tokens},
+         {"first_tokens", input.first_tokens},
+         {"energy",
+          {{"first", input.energy.first}, {"other", input.energy.other}, {"largest", input.energy.largest}}}});
+  return document(json);
+}
+
 std::string project_json(const Projection& projection, const Provenance& provenance) {
   Json json = {{"schema", "danaus.project/1"},
                {"provenance", to_json(provenance)},
@@ -340,6 +359,9 @@ std::string project_json(const Projection& projection, const Provenance& provena
   for (const Projection::Layer& layer : projection.layers) {
     Json entry = layer_json(layer.name, layer.structure);
     entry["relative_error"] = optional_number(layer.relative_error);
+    if (layer.output)
+      entry["output_error"] = {
+          {"plain", layer.output->plain}, {"fitted", layer.output->fitted}, {"sweeps", layer.output->sweeps}};
     json["layers"].push_back(std::move(entry));
     parameters += layer.structure.parameters();
     dense_parameters += layer.structure.dense_parameters();

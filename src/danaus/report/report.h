@@ -10,6 +10,7 @@
 
 #include "danaus/core/error.h"
 #include "danaus/explore/results.h"
+#include "danaus/factor/moments.h"
 #include "danaus/model/model.h"
 #include "danaus/pipeline/evaluate.h"
 #include "danaus/pipeline/precision.h"
@@ -59,6 +60,11 @@ std::string precision_table(const pipeline::Precision& precision);
 /// Schema danaus.precision/1.
 std::string precision_json(const pipeline::Precision& precision, const Provenance& provenance);
 
+/// `calibrate`: what the inputs have seen.
+std::string calibration_table(const factor::MomentSet& set);
+/// Schema danaus.calibrate/1.
+std::string calibration_json(const factor::MomentSet& set, const Provenance& provenance);
+
 /// What `project` found out. Layers without weights have no error.
 struct Projection {
   std::string model;
@@ -66,6 +72,7 @@ struct Projection {
     std::string name;
     Structure structure;
     std::optional<double> relative_error;
+    std::optional<factor::OutputError> output;  ///< calibrated
   };
   std::vector<Layer> layers;
   std::optional<double> relative_error;  ///< over all layers

@@ -562,25 +562,66 @@ std::string evaluation_table(const pipeline::Evaluation& evaluation, bool breakd
   return text;
 }
 
+std::string calibration_table(const factor::MomentSet& set) {
+  Table table({Align::left, Align::right, Align::right, Align::right, Align::right, Align::right});
+  table.add({"input of", "operators", "inputs", "tokens", "first / other", "largest / other"});
+  bool few = false;
+  const auto ratio = [](double energy, double other) {
+    return other > 0 ? fmt::format("{:.3g}", energy / other) : "-";
+  };
+  for (const factor::InputMoments& input : set.inputs) {
+    const std::uint64_t tokens = input.first_tokens + input.tokens;
+    few |= tokens < 5 * std::uint64_t{input.in};
+    table.add({input.name, fmt::format("{}", input.operators.size()), fmt::format("{}", input.in),
+               fmt::format("{}", tokens), ratio(input.energy.first, input.energy.other),
+               ratio(input.energy.largest, input.energy.other)});
+  }
+  std::string text = table.to_string();
+  text += "\nEnergies |x|^2: mean of the first tokens and largest of the others, over the mean of the others.\n";
+  if (few) text += "note: some inputs are wider than a fifth of the tokens: a longer text makes better moments\n";
+  return text;
+}
+
 std::string project_table(const Projection& projection) {
-  Table table({Align::left, Align::right, Align::left, Align::right, Align::right, Align::right});
-  table.add({"layer", "shape", "structure", "parameters", "", "relative error"});
+  const bool calibrated = std::any_of(projection.layers.begin(), projection.layers.end(),
+                                      [](const Projection::Layer& layer) { return layer.output.has_value(); });
+  std::vector<Align> columns = {Align::left, Align::right, Align::left, Align::right, Align::right, Align::right};
+  std::vector<std::string> head = {"layer", "shape", "structure", "parameters", "", "relative error"};
+  if (calibrated) {
+    columns.insert(columns.end(), 2, Align::right);
+    head.insert(head.end(), {"of outputs, plain", "calibrated"});
+  }
+  Table table(columns);
+  table.add(head);
   const auto error_cell = [](const std::optional<double>& error) {
     return error ? fmt::format("{:.4f}", *error) : "-";
   };
   std::uint64_t parameters = 0, dense_parameters = 0;
   for (const Projection::Layer& layer : projection.layers) {
     const std::uint64_t own = layer.structure.parameters(), dense = layer.structure.dense_parameters();
-    table.add({layer.name, fmt::format("{}x{}", layer.structure.out, layer.structure.in), to_string(layer.structure),
-               format_count(own), format_ratio(static_cast<double>(own), static_cast<double>(dense)),
-               error_cell(layer.relative_error)});
+    std::vector<std::string> cells = {layer.name,
+                                      fmt::format("{}x{}", layer.structure.out, layer.structure.in),
+                                      to_string(layer.structure),
+                                      format_count(own),
+                                      format_ratio(static_cast<double>(own), static_cast<double>(dense)),
+                                      error_cell(layer.relative_error)};
+    if (layer.output)
+      cells.insert(cells.end(),
+                   {fmt::format("{:.4f}", layer.output->plain), fmt::format("{:.4f}", layer.output->fitted)});
+    table.add(std::move(cells));
     parameters += own;
     dense_parameters += dense;
   }
   table.gap();
-  table.add({"total", "", fmt::format("{} operators", projection.layers.size()), format_count(parameters),
-             format_ratio(static_cast<double>(parameters), static_cast<double>(dense_parameters)),
-             error_cell(projection.relative_error)});
+  std::vector<std::string> total = {
+      "total",
+      "",
+      fmt::format("{} operators", projection.layers.size()),
+      format_count(parameters),
+      format_ratio(static_cast<double>(parameters), static_cast<double>(dense_parameters)),
+      error_cell(projection.relative_error)};
+  if (calibrated) total.insert(total.end(), 2, "");
+  table.add(std::move(total));
   return table.to_string();
 }
 
