@@ -10,8 +10,8 @@
 
 #include "danaus/core/error.h"
 #include "danaus/explore/results.h"
-#include "danaus/factor/moments.h"
 #include "danaus/model/model.h"
+#include "danaus/pipeline/calibrate.h"
 #include "danaus/pipeline/evaluate.h"
 #include "danaus/pipeline/precision.h"
 #include "danaus/pipeline/run.h"
