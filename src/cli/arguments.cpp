@@ -461,11 +461,15 @@ constexpr Subcommand kSubcommands[] = {
                ->group("Calibration");
        add_token_weights(app, arguments);
        app.add_option("--damping", arguments.fit.damping,
-                      "Part of the correlations between inputs that is not believed [0.01]")
+                      "Part of the correlations between inputs that is not believed [0.003]")
            ->type_name("D")
            ->check(number(1e-6, 0.999))
            ->group("Calibration");
-       for (const char* name : {"--window", "--first-token", "--normalise", "--damping"})
+       app.add_option("--sweeps", arguments.fit.most_sweeps, "Of alternating least squares, at most [50]")
+           ->type_name("N")
+           ->check(whole_number(0, 1000000))
+           ->group("Calibration");
+       for (const char* name : {"--window", "--first-token", "--normalise", "--damping", "--sweeps"})
          app.get_option(name)->needs(calibration);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");

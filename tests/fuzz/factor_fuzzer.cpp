@@ -1,4 +1,5 @@
-// Any bytes as a factor file, as a policy file and as weights: an error, or factors and structures that can be used.
+// Any bytes as a factor file, as a policy file, as weights and as a moment file: an error, or factors, structures and
+// moments that can be used.
 
 #include <algorithm>
 #include <cmath>
@@ -6,11 +7,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string_view>
 #include <vector>
 
+#include "danaus/factor/activation.h"
 #include "danaus/factor/choose.h"
 #include "danaus/factor/factor.h"
+#include "danaus/factor/moments.h"
 
 namespace {
 
@@ -31,11 +35,28 @@ void project_bytes(const std::uint8_t* data, std::size_t size) {
   if (projection && !danaus::check_selection(projection->factors.structure)) std::abort();
 }
 
+/// Moments of any bytes: weights are projected with them, or it is said that they are none.
+void use_moments(std::span<const std::byte> bytes) {
+  const auto set = danaus::factor::parse_moments(bytes, "fuzz.safetensors");
+  if (!set) return;
+  for (const danaus::factor::InputMoments& input : set->inputs) {
+    if (input.moments.empty() || input.in > 40) continue;
+    danaus::factor::Metric metric(input, 0.01);
+    const std::vector<float> weights(4 * input.in, 0.5f);
+    for (const danaus::Structure& structure : {danaus::Structure::gather(4, input.in, 3, (input.in + 1) / 2),
+                                               danaus::Structure::blocks(4, input.in, 2, 2, 1)}) {
+      const danaus::Result<danaus::factor::Projection> projection =
+          danaus::factor::project(weights, structure, metric, {});
+      if (projection && !danaus::check_selection(projection->factors.structure)) std::abort();
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  const std::uint8_t kind = data[0] % 3;
+  const std::uint8_t kind = data[0] % 4;
   ++data;
   --size;
   if (kind == 0) {
@@ -52,8 +73,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       (void)danaus::factor::matches(rule.pattern, "layer.0.ffn.up");
       (void)danaus::factor::choose_structure(96, 64, rule.policy, 256);
     }
-  } else {
+  } else if (kind == 2) {
     project_bytes(data, size);
+  } else {
+    use_moments(std::as_bytes(std::span(data, size)));
   }
   return 0;
 }

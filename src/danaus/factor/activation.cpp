@@ -119,9 +119,10 @@ class BlockFit {
   float* u(std::size_t group) { return u_.data() + group * height_ * terms_; }
   float* v(std::size_t group) { return v_.data() + group * terms_ * width_; }
 
-  /// Cholesky factors of C_jj, one after the other.
+  /// Cholesky factors and inverses of C_jj, one after the other.
   void factor_chunks() {
     lower_.resize(chunks_ * width_ * width_);
+    inverse_.resize(lower_.size());
     parallel_for(chunks_, 1, [&](std::size_t from, std::size_t to) {
       std::vector<double> matrix;
       for (std::size_t chunk = from; chunk < to; ++chunk) {
@@ -131,8 +132,11 @@ class BlockFit {
           for (std::size_t j = 0; j < n; ++j)
             matrix[i * n + j] = double{metric_.correlation()[(first + i) * in_ + first + j]};
         }
-        if (!cholesky(n, matrix.data())) possible_ = false;
-        std::copy_n(matrix.begin(), n * n, lower_.begin() + static_cast<std::ptrdiff_t>(chunk * width_ * width_));
+        const auto place = static_cast<std::ptrdiff_t>(chunk * width_ * width_);
+        std::vector<double> inverse = matrix;
+        if (!cholesky(n, matrix.data()) || !invert(n, inverse.data())) possible_ = false;
+        std::copy_n(matrix.begin(), n * n, lower_.begin() + place);
+        std::copy_n(inverse.begin(), n * n, inverse_.begin() + place);
       }
     });
   }
@@ -258,11 +262,10 @@ class BlockFit {
       multiply(Transpose::yes, Transpose::no, terms_, terms_, rows(batch.first + n), 1.0f, left, left, 0.0f,
                {grams.data() + n * terms_ * terms_, terms_});
     }
-    std::vector<float> stacked, own(rank_ * rank_), turned;
-    std::vector<double> exact;
+    std::vector<float> stacked, own(rank_ * rank_), turned, right, result;
     for (std::size_t chunk = 0; chunk < chunks_; ++chunk) {
       const std::size_t n = columns(chunk), first = first_column(chunk), term = chunk * rank_;
-      exact.resize(groups * rank_ * n);
+      right.resize(groups * rank_ * n);
       stacked.resize(rank_ * n);
       for (std::size_t g = 0; g < groups; ++g) {
         const std::size_t group = batch.first + g;
@@ -284,15 +287,14 @@ class BlockFit {
           for (std::size_t c = 0; c < n; ++c) turned[c * rank_ + m] = stacked[m * n + c];
         if (!solve_rows(n, rank_, own, turned.data(), rank_)) possible_ = false;
         for (std::size_t m = 0; m < rank_; ++m)
-          for (std::size_t c = 0; c < n; ++c) exact[(g * rank_ + m) * n + c] = double{turned[c * rank_ + m]};
+          for (std::size_t c = 0; c < n; ++c) right[(g * rank_ + m) * n + c] = turned[c * rank_ + m];
       }
-      const double* const lower = lower_.data() + chunk * width_ * width_;
-      divide_rows(Transpose::yes, groups * rank_, n, {lower, n}, {exact.data(), n});
-      divide_rows(Transpose::no, groups * rank_, n, {lower, n}, {exact.data(), n});
-      for (std::size_t g = 0; g < groups; ++g) {
-        for (std::size_t m = 0; m < rank_; ++m)
-          for (std::size_t c = 0; c < n; ++c)
-            v(batch.first + g)[(term + m) * width_ + c] = static_cast<float>(exact[(g * rank_ + m) * n + c]);
+      result.resize(groups * rank_ * n);
+      multiply(Transpose::no, Transpose::no, groups * rank_, n, n, 1.0f, {right.data(), n},
+               {inverse_.data() + chunk * width_ * width_, n}, 0.0f, {result.data(), n});
+      for (std::size_t row = 0; row < groups * rank_; ++row) {
+        float* const to = v(batch.first + row / rank_) + (term + row % rank_) * width_;
+        std::copy_n(result.data() + row * n, n, to);
       }
       update_products(batch, chunk);
     }
@@ -339,6 +341,7 @@ class BlockFit {
   std::span<const float> scaled_;  ///< W D
   std::size_t in_, width_, height_, rank_, chunks_, groups_, terms_;
   std::vector<double> lower_;
+  std::vector<float> inverse_;
   std::vector<float> u_, v_;
   std::vector<float> products_;  ///< W D C
   std::vector<std::uint32_t> sweeps_;

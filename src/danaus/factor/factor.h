@@ -63,7 +63,7 @@ struct OutputError {
 
 /// How a projection that sees the inputs goes on. The defaults are what docs/d2s.md measures.
 struct ActivationOptions {
-  double damping = 0.01;           ///< of correlations between inputs, 0 < damping < 1
+  double damping = 0.003;          ///< of correlations between inputs, 0 < damping < 1
   std::uint32_t most_sweeps = 50;  ///< of alternating least squares
   double tolerance = 1e-4;         ///< ends when a sweep takes away less of the squared error than this part of it
   std::uint32_t candidates = 16;   ///< gathered blocks: inputs that a step of the elimination looks at; at least 1

@@ -78,7 +78,7 @@ double output_error(const std::vector<float>& weights, const Factors& factors, c
 
 Projection fitted(const std::vector<float>& weights, const Structure& structure, const InputMoments& input,
                   const ActivationOptions& options = {}) {
-  Metric metric(input, options.damping);
+  Metric metric(input, 0.01);
   Result<Projection> projection = project(weights, structure, metric, options);
   REQUIRE(projection.has_value());
   return std::move(*projection);
