@@ -6,13 +6,14 @@ same moments and the same number of threads, in turns.
 
 Blocks: whitened start by batched LAPACK SVD, then alternating least squares over all groups of outputs at once, as many sweeps
 as danaus. Low rank: whitened SVD. Gathered: elimination, 16 inputs at a time, H updated as a whole. numpy computes in single
-precision where danaus does. Prints seconds of both (of danaus the whole process, reading and writing included), the ratio and the
-mean output error of both."""
+precision where danaus does. Prints seconds of both (of danaus the whole process, reading included) and processor seconds, which
+say more on a machine with other work, their ratios, and the mean output error of both."""
 import argparse
 import fnmatch
 import json
 import os
 import pathlib
+import resource
 import struct
 import subprocess
 import sys
@@ -134,8 +135,13 @@ CASES = [("Monarch 32x32:4", ["--blocks", "32:4", "--sweeps", str(SWEEPS)], lamb
           lambda w, m: gather(w, m, 8, w.shape[1] // 2))]
 
 
+def processor_seconds_of_children():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def ours(options):
-    started = time.perf_counter()
+    started, before = time.perf_counter(), processor_seconds_of_children()
     done = subprocess.run([ARGUMENTS.program, "project", str(MODEL), "--calibrate", ARGUMENTS.moments, "--json", "-q",
                            "--progress", "none", "--threads", str(ARGUMENTS.threads), *options, "--only", *ARGUMENTS.only],
                           capture_output=True, text=True)
@@ -143,11 +149,11 @@ def ours(options):
     if done.returncode != 0:
         sys.exit(done.stderr)
     layers = json.loads(done.stdout)["layers"]
-    return seconds, sum(layer["output_error"]["fitted"] for layer in layers) / len(layers)
+    return seconds, processor_seconds_of_children() - before, sum(layer["output_error"]["fitted"] for layer in layers) / len(layers)
 
 
 def theirs(weights, moments, inputs, method):
-    started = time.perf_counter()
+    started, before = time.perf_counter(), time.process_time()
     errors, metrics = [], {}
     for name, w in weights:
         of = inputs[name]
@@ -156,7 +162,7 @@ def theirs(weights, moments, inputs, method):
         scaled = w * metrics[of].scale
         fitted = method(scaled, metrics[of])
         errors.append(metrics[of].error(scaled, fitted))
-    return time.perf_counter() - started, sum(errors) / len(errors)
+    return time.perf_counter() - started, time.process_time() - before, sum(errors) / len(errors)
 
 
 def main():
@@ -168,15 +174,15 @@ def main():
     weights = [(name, tensors[name + ".weight"].astype(numpy.float32)) for name in inputs if wanted(name)]
     print(f"{len(weights)} operators of {MODEL.name}, {ARGUMENTS.threads} threads, numpy {numpy.__version__}, "
           f"{SWEEPS} sweeps, best of {ARGUMENTS.turns}\n")
-    print("| | danaus | numpy | ratio | output error, danaus | numpy |\n|---|---|---|---|---|---|")
+    print("| | danaus | numpy | ratio | processor, danaus | numpy | ratio | output error, danaus | numpy |\n" + "|---" * 9 + "|")
     for label, options, method in CASES:
         mine, other = [], []
         for _ in range(ARGUMENTS.turns):
             mine.append(ours(options))
             other.append(theirs(weights, moments, inputs, method))
-        own, their = min(mine), min(other)
-        print(f"| {label} | {own[0]:.2f} s | {their[0]:.2f} s | {their[0] / own[0]:.1f}x | {own[1]:.4f} | {their[1]:.4f} |",
-              flush=True)
+        own, their = ([min(column) for column in zip(*turns)] for turns in (mine, other))
+        print(f"| {label} | {own[0]:.2f} s | {their[0]:.2f} s | {their[0] / own[0]:.1f}x | {own[1]:.2f} s | {their[1]:.2f} s | "
+              f"{their[1] / own[1]:.1f}x | {own[2]:.4f} | {their[2]:.4f} |", flush=True)
 
 
 main()

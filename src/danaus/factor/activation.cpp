@@ -119,10 +119,10 @@ class BlockFit {
   float* u(std::size_t group) { return u_.data() + group * height_ * terms_; }
   float* v(std::size_t group) { return v_.data() + group * terms_ * width_; }
 
-  /// Cholesky factors and inverses of C_jj, one after the other.
+  /// Cholesky factors of C_jj, one after the other, and the inverses that sweeps need.
   void factor_chunks() {
     lower_.resize(chunks_ * width_ * width_);
-    inverse_.resize(lower_.size());
+    if (chunks_ > 1) inverse_.resize(lower_.size());
     parallel_for(chunks_, 1, [&](std::size_t from, std::size_t to) {
       std::vector<double> matrix;
       for (std::size_t chunk = from; chunk < to; ++chunk) {
@@ -133,10 +133,13 @@ class BlockFit {
             matrix[i * n + j] = double{metric_.correlation()[(first + i) * in_ + first + j]};
         }
         const auto place = static_cast<std::ptrdiff_t>(chunk * width_ * width_);
-        std::vector<double> inverse = matrix;
-        if (!cholesky(n, matrix.data()) || !invert(n, inverse.data())) possible_ = false;
+        if (chunks_ > 1) {
+          std::vector<double> inverse = matrix;
+          if (!invert(n, inverse.data())) possible_ = false;
+          std::copy_n(inverse.begin(), n * n, inverse_.begin() + place);
+        }
+        if (!cholesky(n, matrix.data())) possible_ = false;
         std::copy_n(matrix.begin(), n * n, lower_.begin() + place);
-        std::copy_n(inverse.begin(), n * n, inverse_.begin() + place);
       }
     });
   }
