@@ -90,9 +90,8 @@ TEST_CASE("auto is proved, keeps to its limits, and is no worse than any single 
     REQUIRE(result.automatic.has_value());
     CHECK(result.proof_tokens > 0);
     const double nanojoules = result.timing.energy.total() / 1000 / std::max(1u, options.emit.tokens);
-    CHECK(result.automatic->figure == doctest::Approx(options.objective == Objective::energy
-                                                          ? nanojoules
-                                                          : figure_of(result, options.objective)));
+    CHECK(result.automatic->figure ==
+          doctest::Approx(options.objective == Objective::energy ? nanojoules : figure_of(result, options.objective)));
     CHECK(result.automatic->choices.size() == random.model.linear.size());
     if (options.automatic.most_arrays) CHECK(result.arrays <= *options.automatic.most_arrays);
     const std::vector<pipeline::Choice>& choices = result.automatic->choices;

@@ -33,8 +33,7 @@ std::string shown(const Value& value) {
 }
 
 // The table's accessors: a chip and a path to a field.
-#define DANAUS_FIELD(path) \
-  [](Chip & chip) -> auto& { return chip.path; }
+#define DANAUS_FIELD(path) [](Chip& chip) -> auto& { return chip.path; }
 #define DANAUS_CHOICE(path, Type)                                         \
   [](const Chip& chip) { return static_cast<std::uint32_t>(chip.path); }, \
       [](Chip& chip, std::uint32_t word) { chip.path = static_cast<Type>(word); }

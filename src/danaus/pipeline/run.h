@@ -34,13 +34,14 @@ struct Generation {
 struct RunOptions {
   std::vector<std::string> maps = {"linear", "sparse", "dense", "striped"};
   factor::Policy policy;
-  std::optional<AdcBits> adc_bits;       ///< of adc.rule = "calibrated"
-  compile::EmitOptions emit;             ///< model name and digest are filled in from the model
-  std::uint64_t seed = 1;                ///< of the proof run
-  std::uint32_t copies = 0;              ///< arrays to spend on copies of the busiest ones
-  std::uint32_t least_arrays = 0;        ///< striped maps, diagonals: take so many, however few hold the cells
-  std::uint32_t sliver = 0;              ///< striped maps: columns of a sliver; 0 = found for each stage
-  compile::Objective objective = compile::Objective::latency;  ///< of striped maps, which slivers are as wide as it asks
+  std::optional<AdcBits> adc_bits;  ///< of adc.rule = "calibrated"
+  compile::EmitOptions emit;        ///< model name and digest are filled in from the model
+  std::uint64_t seed = 1;           ///< of the proof run
+  std::uint32_t copies = 0;         ///< arrays to spend on copies of the busiest ones
+  std::uint32_t least_arrays = 0;   ///< striped maps, diagonals: take so many, however few hold the cells
+  std::uint32_t sliver = 0;         ///< striped maps: columns of a sliver; 0 = found for each stage
+  compile::Objective objective =
+      compile::Objective::latency;       ///< of striped maps, which slivers are as wide as it asks
   std::uint32_t sequences = 1;           ///< interleaved, all of the same length
   std::optional<Generation> generation;  ///< mode generate
   std::uint32_t routings = 4;            ///< mixture of experts: draws that the expected cost is the mean of
