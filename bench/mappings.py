@@ -33,13 +33,13 @@ class Model:
     size: float  # work per point, bert-large = 1
     arrays: int  # of linear
     encode: int = 0  # tokens
-    fewest_converters: dict = dataclasses.field(default_factory=dict)  # of a mapping: below, many minutes a point
+    equal: tuple = ("SAR", "ramp", "integrating")  # converters of the tables of equal converters and equal area
 
 
 MODELS = {
     "bert-large": Model(kv=512, blocks=32, size=1, arrays=4608, encode=512),
     "gpt2-medium": Model(kv=1024, blocks=32, size=1, arrays=4608),
-    "llama-7b": Model(kv=2048, blocks=64, size=12, arrays=98816, fewest_converters={"linear-striped": 256, "gathered-striped": 32}),
+    "llama-7b": Model(kv=2048, blocks=64, size=12, arrays=98816, equal=("SAR",)),
 }
 
 
@@ -49,14 +49,13 @@ class Mapping:
     options: str  # of a study; {blocks} is the model's, {quarter} a quarter of its arrays with linear
     work: float  # per point, a guess for the time that is left
     encode: bool = True  # simulate the encoder, too
-    fewest_converters: int = 1  # below: minutes a point
     rules: tuple = ("rows", "fixed")  # 256 rows ask for 8 bits: the same points for dense operators
 
 
 MAPPINGS = [
     # name, options, work: to add a mapping, add a line.
     Mapping("linear", 'map = "linear"', 0.1, rules=("fixed",)),
-    Mapping("linear-striped", 'map = "linear-striped"', 3, encode=False, fewest_converters=4, rules=("fixed",)),
+    Mapping("linear-striped", 'map = "linear-striped"', 3, encode=False, rules=("fixed",)),
     Mapping("sparse", 'map = "sparse"\nblocks = {blocks}', 0.1),
     Mapping("dense", 'map = "dense"\nblocks = {blocks}', 0.1),
     Mapping("striped", 'map = "striped"\nblocks = {blocks}', 1),
@@ -128,8 +127,6 @@ class Bench:
 
     def study(self, model, mapping, kind, **fields):
         """The rows as dictionaries: those of the mapping with the mode and the lists in `fields`."""
-        if not fields["converters"]:
-            return []
         name = f"{model}-{mapping.name}-{kind}"
         lists = {"networks": NETWORKS, "rules": rules_of(mapping), "inputs": INPUTS, "chips": [f"{chip}.toml" for chip in CHIPS]} | fields
         text = {key: json.dumps(value) if isinstance(value, list) else value for key, value in lists.items()}
@@ -267,7 +264,7 @@ def equal_tables(bench, model, rows):
             continue  # as many arrays as linear has: the same numbers of converters
         wanted = set()
         for (network, rule, converter, kind, count), of_mapping in points.items():
-            if rule != "rows" or count not in budgets:
+            if rule != "rows" or count not in budgets or converter not in MODELS[model].equal:
                 continue
             base = of_mapping.get("linear")
             other = {c: points.get((network, rule, converter, kind, c), {}).get(mapping.name) for c in (8, 16)}
@@ -275,11 +272,15 @@ def equal_tables(bench, model, rows):
                 continue
             for weight in weights.values():
                 slope = (weight(other[16]) - weight(other[8])) / 8
+                if slope <= 0:  # auto: other arrays for other converters
+                    continue
                 most = 8 + (weight(base) - weight(other[8])) / slope
                 wanted |= {min(256, max(1, int(most * share))) for share in (1, 0.98, 0.95)}
         wanted = sorted(wanted - {key[4] for key in points})
         if wanted:
-            found += bench.study(model, mapping, "equal", mode=f'mode = "decode"\nkv = {MODELS[model].kv}', rules=rules_of(mapping)[:1], converters=wanted)
+            chips = [f"{chip}.toml" for chip in MODELS[model].equal]
+            mode = f'mode = "decode"\nkv = {MODELS[model].kv}'
+            found += bench.study(model, mapping, "equal", mode=mode, rules=rules_of(mapping)[:1], chips=chips, converters=wanted)
     points = by_setting(found)
     out = []
     for title, weight in weights.items():
@@ -287,7 +288,7 @@ def equal_tables(bench, model, rows):
         out += ["Cells: converters per array; speed of the linear operators, of the whole token, energy, as ratios to linear.", ""]
         out += ["| network | converters | input | A of linear | " + " | ".join(mapping.name for mapping in MAPPINGS[1:]) + " |", "|---" * (len(MAPPINGS) + 3) + "|"]
         for network in NETWORKS:
-            for converter in CHIPS:
+            for converter in MODELS[model].equal:
                 for kind in INPUTS:
                     for count in budgets:
                         base = points.get((network, "rows", converter, kind, count), {}).get("linear")
@@ -410,18 +411,13 @@ def main():
         return run(str(pathlib.Path(arguments.program).resolve()), folder, arguments)
 
 
-def converters_of(model, mapping, arguments):
-    fewest = MODELS[model].fewest_converters.get(mapping.name, mapping.fewest_converters)
-    return [count for count in arguments.converters if count >= fewest]
-
-
 def run(program, folder, arguments):
     models = arguments.model or (["bert-large"] if arguments.quick else list(MODELS))
     plan = {}
     for model in models:
         for mapping in MAPPINGS:
             work = mapping.work * MODELS[model].size
-            plan[model, mapping.name, "decode"] = work * len(converters_of(model, mapping, arguments)) * 12 * len(rules_of(mapping))
+            plan[model, mapping.name, "decode"] = work * len(arguments.converters) * 12 * len(rules_of(mapping))
             if not arguments.decode and not mapping.name.startswith("linear"):
                 plan[model, mapping.name, "equal"] = work * 60
             if not arguments.decode and MODELS[model].encode and mapping.encode:
@@ -432,7 +428,7 @@ def run(program, folder, arguments):
         rows = []
         for mapping in MAPPINGS:
             mode = f'mode = "decode"\nkv = {MODELS[model].kv}'
-            rows += bench.study(model, mapping, "decode", mode=mode, converters=converters_of(model, mapping, arguments))
+            rows += bench.study(model, mapping, "decode", mode=mode, converters=arguments.converters)
         points = by_setting(rows)
         blocks = MODELS[model].blocks
         head = [f"## {model}, decode of one token, KV length {MODELS[model].kv}, blocks of {blocks} x {blocks} (gathered-striped: 8 times fewer weights)"]

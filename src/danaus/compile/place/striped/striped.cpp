@@ -16,8 +16,8 @@
 //   5. On a mesh an array that is far is worth less than the way to it. The stages, in the order of execution, are cut
 //      into regions of whole operators; each has arrays of its own, as steps 2 to 4 say, one region after the other
 //      along a Hilbert curve through the tiles. The number of regions is that with the least sum, over stages, of the
-//      time of an activation, the way across the region's tiles, there and back, and the messages of a tile to all
-//      others.
+//      time of the activations of an array, the way across the region's tiles, there and back, and the messages of a
+//      tile to all others.
 // More arrays than the cells ask for are only taken when shelves do not fit, or when they are asked for.
 #include "danaus/compile/place/striped/striped.h"
 
@@ -409,11 +409,12 @@ class Dealer {
   std::uint64_t turn_ = 0;                ///< a stage has as many turns as it gives slivers to one array
 };
 
-/// What messages cost a stage that is spread over so many tiles, in picoseconds: the way across them, to give and to
-/// take; the header and bits of a message to each other tile where blocks of two stages exchange their elements.
-double network_time(const Stage& stage, double tiles, const chip::Chip& mesh) {
+/// What messages cost a stage on so many tiles of a region, in picoseconds: the way across the region, in which stages
+/// lie anywhere, to give and to take; the header and bits of a message to each other tile of the stage where blocks of
+/// two stages exchange their elements.
+double network_time(const Stage& stage, double tiles, double region_tiles, const chip::Chip& mesh) {
   const auto hop = static_cast<double>(chip::to_picoseconds(mesh.network.hop_ns));
-  const double across = 2 * std::sqrt(tiles) * hop;
+  const double across = 2 * std::sqrt(region_tiles) * hop;
   if (stage.transposing == 0) return across;
   const double elements = static_cast<double>(stage.columns) / tiles;  // of a tile
   const double messages = std::min((tiles - 1) * stage.transposing, elements);
@@ -461,10 +462,13 @@ std::size_t best_region_count(const std::vector<Stage>& stages, std::uint64_t ce
     for (const Stage& stage : stages) {
       const auto available = static_cast<std::uint64_t>(arrays);
       const std::uint32_t width = sliver_width(stage, available, options);
-      const double used = std::min(arrays, static_cast<double>(sliver_count(stage, width)));
-      time += static_cast<double>(chip::activation_time(*options.mesh, stage.dac_bits, stage.adc_bits,
-                                                        (width + options.adcs - 1) / options.adcs));
-      time += network_time(stage, std::ceil(used / options.arrays_per_tile), *options.mesh);
+      const auto slivers = static_cast<double>(sliver_count(stage, width));
+      const double used = std::min(arrays, slivers);
+      const auto activation = static_cast<double>(chip::activation_time(
+          *options.mesh, stage.dac_bits, stage.adc_bits, (width + options.adcs - 1) / options.adcs));
+      time += activation * std::ceil(slivers / arrays);  // blocks narrower than that share an array
+      time += network_time(stage, std::ceil(used / options.arrays_per_tile),
+                           std::ceil(arrays / options.arrays_per_tile), *options.mesh);
     }
     if (count == 1 || time < least) best = count, least = time;
   }
