@@ -29,7 +29,7 @@ foreach(module IN LISTS danaus_modules)
 endforeach()
 
 # Third-party libraries, each for the module that uses it (docs/dependencies.md).
-target_link_libraries(danaus_core PUBLIC tl::expected fmt::fmt PRIVATE TBB::tbb PkgConfig::xxhash PkgConfig::hwy)
+target_link_libraries(danaus_core PUBLIC tl::expected fmt::fmt PRIVATE TBB::tbb PkgConfig::xxhash PkgConfig::hwy PkgConfig::tomlplusplus)
 target_link_libraries(danaus_model PRIVATE nlohmann_json::nlohmann_json PkgConfig::tomlplusplus)
 target_link_libraries(danaus_factor PRIVATE nlohmann_json::nlohmann_json PkgConfig::tomlplusplus PkgConfig::hwy PkgConfig::openblas)
 target_link_libraries(danaus_nn PRIVATE nlohmann_json::nlohmann_json PkgConfig::icu PkgConfig::hwy PkgConfig::openblas)

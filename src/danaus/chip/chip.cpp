@@ -17,6 +17,7 @@
 #include "danaus/chip/device/device.h"
 #include "danaus/chip/keys.h"
 #include "danaus/core/files.h"
+#include "danaus/core/toml.h"
 
 namespace danaus::embedded {
 const std::vector<std::pair<std::string_view, std::string_view>>& chips();
@@ -46,14 +47,6 @@ struct Entry {
   const toml::node* node = nullptr;
   Location where;
 };
-
-Location location_of(const toml::node& node, const std::string& file_name) {
-  Location where;
-  where.file = file_name;
-  where.line = node.source().begin.line;
-  where.column = node.source().begin.column;
-  return where;
-}
 
 // A wrong setting is a wrong command line, not a bad file.
 Error placed(Error error, const Origin& origin) {
@@ -257,18 +250,18 @@ Result<std::vector<Entry>> entries_of(const toml::table& root, const std::string
         return fail(Error("chip.unknown-key", Failure::bad_input,
                           fmt::format("there is no {} '{}'", section != nullptr ? "section" : "key",
                                       key.substr(0, kLongestName)))
-                        .at(location_of(node, file_name))
+                        .at(location_of(node.source(), file_name))
                         .with_hint(hint.empty() ? "danaus show keys lists them" : hint));
       }
-      entries.push_back({key, &node, location_of(node, file_name)});
+      entries.push_back({key, &node, location_of(node.source(), file_name)});
       continue;
     }
     if (section == nullptr) {
       return fail(Error("chip.type", Failure::bad_input, fmt::format("'{}' must be a section: [{}]", key, key))
-                      .at(location_of(node, file_name)));
+                      .at(location_of(node.source(), file_name)));
     }
     for (const auto& [inner_name, inner] : *section)
-      entries.push_back({key + "." + std::string(inner_name.str()), &inner, location_of(inner, file_name)});
+      entries.push_back({key + "." + std::string(inner_name.str()), &inner, location_of(inner.source(), file_name)});
   }
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::pair(a.where.line, a.where.column) < std::pair(b.where.line, b.where.column);
@@ -276,26 +269,8 @@ Result<std::vector<Entry>> entries_of(const toml::table& root, const std::string
   return entries;
 }
 
-Result<toml::table> parse_toml(std::string_view text, const std::string& file_name) {
-  // toml++ takes tables apart by recursion: without a limit, one long dotted key could exhaust the stack.
-  constexpr std::size_t kLongest = 1u << 16;
-  if (text.size() > kLongest)
-    return fail(Error("chip.syntax", Failure::bad_input,
-                      fmt::format("{} bytes are too long for a chip file (at most {})", text.size(), kLongest))
-                    .in_file(file_name));
-  try {
-    return toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    Location where;
-    where.file = file_name;
-    where.line = error.source().begin.line;
-    where.column = error.source().begin.column;
-    return fail(Error("chip.syntax", Failure::bad_input, std::string(error.description())).at(std::move(where)));
-  }
-}
-
 Result<Draft> read(std::string_view text, const std::string& file_name, int bases) {
-  DANAUS_TRY(root, parse_toml(text, file_name));
+  DANAUS_TRY(root, parse_toml(text, "a chip file", Error("chip.syntax", Failure::bad_input, "").in_file(file_name)));
   DANAUS_TRY(entries, entries_of(root, file_name));
   Draft draft;
   for (const Entry& entry : entries) {

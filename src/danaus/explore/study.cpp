@@ -18,12 +18,12 @@
 #include <map>
 
 #include "danaus/core/files.h"
+#include "danaus/core/toml.h"
 #include "danaus/explore/options.h"
 
 namespace danaus::explore {
 namespace {
 
-constexpr std::size_t kLargestFile = 1u << 16;
 constexpr std::uint64_t kMostValues = 1'000'000;  // of one axis
 constexpr std::size_t kLongestName = 64;
 
@@ -56,10 +56,6 @@ struct Entry {
   const toml::node* node = nullptr;
   Location key_at, value_at;
 };
-
-Location location_of(const toml::source_region& source, const std::string& file) {
-  return {.file = file, .line = source.begin.line, .column = source.begin.column, .offset = {}};
-}
 
 Error located(Error error, const Location& where) {
   error.where = where;
@@ -796,22 +792,16 @@ bool Constraint::holds(double value) const {
 }
 
 Result<Study> parse_study(std::string_view text, const std::string& file_name, std::uint64_t seed) {
-  // toml++ takes tables apart by recursion: without a limit, one long dotted key could exhaust the stack.
-  if (text.size() > kLargestFile)
-    return fail(Error("explore.syntax", Failure::bad_input,
-                      fmt::format("{} bytes are too long for a study (at most {})", text.size(), kLargestFile))
-                    .in_file(file_name));
-  try {
-    const toml::table root = toml::parse(text);
-    Result<Study> study = Reader(text, file_name, seed).read(root);
-    if (!study && study.error().hint.empty()) study.error().hint = "docs/explore.md says what a study can hold";
-    return study;
-  } catch (const toml::parse_error& error) {
-    return fail(
-        Error("explore.syntax", Failure::bad_input, std::string(error.description()))
-            .at(location_of(error.source(), file_name))
-            .with_hint("a study is TOML with the sections [study] and [sweep]; names with a dot in quotes or not"));
-  }
+  DANAUS_TRY(
+      root,
+      parse_toml(
+          text, "a study",
+          Error("explore.syntax", Failure::bad_input, "")
+              .in_file(file_name)
+              .with_hint("a study is TOML with the sections [study] and [sweep]; names with a dot in quotes or not")));
+  Result<Study> study = Reader(text, file_name, seed).read(root);
+  if (!study && study.error().hint.empty()) study.error().hint = "docs/explore.md says what a study can hold";
+  return study;
 }
 
 Result<Study> load_study(const std::string& path, std::uint64_t seed) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "danaus/core/files.h"
+#include "danaus/core/toml.h"
 #include "danaus/factor/choose.h"
 
 namespace danaus::factor {
@@ -15,13 +16,9 @@ namespace {
 constexpr std::size_t kLargestFile = std::size_t{1} << 20;
 constexpr std::int64_t kLargestGroup = std::int64_t{1} << 24;
 
-Location place(const toml::source_region& source, const std::string& file) {
-  return {.file = file, .line = source.begin.line, .column = source.begin.column, .offset = {}};
-}
-
 Error wrong_value(const toml::node& node, const std::string& file, std::string message, std::string hint) {
   return Error("factor.policy-value", Failure::bad_input, std::move(message))
-      .at(place(node.source(), file))
+      .at(location_of(node.source(), file))
       .with_hint(std::move(hint));
 }
 
@@ -29,7 +26,7 @@ Error unknown_key(std::string_view key, const toml::source_region& source, const
                   const std::vector<std::string_view>& known) {
   const std::string_view near = nearest(key, known);
   return Error("factor.policy-key", Failure::bad_input, fmt::format("there is no key '{}' here", key))
-      .at(place(source, file))
+      .at(location_of(source, file))
       .with_hint(near.empty() ? fmt::format("known keys: {}", fmt::join(known, ", "))
                               : fmt::format("did you mean '{}'?", near));
 }
@@ -103,26 +100,13 @@ Result<LayerRule> read_rule(const toml::table& table, const std::string& file, c
   return rule;
 }
 
-Result<toml::table> parse_toml(std::string_view text, const std::string& file) {
-  // toml++ takes tables apart by recursion: without a limit, one long dotted key could exhaust the stack.
-  constexpr std::size_t kLongest = 1u << 16;
-  if (text.size() > kLongest)
-    return fail(Error("factor.policy-syntax", Failure::bad_input,
-                      fmt::format("{} bytes are too long for a policy file (at most {})", text.size(), kLongest))
-                    .in_file(file));
-  try {
-    return toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    return fail(Error("factor.policy-syntax", Failure::bad_input, std::string(error.description()))
-                    .at(place(error.source(), file))
-                    .with_hint("a policy file is TOML with [[layer]] tables"));
-  }
-}
-
 }  // namespace
 
 Result<std::vector<LayerRule>> parse_policy(std::string_view text, const std::string& file, const Policy& base) {
-  DANAUS_TRY(table, parse_toml(text, file));
+  DANAUS_TRY(table, parse_toml(text, "a policy file",
+                               Error("factor.policy-syntax", Failure::bad_input, "")
+                                   .in_file(file)
+                                   .with_hint("a policy file is TOML with [[layer]] tables")));
   for (const auto& [key, node] : table)
     if (key.str() != "layer") return fail(unknown_key(key.str(), key.source(), file, {"layer"}));
   std::vector<LayerRule> rules;

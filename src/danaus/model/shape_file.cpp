@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "danaus/core/internal_error.h"
+#include "danaus/core/toml.h"
 #include "danaus/model/families.h"
 #include "danaus/model/text.h"
 #include "danaus/model/transformer.h"
@@ -17,8 +18,6 @@
 namespace danaus::model {
 namespace {
 
-// A long dotted key makes one table inside the other, which the TOML library destroys by recursion; so small a file
-// cannot nest deeply enough to exhaust the stack.
 constexpr std::size_t kLargestShapeFile = 16384;
 
 const std::vector<std::string_view>& known_keys() {
@@ -47,14 +46,6 @@ const std::vector<std::string_view>& known_keys() {
                                                      "rope_pairs",
                                                      "tied_embeddings"};
   return keys;
-}
-
-Location location_of(const toml::source_region& source, std::string_view file_name) {
-  Location where;
-  where.file = file_name;
-  where.line = static_cast<std::uint32_t>(source.begin.line);
-  where.column = static_cast<std::uint32_t>(source.begin.column);
-  return where;
 }
 
 std::string suggestion(std::string_view word, const std::vector<std::string_view>& candidates) {
@@ -144,12 +135,10 @@ Result<toml::table> parse_table(std::string_view text, std::string_view file_nam
     return fail(Error("shape.too-large", Failure::bad_input,
                       fmt::format("{} bytes are more than a shape file can have ({})", text.size(), kLargestShapeFile))
                     .in_file(file_name));
-  try {
-    return toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    return fail(Error("shape.syntax", Failure::bad_input, printable(error.description()))
-                    .at(location_of(error.source(), file_name)));
-  }
+  Result<toml::table> table =
+      parse_toml(text, "a shape file", Error("shape.syntax", Failure::bad_input, "").in_file(file_name));
+  if (!table) table.error().message = printable(table.error().message);
+  return table;
 }
 
 Result<Family> read_family(const ShapeReader& reader) {

@@ -10,32 +10,28 @@
 #include <cmath>
 
 #include "danaus/core/files.h"
+#include "danaus/core/toml.h"
 #include "danaus/factor/choose.h"
 
 namespace danaus::pipeline {
 namespace {
 
-// toml++ takes tables apart by recursion: without a limit, one long dotted key could exhaust the stack.
 constexpr std::size_t kLongestText = std::size_t{1} << 20;
 constexpr std::size_t kLongestLine = std::size_t{1} << 12;
 constexpr std::int64_t kMostBits = 16;
 
 const std::vector<std::string_view> kKeys = {"match", "map", "stage", "bits", "snr_db"};
 
-Location place(const toml::source_region& source, const std::string& file) {
-  return {.file = file, .line = source.begin.line, .column = source.begin.column, .offset = {}};
-}
-
 Error wrong_value(const toml::node& node, const std::string& file, std::string message, std::string hint) {
   return Error("pipeline.adc-bits-value", Failure::bad_input, std::move(message))
-      .at(place(node.source(), file))
+      .at(location_of(node.source(), file))
       .with_hint(std::move(hint));
 }
 
 Error unknown_key(const toml::key& key, const std::string& file, const std::vector<std::string_view>& known) {
   const std::string_view near = nearest(key.str(), known);
   return Error("pipeline.adc-bits-key", Failure::bad_input, fmt::format("there is no key '{}' here", key.str()))
-      .at(place(key.source(), file))
+      .at(location_of(key.source(), file))
       .with_hint(near.empty() ? fmt::format("known keys: {}", fmt::join(known, ", "))
                               : fmt::format("did you mean '{}'?", near));
 }
@@ -87,40 +83,16 @@ Result<AdcBits::Rule> read_rule(const toml::table& table, const std::string& fil
   return rule;
 }
 
-Result<toml::table> parse_toml(std::string_view text, const std::string& file) {
-  const auto too_long = [&](std::string what) {
-    return fail(Error("pipeline.adc-bits-syntax", Failure::bad_input, std::move(what)).in_file(file));
-  };
-  if (text.size() > kLongestText)
-    return too_long(fmt::format("{} bytes are too long for a table of bits (at most {})", text.size(), kLongestText));
-  // Some other characters in keys are undefined behaviour in toml++.
-  const auto other = std::find_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 127; });
-  if (other != text.end()) {
-    const auto line = static_cast<std::uint32_t>(1 + std::count(text.begin(), other, '\n'));
-    return fail(Error("pipeline.adc-bits-syntax", Failure::bad_input, "a table of bits is plain ASCII")
-                    .at({.file = file, .line = line, .column = 0, .offset = {}})
-                    .with_hint("leave out other characters, in comments, too"));
-  }
-  for (std::size_t start = 0; start < text.size();) {
-    const std::size_t end = std::min(text.find('\n', start), text.size());
-    if (end - start > kLongestLine) return too_long(fmt::format("a line of more than {} bytes", kLongestLine));
-    start = end + 1;
-  }
-  try {
-    return toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    return fail(Error("pipeline.adc-bits-syntax", Failure::bad_input, std::string(error.description()))
-                    .at(place(error.source(), file))
-                    .with_hint("a table of bits is TOML with [[stage]] tables"));
-  }
-}
-
 std::string_view name_of_stage(std::uint32_t stage) { return stage == 0 ? "R" : "L"; }
 
 }  // namespace
 
 Result<AdcBits> parse_adc_bits(std::string_view text, const std::string& file) {
-  DANAUS_TRY(table, parse_toml(text, file));
+  DANAUS_TRY(table, parse_toml(text, "a table of bits",
+                               Error("pipeline.adc-bits-syntax", Failure::bad_input, "")
+                                   .in_file(file)
+                                   .with_hint("a table of bits is TOML with [[stage]] tables"),
+                               {.text = kLongestText, .line = kLongestLine}));
   for (const auto& [key, node] : table)
     if (key.str() != "stage") return fail(unknown_key(key, file, {"stage"}));
   AdcBits result;

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "danaus/core/files.h"
+#include "danaus/core/toml.h"
 
 namespace danaus::embedded {
 const std::vector<std::pair<std::string_view, std::string_view>>& references();
@@ -21,7 +22,6 @@ const std::vector<std::pair<std::string_view, std::string_view>>& references();
 namespace danaus::pipeline {
 namespace {
 
-// toml++ takes nested tables apart by recursion: so small a file cannot nest deeply enough to exhaust the stack.
 constexpr std::size_t kLongestFile = 16384;
 
 struct NumberKey {
@@ -38,14 +38,6 @@ std::vector<std::string_view> known_keys() {
   std::vector<std::string_view> keys = {"name", "precision"};
   for (const NumberKey& number : kNumbers) keys.push_back(number.name);
   return keys;
-}
-
-Location location_of(const toml::source_region& source, const std::string& file_name) {
-  Location where;
-  where.file = file_name;
-  where.line = source.begin.line;
-  where.column = source.begin.column;
-  return where;
 }
 
 Error missing(std::string_view key, const std::string& file_name) {
@@ -85,17 +77,9 @@ Result<double> number_of(const toml::table& table, std::string_view key, const s
 }  // namespace
 
 Result<Reference> parse_reference(std::string_view toml, const std::string& file_name) {
-  if (toml.size() > kLongestFile)
-    return fail(Error("reference.syntax", Failure::bad_input,
-                      fmt::format("{} bytes are too long for a reference (at most {})", toml.size(), kLongestFile))
-                    .in_file(file_name));
-  toml::table table;
-  try {
-    table = toml::parse(toml);
-  } catch (const toml::parse_error& error) {
-    return fail(Error("reference.syntax", Failure::bad_input, std::string(error.description()))
-                    .at(location_of(error.source(), file_name)));
-  }
+  DANAUS_TRY(table,
+             parse_toml(toml, "a reference", Error("reference.syntax", Failure::bad_input, "").in_file(file_name),
+                        {.text = kLongestFile}));
   const std::vector<std::string_view> known = known_keys();
   for (const auto& [key, node] : table) {
     if (std::find(known.begin(), known.end(), key.str()) != known.end()) continue;

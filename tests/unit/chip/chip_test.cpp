@@ -241,6 +241,9 @@ TEST_CASE("errors say what, where and what to do") {
     CHECK(error.where.line == 2);
     CHECK(bad("[adc]\nbits = 8\nbits = 9\n").id == "chip.syntax");
     CHECK(bad("\xff\xfe").id == "chip.syntax");
+    CHECK(bad("[adc]\nbits\xc2\xa0= 8\n").id == "chip.syntax");
+    CHECK(bad("[adc]\nbits = 8\xe3\x80\x80\n").where.line == 2);
+    CHECK(good("# 80 \xc2\xb5m\n" + std::string(kSmall)) == good(kSmall));
     CHECK(bad(std::string("name = \"a\0b\"", 12)).id == "chip.syntax");
     CHECK(bad(std::string(100'000, '[')).id == "chip.syntax");
   }

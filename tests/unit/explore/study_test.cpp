@@ -115,6 +115,18 @@ TEST_CASE("every wrong study has a place and a hint") {
   }
 }
 
+TEST_CASE("characters outside ASCII are for comments and quotes") {
+  CHECK(values("kv = [4]  # \xc2\xb5") == Texts{"4"});
+  CHECK(study_of("kv = [4]", "name = \"\xc3\xa9\"").error().id == "explore.value");  // TOML, but no name of a study
+  for (const std::string sweep : {"kv\xc2\xa0= [4]", "kv = [4\xe3\x80\x80]", "k\xc3\xa9 = 4"}) {
+    CAPTURE(sweep);
+    const Error error = study_of(sweep).error();
+    CHECK(error.id == "explore.syntax");
+    CHECK(error.where.line == 5);
+    CHECK_FALSE(error.hint.empty());
+  }
+}
+
 TEST_CASE("any damage of a study is an error or a study, never a crash") {
   const std::string text =
       "[study]\nmodel = [\"gpt2\"]\nobjective = [\"min latency_ns\"]\nconstraint = \"area_mm2 <= 5\"\nbudget = 3\n"

@@ -180,6 +180,8 @@ TEST_CASE("policy files") {
     CHECK_FALSE(result.error().hint.empty());
   };
   fails("[[layer]\n", "factor.policy-syntax", 1);
+  fails("[[layer]]\nmatch\xc2\xa0= \"a\"\n", "factor.policy-syntax", 2);
+  CHECK(parse("[[layer]]\nmatch = \"\xc3\xa9*\"  # \xc3\xa9\n")->at(0).pattern == "\xc3\xa9*");
   fails("[[layer]]\nmatch = \"a\"\nblock = \"4\"\n", "factor.policy-key", 3);
   fails("[[layers]]\nmatch = \"a\"\n", "factor.policy-key", 1);
   fails("layer = 3\n", "factor.policy-value", 1);

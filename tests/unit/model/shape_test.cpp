@@ -69,6 +69,8 @@ TEST_CASE("shape: the canonical text reads back") {
 TEST_CASE("shape: errors with their lines") {
   CHECK(summary(kSmallBert) == "");
   CHECK(summary("name = \n") == "shape.syntax 1:8");
+  CHECK(summary("name\xc2\xa0= \"a\"\n") == "shape.syntax 1:0");
+  CHECK(summary("# \xc3\xa9\n" + kSmallBert) == "");
   CHECK(summary(with(kSmallBert, "heads = 2", "heads = 2\nheads = 2")).starts_with("shape.syntax 7:"));
   CHECK(summary(with(kSmallBert, "heads = 2", "head = 2")) == "shape.unknown-key 6:1");
   CHECK(summary(with(kSmallBert, "heads = 2", "")) == "shape.missing-key 0:0");

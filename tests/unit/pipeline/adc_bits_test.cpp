@@ -57,7 +57,9 @@ TEST_CASE("wrong tables of bits") {
   CHECK(bad(std::string(2'000'000, '\n')).id == "pipeline.adc-bits-syntax");
   CHECK(bad("x = " + std::string(5000, '[')).id == "pipeline.adc-bits-syntax");
   CHECK(bad("\xff").id == "pipeline.adc-bits-syntax");
-  CHECK(bad("# a\nage\xef\xbb\xaf]]]\n").where.line == 2);  // undefined behaviour in toml++
+  CHECK(bad("# a\nage\xef\xbb\xaf]]]\n").where.line == 2);
+  CHECK(good("# \xc3\xa9\n" + std::string(kTable)).rules.size() == 2);
+  CHECK(bad("[[stage]]\nmatch = \"\xc3\xa9\"\nbits = 4\n").id == "pipeline.adc-bits-value");
   const Error key = bad("[[stage]]\nmatch = \"*\"\nbit = 4\n");
   CHECK(key.id == "pipeline.adc-bits-key");
   CHECK(key.where.line == 3);

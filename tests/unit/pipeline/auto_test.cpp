@@ -64,7 +64,13 @@ TEST_CASE("a damaged sensitivity file is an error or another file, never anythin
         "[[operator]]\nmatch = \"*\"\ncosts = { dense = nan }", "[[operator]]\nmatch = \"*\"\ncosts = { dense = inf }",
         "[[operator]]\nmatch = \"*\"\ncosts = { dense = true }"})
     CHECK(parse_sensitivity(text, "s.toml").error().id == "auto.sensitivity-value");
-  CHECK(parse_sensitivity(std::string(70000, ' '), "s.toml").error().id == "auto.sensitivity-syntax");
+  const Error long_file = parse_sensitivity(std::string(70000, ' '), "s.toml").error();
+  CHECK(long_file.id == "auto.sensitivity-syntax");
+  CHECK(long_file.hint == "use patterns: match = \"blk.*.ffn_up\"");
+  const Error other = parse_sensitivity("[[operator]]\nmatch =\xe1\x9a\x80\"*\"\n", "s.toml").error();
+  CHECK(other.id == "auto.sensitivity-syntax");
+  CHECK(other.where.line == 2);
+  CHECK(parse_sensitivity("# \xc3\xa9\n" + kRules, "s.toml").has_value());
 }
 
 TEST_CASE("candidates by name") {

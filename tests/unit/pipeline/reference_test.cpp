@@ -45,6 +45,8 @@ TEST_CASE("a reference is read, and what is wrong is found where it is") {
   CHECK(error("[name]\n").id == "reference.value");
   CHECK(error("").id == "reference.key");
   CHECK(error(std::string(20000, '#')).id == "reference.syntax");
+  CHECK(error("power_w\xc2\xa0= 1\n").id == "reference.syntax");
+  CHECK(parse_reference("# 65 \xc2\xb5W\n" + std::string(kFile), "folder/mine.toml") == mine);
   CHECK(load_reference("cpus").error().hint == "did you mean 'cpu'?");
   CHECK(load_reference("no/such/file.toml").error().id == "file.missing");
 }

@@ -10,27 +10,22 @@
 #include <optional>
 
 #include "danaus/core/files.h"
+#include "danaus/core/toml.h"
 
 namespace danaus::pipeline {
 namespace {
 
 constexpr std::size_t kLargestFile = std::size_t{1} << 20;
-// toml++ takes tables apart by recursion: without a limit, one long dotted key could exhaust the stack.
-constexpr std::size_t kLongest = std::size_t{1} << 16;
-
-Location place(const toml::source_region& source, const std::string& file) {
-  return {.file = file, .line = source.begin.line, .column = source.begin.column, .offset = {}};
-}
 
 Error wrong_value(const toml::node& node, const std::string& file, std::string message, std::string hint) {
   return Error("auto.sensitivity-value", Failure::bad_input, std::move(message))
-      .at(place(node.source(), file))
+      .at(location_of(node.source(), file))
       .with_hint(std::move(hint));
 }
 
 Error unknown_key(const toml::key& key, const std::string& file, std::string hint) {
   return Error("auto.sensitivity-key", Failure::bad_input, fmt::format("there is no key '{}' here", key.str()))
-      .at(place(key.source(), file))
+      .at(location_of(key.source(), file))
       .with_hint(std::move(hint));
 }
 
@@ -62,19 +57,14 @@ Result<SensitivityRule> read_rule(const toml::table& table, const std::string& f
 }  // namespace
 
 Result<std::vector<SensitivityRule>> parse_sensitivity(std::string_view text, const std::string& file) {
-  if (text.size() > kLongest)
-    return fail(Error("auto.sensitivity-syntax", Failure::bad_input,
-                      fmt::format("{} bytes are too long for a sensitivity file (at most {})", text.size(), kLongest))
-                    .in_file(file)
-                    .with_hint("use patterns: match = \"blk.*.ffn_up\""));
-  toml::table table;
-  try {
-    table = toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    return fail(Error("auto.sensitivity-syntax", Failure::bad_input, std::string(error.description()))
-                    .at(place(error.source(), file))
-                    .with_hint("a sensitivity file is TOML with [[operator]] tables"));
-  }
+  const TomlLimits limits;
+  Result<toml::table> parsed = parse_toml(text, "a sensitivity file",
+                                          Error("auto.sensitivity-syntax", Failure::bad_input, "")
+                                              .in_file(file)
+                                              .with_hint("a sensitivity file is TOML with [[operator]] tables"),
+                                          limits);
+  if (!parsed && text.size() > limits.text) parsed.error().hint = "use patterns: match = \"blk.*.ffn_up\"";
+  DANAUS_TRY(table, std::move(parsed));
   for (const auto& [key, node] : table) {
     if (key.str() != "operator") return fail(unknown_key(key, file, "the file has [[operator]] tables only"));
   }
