@@ -3,7 +3,6 @@
 #include "danaus/pipeline/adc_bits.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "danaus/core/files.h"
 #include "danaus/core/toml.h"
 #include "danaus/factor/choose.h"
+#include "danaus/factor/rule_file.h"
 
 namespace danaus::pipeline {
 namespace {
@@ -20,64 +20,41 @@ constexpr std::size_t kLongestText = std::size_t{1} << 20;
 constexpr std::size_t kLongestLine = std::size_t{1} << 12;
 constexpr std::int64_t kMostBits = 16;
 
-const std::vector<std::string_view> kKeys = {"match", "map", "stage", "bits", "snr_db"};
-
-Error wrong_value(const toml::node& node, const std::string& file, std::string message, std::string hint) {
-  return Error("pipeline.adc-bits-value", Failure::bad_input, std::move(message))
-      .at(location_of(node.source(), file))
-      .with_hint(std::move(hint));
-}
-
-Error unknown_key(const toml::key& key, const std::string& file, const std::vector<std::string_view>& known) {
-  const std::string_view near = nearest(key.str(), known);
-  return Error("pipeline.adc-bits-key", Failure::bad_input, fmt::format("there is no key '{}' here", key.str()))
-      .at(location_of(key.source(), file))
-      .with_hint(near.empty() ? fmt::format("known keys: {}", fmt::join(known, ", "))
-                              : fmt::format("did you mean '{}'?", near));
-}
-
 /// Empty where there is no such key.
-Result<std::string> text_of(const toml::table& table, std::string_view key, const std::string& file) {
-  const toml::node* const node = table.get(key);
-  if (node == nullptr) return std::string();
-  const std::optional<std::string> text = node->value_exact<std::string>();
-  if (!text || text->empty())
-    return fail(
-        wrong_value(*node, file, fmt::format("'{}' is a text in quotes", key), fmt::format("write {} = \"...\"", key)));
-  const bool is_printable = std::all_of(text->begin(), text->end(), [](char c) { return c > ' ' && c < 127; });
-  if (!is_printable || text->find_first_of("\"\\") != std::string::npos)
-    return fail(wrong_value(*node, file, fmt::format("'{}' has a character that no name has", key),
-                            "names are of letters, digits and ._-/"));
-  return *text;
+Result<std::string> name_of(const factor::RuleFile& format, const toml::table& table, std::string_view key) {
+  DANAUS_TRY(text, format.text_of(table, key));
+  const bool is_printable = std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 127; });
+  if (!is_printable || text.find_first_of("\"\\") != std::string::npos)
+    return fail(format.wrong_value(*table.get(key), fmt::format("'{}' has a character that no name has", key),
+                                   "names are of letters, digits and ._-/"));
+  return std::move(text);
 }
 
-Result<AdcBits::Rule> read_rule(const toml::table& table, const std::string& file) {
-  for (const auto& [key, node] : table)
-    if (std::find(kKeys.begin(), kKeys.end(), key.str()) == kKeys.end()) return fail(unknown_key(key, file, kKeys));
+Result<AdcBits::Rule> read_rule(const factor::RuleFile& format, const toml::table& table) {
+  DANAUS_CHECK(format.check_keys(table, {"match", "map", "stage", "bits", "snr_db"}));
   AdcBits::Rule rule;
-  DANAUS_TRY(pattern, text_of(table, "match", file));
-  if (pattern.empty())
-    return fail(wrong_value(table, file, "this rule does not say which operators it is for",
-                            "add match = \"name or pattern with * and ?\""));
+  DANAUS_CHECK(format.pattern_of(table, "operators"));
+  DANAUS_TRY(pattern, name_of(format, table, "match"));
   rule.pattern = pattern;
-  DANAUS_TRY(map, text_of(table, "map", file));
+  DANAUS_TRY(map, name_of(format, table, "map"));
   rule.map = map;
-  DANAUS_TRY(stage, text_of(table, "stage", file));
+  DANAUS_TRY(stage, name_of(format, table, "stage"));
   if (!stage.empty() && stage != "R" && stage != "L")
-    return fail(wrong_value(*table.get("stage"), file, fmt::format("there is no stage '{}'", stage),
-                            "stage is \"R\" (the first or only one) or \"L\" (the second); without it both"));
+    return fail(format.wrong_value(*table.get("stage"), fmt::format("there is no stage '{}'", stage),
+                                   "stage is \"R\" (the first or only one) or \"L\" (the second); without it both"));
   if (!stage.empty()) rule.stage = stage == "R" ? 0 : 1;
   const toml::node* const bits = table.get("bits");
   const std::int64_t number = bits == nullptr ? 0 : bits->value_exact<std::int64_t>().value_or(0);
   if (number < 1 || number > kMostBits)
-    return fail(wrong_value(bits == nullptr ? static_cast<const toml::node&>(table) : *bits, file,
-                            fmt::format("'bits' is a whole number from 1 to {}", kMostBits),
-                            "write for example bits = 6"));
+    return fail(format.wrong_value(bits == nullptr ? static_cast<const toml::node&>(table) : *bits,
+                                   fmt::format("'bits' is a whole number from 1 to {}", kMostBits),
+                                   "write for example bits = 6"));
   rule.bits = static_cast<std::uint32_t>(number);
   if (const toml::node* const node = table.get("snr_db"); node != nullptr) {
     const std::optional<double> snr_db = node->is_number() ? node->value<double>() : std::nullopt;
     if (!snr_db || !std::isfinite(*snr_db))
-      return fail(wrong_value(*node, file, "'snr_db' is a number", "write for example snr_db = 31.5, or leave it out"));
+      return fail(
+          format.wrong_value(*node, "'snr_db' is a number", "write for example snr_db = 31.5, or leave it out"));
     rule.snr_db = *snr_db;
   }
   return rule;
@@ -88,24 +65,21 @@ std::string_view name_of_stage(std::uint32_t stage) { return stage == 0 ? "R" : 
 }  // namespace
 
 Result<AdcBits> parse_adc_bits(std::string_view text, const std::string& file) {
-  DANAUS_TRY(table, parse_toml(text, "a table of bits",
-                               Error("pipeline.adc-bits-syntax", Failure::bad_input, "")
-                                   .in_file(file)
-                                   .with_hint("a table of bits is TOML with [[stage]] tables"),
-                               {.text = kLongestText, .line = kLongestLine}));
-  for (const auto& [key, node] : table)
-    if (key.str() != "stage") return fail(unknown_key(key, file, {"stage"}));
+  DANAUS_TRY(root, parse_toml(text, "a table of bits",
+                              Error("pipeline.adc-bits-syntax", Failure::bad_input, "")
+                                  .in_file(file)
+                                  .with_hint("a table of bits is TOML with [[stage]] tables"),
+                              {.text = kLongestText, .line = kLongestLine}));
+  const factor::RuleFile format("stage", Error("pipeline.adc-bits-value", Failure::bad_input, "").in_file(file),
+                                Error("pipeline.adc-bits-key", Failure::bad_input, "").in_file(file));
+  DANAUS_TRY(tables, format.tables(root));
+  if (root.get("stage") == nullptr)
+    return fail(
+        format.wrong_value(root, "a table of bits is a list of [[stage]] tables", "write [[stage]] with two brackets"));
   AdcBits result;
   result.file = file;
-  const toml::node* const stages = table.get("stage");
-  const toml::array* const list = stages == nullptr ? nullptr : stages->as_array();
-  if (list == nullptr)
-    return fail(wrong_value(stages == nullptr ? static_cast<const toml::node&>(table) : *stages, file,
-                            "a table of bits is a list of [[stage]] tables", "write [[stage]] with two brackets"));
-  for (const toml::node& node : *list) {
-    if (node.as_table() == nullptr)
-      return fail(wrong_value(node, file, "'stage' is a list of tables", "write [[stage]] with two brackets"));
-    DANAUS_TRY(rule, read_rule(*node.as_table(), file));
+  for (const toml::table* table : tables) {
+    DANAUS_TRY(rule, read_rule(format, *table));
     result.rules.push_back(std::move(rule));
   }
   return result;
