@@ -16,6 +16,11 @@ struct View {
 
 enum class Transpose : bool { no, yes };
 
+/// A size as OpenBLAS takes it; what does not fit is a broken invariant.
+int blas_size(std::size_t size);
+/// Each of OpenBLAS's calls runs on the thread that makes it. For everything that calls OpenBLAS, before it does.
+void use_one_blas_thread();
+
 /// c {m, n} = scale * op(a) {m, k} * op(b) {k, n} + keep * c, on one thread.
 void multiply(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n, std::size_t k, float scale,
               View<const float> a, View<const float> b, float keep, View<float> c);

@@ -9,34 +9,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <mutex>
 
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
+#include "danaus/factor/algebra.h"
 #include "danaus/nn/transformer.h"
 
 namespace danaus::nn {
 namespace {
 
+using factor::blas_size;
+using factor::use_one_blas_thread;
+
 constexpr std::size_t kFewTokens = 3;            // so many are multiplied one by one
 constexpr std::size_t kVectorChunk = 1u << 16;   // weights
 constexpr std::size_t kStripWeights = 1u << 23;  // converted at once
-
-blasint blas_size(std::size_t size) {
-  ensure(size <= 0x7fffffff, "sizes of matrices fit 31 bits");
-  return static_cast<blasint>(size);
-}
-
-void use_one_thread() {
-  static std::once_flag once;
-  std::call_once(once, [] { openblas_set_num_threads(1); });
-}
 
 }  // namespace
 
 void multiply_transposed(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t a_stride,
                          const float* b, std::size_t b_stride, float* c, std::size_t c_stride, float scale) {
-  use_one_thread();
+  use_one_blas_thread();
   if (m == 1) {
     cblas_sgemv(CblasRowMajor, CblasNoTrans, blas_size(n), blas_size(k), scale, b, blas_size(b_stride), a, 1, 0, c, 1);
     return;
@@ -47,7 +40,7 @@ void multiply_transposed(std::size_t m, std::size_t n, std::size_t k, const floa
 
 void multiply(std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t a_stride, const float* b,
               std::size_t b_stride, float* c, std::size_t c_stride) {
-  use_one_thread();
+  use_one_blas_thread();
   if (m == 1) {
     cblas_sgemv(CblasRowMajor, CblasTrans, blas_size(k), blas_size(n), 1, b, blas_size(b_stride), a, 1, 0, c, 1);
     return;
