@@ -446,6 +446,23 @@ static Timing simulate_half(const program::Program& program, const chip::Chip& c
   return *timing;
 }
 
+/// The machine runs every command at the time at which the reference does.
+static void check_against_reference(const program::Program& program, const chip::Chip& chip) {
+  const Reference reference(program, chip);
+  const std::vector<Event> events = events_of(program, chip);
+  REQUIRE(events.size() == reference.executed.size());
+  // Segments come one after the other and tokens restart: look up by (command, iteration).
+  std::map<std::pair<std::uint32_t, std::uint32_t>, Event> simulated;
+  for (const Event& event : events) simulated[{event.command, event.iteration}] = event;
+  for (const Executed& one : reference.executed) {
+    CAPTURE(one.command);
+    CAPTURE(one.iteration);
+    const Event& event = simulated.at({one.command, one.iteration});
+    REQUIRE(event.start == one.first_start);
+    REQUIRE(event.end == one.end);
+  }
+}
+
 TEST_CASE("random programs against a reference scheduler, and replays of their dependences") {
   int replays = 0;
   struct Kind {
@@ -485,19 +502,7 @@ TEST_CASE("random programs against a reference scheduler, and replays of their d
       CAPTURE(dealt.chips);
       CAPTURE(dealt.each);
       replays += check_replay(program, chip, round % 2 == 0, simulate_half(program, chip, round % 2 == 0)) ? 1 : 0;
-      const Reference reference(program, chip);
-      const std::vector<Event> events = events_of(program, chip);
-      REQUIRE(events.size() == reference.executed.size());
-      // Segments come one after the other and tokens restart: look up by (command, iteration).
-      std::map<std::pair<std::uint32_t, std::uint32_t>, Event> simulated;
-      for (const Event& event : events) simulated[{event.command, event.iteration}] = event;
-      for (const Executed& one : reference.executed) {
-        CAPTURE(one.command);
-        CAPTURE(one.iteration);
-        const Event& event = simulated.at({one.command, one.iteration});
-        REQUIRE(event.start == one.first_start);
-        REQUIRE(event.end == one.end);
-      }
+      check_against_reference(program, chip);
     }
   }
   CHECK(replays > 500);
@@ -537,14 +542,7 @@ TEST_CASE("random programs on converters that are shared against a reference sch
     chip::Chip wired = chip;
     wired.adc.sharing = chip::AdcSharing::column;
     different += simulate_good(program, wired).total != timing.total ? 1 : 0;
-    const Reference reference(program, chip);
-    const std::vector<Event> events = events_of(program, chip);
-    REQUIRE(events.size() == reference.executed.size());
-    for (std::size_t number = 0; number < events.size(); ++number) {
-      CAPTURE(number);
-      REQUIRE(events[number].start == reference.executed[number].first_start);
-      REQUIRE(events[number].end == reference.executed[number].end);
-    }
+    check_against_reference(program, chip);
   }
   CHECK(pooled > 400);
   CHECK(different > 300);
@@ -571,14 +569,7 @@ TEST_CASE("random messages that take links against a reference scheduler") {
     chip.network.contention = chip::Contention::links;
     if (round % 4 >= 2) chip.network.switching = chip::Switching::wormhole;
     slower += simulate_good(program, chip).total > port_total ? 1 : 0;
-    const Reference reference(program, chip);
-    const std::vector<Event> events = events_of(program, chip);
-    REQUIRE(events.size() == reference.executed.size());
-    for (std::size_t number = 0; number < events.size(); ++number) {
-      CAPTURE(number);
-      REQUIRE(events[number].start == reference.executed[number].first_start);
-      REQUIRE(events[number].end == reference.executed[number].end);
-    }
+    check_against_reference(program, chip);
   }
   CHECK(slower > 100);
 }
@@ -592,12 +583,7 @@ TEST_CASE("a page that falls into many runs keeps its histories") {
   }
   commands += "move t0 100+64 -> t1 0\n";
   const program::Program program = code(commands);
-  const Reference reference(program, small_chip());
-  const std::vector<Event> events = events_of(program, small_chip());
-  for (std::size_t number = 0; number < events.size(); ++number) {
-    CHECK(events[number].start == reference.executed[number].first_start);
-    CHECK(events[number].end == reference.executed[number].end);
-  }
+  check_against_reference(program, small_chip());
 }
 
 }  // namespace danaus::machine
