@@ -196,6 +196,22 @@ TEST_CASE("transformer: an expert's tokens keep their numbers") {
   CHECK(tokens == 2 * 3 * 2 * ids.size());
 }
 
+/// Every operator of the backend computes what factor::apply does, for one token, a few and many.
+static void check_against_apply(LinearBackend& backend, const std::vector<factor::Factors>& operators) {
+  for (std::size_t number = 0; number < operators.size(); ++number) {
+    const Structure& structure = operators[number].structure;
+    for (const std::size_t tokens : {std::size_t{1}, std::size_t{7}, std::size_t{300}}) {
+      std::vector<float> x(tokens * structure.in), y(tokens * structure.out), expected(y.size());
+      for (std::size_t n = 0; n < x.size(); ++n) x[n] = static_cast<float>(std::sin(1.7 * static_cast<double>(n * n)));
+      REQUIRE(backend.multiply(number, x, std::vector<std::uint64_t>(tokens), y).has_value());
+      for (std::size_t t = 0; t < tokens; ++t)
+        factor::apply(operators[number], std::span(x).subspan(t * structure.in, structure.in),
+                      std::span(expected).subspan(t * structure.out, structure.out));
+      CHECK(worst(y, expected) < 1e-5);
+    }
+  }
+}
+
 TEST_CASE("transformer: factors of full rank are the weights, others what factor::apply computes") {
   Reference reference(data_folder("llama"));
   const std::vector<TokenId> ids = {3, 1, 4, 1, 5, 9};
@@ -212,19 +228,7 @@ TEST_CASE("transformer: factors of full rank are the weights, others what factor
     }
     const std::vector<factor::Factors> copy = operators;
     const std::unique_ptr<LinearBackend> backend = value_of(factor_backend(*reference.model, std::move(operators)));
-    for (std::size_t number = 0; number < copy.size(); ++number) {
-      const Structure& structure = copy[number].structure;
-      for (const std::size_t tokens : {std::size_t{1}, std::size_t{300}}) {
-        std::vector<float> x(tokens * structure.in), y(tokens * structure.out), expected(y.size());
-        for (std::size_t n = 0; n < x.size(); ++n)
-          x[n] = static_cast<float>(std::sin(1.7 * static_cast<double>(n * n)));
-        REQUIRE(backend->multiply(number, x, std::vector<std::uint64_t>(tokens), y).has_value());
-        for (std::size_t t = 0; t < tokens; ++t)
-          factor::apply(copy[number], std::span(x).subspan(t * structure.in, structure.in),
-                        std::span(expected).subspan(t * structure.out, structure.out));
-        CHECK(worst(y, expected) < 1e-5);
-      }
-    }
+    check_against_apply(*backend, copy);
     if (!exact) continue;
     Transformer transformer = value_of(Transformer::create(*reference.model, *backend));
     CHECK(worst(decode_all(transformer, ids), decode_all(*reference, ids)) < 1e-3);
@@ -258,19 +262,7 @@ TEST_CASE("transformer: gathered operators of all inputs are the weights, others
     else
       CHECK(difference < 1e-4);
     const std::unique_ptr<LinearBackend> backend = value_of(factor_backend(*reference.model, std::move(part)));
-    for (std::size_t number = 0; number < copy.size(); ++number) {
-      const Structure& structure = copy[number].structure;
-      for (const std::size_t tokens : {std::size_t{1}, std::size_t{7}, std::size_t{300}}) {
-        std::vector<float> x(tokens * structure.in), y(tokens * structure.out), expected(y.size());
-        for (std::size_t n = 0; n < x.size(); ++n)
-          x[n] = static_cast<float>(std::sin(1.7 * static_cast<double>(n * n)));
-        REQUIRE(backend->multiply(number, x, std::vector<std::uint64_t>(tokens), y).has_value());
-        for (std::size_t t = 0; t < tokens; ++t)
-          factor::apply(copy[number], std::span(x).subspan(t * structure.in, structure.in),
-                        std::span(expected).subspan(t * structure.out, structure.out));
-        CHECK(worst(y, expected) < 1e-5);
-      }
-    }
+    check_against_apply(*backend, copy);
   }
 }
 
