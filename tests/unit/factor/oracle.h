@@ -81,6 +81,17 @@ inline std::vector<float> gaussian(std::size_t count, std::uint64_t stream, doub
   return values;
 }
 
+/// Weights as tests/oracle/make_activation_figures.py and make_gather_figures.py make them: exact in single precision.
+inline std::vector<float> weights_of(std::uint64_t out, std::uint64_t in) {
+  std::vector<float> weights;
+  for (std::uint64_t row = 0; row < out; ++row) {
+    for (std::uint64_t column = 0; column < in; ++column)
+      weights.push_back(static_cast<float>((row * 7919 + column * 104729 + row * column * column * 31) % 1009) / 1024 -
+                        0.5f);
+  }
+  return weights;
+}
+
 inline double squared_norm(std::span<const float> values) {
   double sum = 0;
   for (const float value : values) sum += static_cast<double>(value) * static_cast<double>(value);

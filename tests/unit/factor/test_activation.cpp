@@ -10,6 +10,7 @@
 #include "danaus/core/parallel.h"
 #include "danaus/factor/activation.h"
 #include "danaus/factor/eliminate.h"
+#include "oracle.h"
 
 using namespace danaus;
 using namespace danaus::factor;
@@ -18,17 +19,7 @@ namespace {
 
 constexpr std::uint64_t kTokens = 400;
 
-/// As tests/oracle/make_activation_figures.py makes them: exact in single precision.
-std::vector<float> weights_of(std::uint64_t out, std::uint64_t in) {
-  std::vector<float> weights;
-  for (std::uint64_t row = 0; row < out; ++row) {
-    for (std::uint64_t column = 0; column < in; ++column)
-      weights.push_back(static_cast<float>((row * 7919 + column * 104729 + row * column * column * 31) % 1009) / 1024 -
-                        0.5f);
-  }
-  return weights;
-}
-
+/// As tests/oracle/make_activation_figures.py makes them.
 InputMoments moments_of(std::uint64_t in) {
   std::vector<double> x(kTokens * in);
   const auto z = [](std::uint64_t t, std::uint64_t j) {
@@ -99,7 +90,7 @@ TEST_CASE("blocks have numpy's errors, whatever the number of threads") {
                                          {16, 96, 6, 2, 5, 4, 0.362352968, 0.301396559, 0.230049079}}) {
     CAPTURE(c.out);
     CAPTURE(c.in);
-    const std::vector<float> weights = weights_of(c.out, c.in);
+    const std::vector<float> weights = oracle::weights_of(c.out, c.in);
     const InputMoments input = moments_of(c.in);
     for (const bool trimmed : {false, true}) {
       Structure structure = Structure::blocks(c.out, c.in, c.k, c.l, c.r);
@@ -133,7 +124,7 @@ TEST_CASE("gathered blocks are numpy's, whatever the number of threads") {
                                          {33, 50, 8, 25, 16, 0.386446853, 206649},
                                          {24, 96, 24, 40, 1, 0.516184865, 51499}}) {
     CAPTURE(c.out);
-    const std::vector<float> weights = weights_of(c.out, c.in);
+    const std::vector<float> weights = oracle::weights_of(c.out, c.in);
     const InputMoments input = moments_of(c.in);
     const Structure structure = Structure::gather(c.out, c.in, c.group, c.kept);
     ActivationOptions options;
@@ -153,7 +144,7 @@ TEST_CASE("gathered blocks are numpy's, whatever the number of threads") {
 
 TEST_CASE("no sweep makes it worse, and together they make it better than the projection that does not see") {
   const InputMoments input = moments_of(60);
-  const std::vector<float> weights = weights_of(56, 60);
+  const std::vector<float> weights = oracle::weights_of(56, 60);
   for (const auto& [k, l, r] : {std::array{5u, 4u, 2u}, {4u, 7u, 1u}, {12u, 2u, 3u}}) {
     double before = 1;
     for (std::uint32_t sweeps = 1; sweeps < 12; ++sweeps) {
@@ -173,7 +164,7 @@ TEST_CASE("no sweep makes it worse, and together they make it better than the pr
 
 TEST_CASE("blocks of full rank, all inputs and dense operators are exact") {
   const InputMoments input = moments_of(40);
-  const std::vector<float> weights = weights_of(24, 40);
+  const std::vector<float> weights = oracle::weights_of(24, 40);
   for (const Structure& structure : {Structure::blocks(24, 40, 1, 1, 24), Structure::blocks(24, 40, 5, 3, 8),
                                      Structure::blocks(24, 40, 3, 5, 5), Structure::gather(24, 40, 8, 40)}) {
     CAPTURE(to_string(structure));
@@ -190,7 +181,7 @@ TEST_CASE("what an elimination keeps is the least-squares fit, and its cost is t
   const std::size_t in = 64, rows = 12, keep = 21;
   const InputMoments input = moments_of(in);
   Metric metric(input, 0.01);
-  std::vector<float> weights = weights_of(rows, in);
+  std::vector<float> weights = oracle::weights_of(rows, in);
   const Elimination left = eliminate(weights, rows, metric.inverse().value(), in, keep, 8);
   REQUIRE(left.kept.size() == keep);
   CHECK(std::is_sorted(left.kept.begin(), left.kept.end()));
@@ -212,7 +203,7 @@ TEST_CASE("what an elimination keeps is the least-squares fit, and its cost is t
 TEST_CASE("damping has the same meaning for large and small inputs, and what never happens costs nothing") {
   const std::size_t in = 48;
   InputMoments input = moments_of(in);
-  const std::vector<float> weights = weights_of(32, in);
+  const std::vector<float> weights = oracle::weights_of(32, in);
   const Structure structure = Structure::gather(32, in, 8, 12);
   const Projection before = fitted(weights, structure, input);
   // Every input in another unit, in powers of two: the outputs are the same.
@@ -242,7 +233,7 @@ TEST_CASE("moments that no vectors have are refused") {
   input.moments = moments;
   Metric metric(input, 0.01);
   for (const Structure& structure : {Structure::gather(16, 16, 8, 3), Structure::blocks(16, 16, 1, 1, 2)}) {
-    const Result<Projection> projection = project(weights_of(16, 16), structure, metric, {});
+    const Result<Projection> projection = project(oracle::weights_of(16, 16), structure, metric, {});
     REQUIRE(!projection.has_value());
     CHECK(projection.error().id == "moments.value");
   }
@@ -250,7 +241,7 @@ TEST_CASE("moments that no vectors have are refused") {
 
 TEST_CASE("weights that are not finite are refused") {
   const InputMoments input = moments_of(8);
-  std::vector<float> weights = weights_of(6, 8);
+  std::vector<float> weights = oracle::weights_of(6, 8);
   weights[13] = INFINITY;
   Metric metric(input, 0.01);
   for (const Structure& structure :

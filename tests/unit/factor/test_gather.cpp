@@ -20,17 +20,6 @@ using namespace danaus::factor;
 
 namespace {
 
-/// As tests/oracle/make_gather_figures.py makes them: exact in single precision.
-std::vector<float> weights_of(std::uint64_t out, std::uint64_t in) {
-  std::vector<float> weights;
-  for (std::uint64_t row = 0; row < out; ++row) {
-    for (std::uint64_t column = 0; column < in; ++column)
-      weights.push_back(static_cast<float>((row * 7919 + column * 104729 + row * column * column * 31) % 1009) / 1024 -
-                        0.5f);
-  }
-  return weights;
-}
-
 std::string chosen(std::uint32_t out, std::uint32_t in, double compression, std::uint32_t group) {
   Policy policy;
   policy.kind = Policy::Kind::gather;
@@ -55,7 +44,7 @@ TEST_CASE("the columns with the largest norms, as numpy finds them") {
                                          {31, 31, 1, 4, 0.817811719935, 107598},
                                          {96, 128, 96, 127, 0.070574798805, 687877}}) {
     CAPTURE(c.out);
-    const std::vector<float> weights = weights_of(c.out, c.in);
+    const std::vector<float> weights = oracle::weights_of(c.out, c.in);
     const Result<Projection> projection = project(weights, Structure::gather(c.out, c.in, c.group, c.kept));
     REQUIRE(projection.has_value());
     CHECK(projection->error.relative == doctest::Approx(c.error).epsilon(1e-11));
