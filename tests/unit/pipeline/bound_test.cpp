@@ -7,27 +7,17 @@
 
 #include "danaus/model/builder.h"
 #include "danaus/pipeline/run.h"
+#include "small_example.h"
 
 using namespace danaus;
 using namespace danaus::pipeline;
 
 namespace {
 
-model::Model tiny() { return model::load(DANAUS_SOURCE_DIR "/tests/golden/tiny.toml").value(); }
-
-/// 16x16 arrays, 4 converters: 10 ns for inputs and settling, 1 ns a round.
-chip::Chip small_chip(std::vector<std::pair<std::string, std::string>> settings = {}) {
-  std::vector<std::pair<std::string, std::string>> all = {
-      {"array.rows", "16"}, {"array.cols", "16"}, {"adc.per_array", "4"}};
-  all.insert(all.end(), settings.begin(), settings.end());
-  return chip::load("unit", all).value();
-}
-
 MapResult result_of(const std::string& map, const chip::Chip& chip, compile::Mode mode = compile::Mode::decode,
                     std::uint32_t tokens = 1) {
-  RunOptions options;
+  RunOptions options = small_blocks();
   options.maps = {map};
-  options.policy.blocks = "4";
   options.emit.mode = mode;
   options.emit.tokens = tokens;
   options.emit.slots = std::min(tokens, 8u);
@@ -35,9 +25,7 @@ MapResult result_of(const std::string& map, const chip::Chip& chip, compile::Mod
 }
 
 Demand demand_for(const std::string& map, const chip::Chip& chip) {
-  RunOptions options;
-  options.policy.blocks = "4";
-  return demand_of(compile_model(tiny(), chip, map, options, no_progress()).value());
+  return demand_of(compile_model(tiny(), chip, map, small_blocks(), no_progress()).value());
 }
 
 }  // namespace

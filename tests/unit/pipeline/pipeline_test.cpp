@@ -5,27 +5,10 @@
 #include <set>
 
 #include "danaus/pipeline/run.h"
+#include "small_example.h"
 
 using namespace danaus;
 using namespace danaus::pipeline;
-
-namespace {
-
-const std::string kTiny = DANAUS_SOURCE_DIR "/tests/golden/tiny.toml";
-
-model::Model tiny() { return model::load(kTiny).value(); }
-
-chip::Chip small_chip() {
-  return chip::load("unit", {{"array.rows", "16"}, {"array.cols", "16"}, {"adc.per_array", "4"}}).value();
-}
-
-RunOptions small_blocks() {
-  RunOptions options;
-  options.policy.blocks = "4";
-  return options;
-}
-
-}  // namespace
 
 TEST_CASE("run: the figures of a model small enough to count by hand") {
   // 16 wide: q, k, v, o of 16x16 and gate, up, down of 32x16 and 16x32 on 16x16 arrays with 4 ADCs.

@@ -8,32 +8,23 @@
 
 #include "danaus/pipeline/explain_mapping.h"
 #include "danaus/pipeline/run.h"
+#include "small_example.h"
 
 using namespace danaus;
 using namespace danaus::pipeline;
 
 namespace {
 
-model::Model tiny() { return model::load(DANAUS_SOURCE_DIR "/tests/golden/tiny.toml").value(); }
-
-chip::Chip small_chip(std::vector<std::pair<std::string, std::string>> settings = {}) {
-  std::vector<std::pair<std::string, std::string>> all = {
-      {"array.rows", "16"}, {"array.cols", "16"}, {"adc.per_array", "4"}, {"network.arrays_per_tile", "2"}};
-  all.insert(all.end(), settings.begin(), settings.end());
-  return chip::load("pcm-14nm", all).value();
-}
-
-RunOptions small_blocks() {
-  RunOptions options;
-  options.policy.blocks = "4";
-  return options;
+chip::Chip small_pcm(std::vector<std::pair<std::string, std::string>> settings = {}) {
+  settings.insert(settings.begin(), {"network.arrays_per_tile", "2"});
+  return small_chip(settings, "pcm-14nm");
 }
 
 }  // namespace
 
 TEST_CASE("trace: arrays that share converters drive, wait and convert, one activation at a time") {
   const chip::Chip chip =
-      small_chip({{"adc.sharing", "group"}, {"adc.group_arrays", "8"}, {"network.arrays_per_tile", "8"}});
+      small_pcm({{"adc.sharing", "group"}, {"adc.group_arrays", "8"}, {"network.arrays_per_tile", "8"}});
   const program::Program program = compile_model(tiny(), chip, "dense", small_blocks(), no_progress()).value();
   const Trace trace = trace_program(program, chip, {}, no_progress()).value();
   std::map<std::uint32_t, std::vector<Activity>> of_array;
@@ -65,7 +56,7 @@ TEST_CASE("trace: what arrays and tiles do adds up to their busy times") {
     for (const std::string buffer : {"false", "true"}) {
       CAPTURE(map);
       CAPTURE(buffer);
-      const chip::Chip chip = small_chip({{"adc.double_buffer", buffer}});
+      const chip::Chip chip = small_pcm({{"adc.double_buffer", buffer}});
       const program::Program program = compile_model(tiny(), chip, map, small_blocks(), no_progress()).value();
       const Trace trace = trace_program(program, chip, {}, no_progress()).value();
       CHECK(trace.arrays == program.chip.arrays);
@@ -95,7 +86,7 @@ TEST_CASE("trace: what arrays and tiles do adds up to their busy times") {
 }
 
 TEST_CASE("trace: names of activations, and too many commands") {
-  const chip::Chip chip = small_chip();
+  const chip::Chip chip = small_pcm();
   const program::Program program = compile_model(tiny(), chip, "sparse", small_blocks(), no_progress()).value();
   const Trace trace = trace_program(program, chip, {}, no_progress()).value();
   CHECK(trace.program == "tiny");
@@ -115,7 +106,7 @@ TEST_CASE("explain mapping: stages and the rest add up to the latency, their kin
   for (const std::string map : {"linear", "sparse", "dense", "striped", "linear-striped"}) {
     CAPTURE(map);
     const MappingExplanation explained =
-        explain_mapping(tiny(), small_chip(), map, small_blocks(), no_progress()).value();
+        explain_mapping(tiny(), small_pcm(), map, small_blocks(), no_progress()).value();
     const MapResult& result = explained.result;
     machine::Breakdown sum = explained.rest;
     std::uint64_t rounds = 0;
