@@ -128,10 +128,7 @@ Result<CostModel::Work> CostModel::make_work(const Unit& unit, const Candidates&
       if (config.adc_bits >= stage.adc_bits) {
         stage.dac_bits = config.dac_bits;
         stage.adc_bits = config.adc_bits;
-        stage.row_pj = energy.row_pj;
-        stage.cell_pj = energy.cell_pj;
-        stage.column_pj = energy.column_pj;
-        stage.activation_pj = energy.activation_pj;
+        stage.energy = energy;
       }
       const std::vector<compile::Piece> pieces = compile::cut(graph, id, number, place_, is_dense);
       const Block block = node.structure.block(number, 0);
@@ -236,9 +233,9 @@ UnitCost CostModel::cost(const Unit& unit, std::size_t option, std::uint32_t sha
         drives += static_cast<double>(blocks.count * ceil_divide(blocks.columns, width) * blocks.rows);
       drives *= windows;
       const double cells = chip_.array.idle_columns_draw ? drives * place_.cols : stage.cells;
-      cost.energy_pj += drives * stage.row_pj + cells * stage.cell_pj +
-                        static_cast<double>(stage.columns) * stage.column_pj +
-                        static_cast<double>(count) * stage.activation_pj;
+      cost.energy_pj += drives * stage.energy.row_pj + cells * stage.energy.cell_pj +
+                        static_cast<double>(stage.columns) * stage.energy.column_pj +
+                        static_cast<double>(count) * stage.energy.activation_pj;
       cost.shared += stage.cells / in_array;
     }
   }

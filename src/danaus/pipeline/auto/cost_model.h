@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "danaus/chip/chip.h"
+#include "danaus/chip/cost.h"
 #include "danaus/compile/compile.h"
 #include "danaus/core/error.h"
 #include "danaus/core/graph.h"
@@ -71,7 +72,7 @@ class CostModel {
     double cells = 0;
     std::uint8_t dac_bits = 0, adc_bits = 0;
     std::uint64_t row_tiles = 1;  ///< partial sums of an output
-    double row_pj = 0, cell_pj = 0, column_pj = 0, activation_pj = 0;
+    chip::ActivationEnergy energy;
   };
   /// Of options with the same structures.
   struct Work {
