@@ -20,6 +20,7 @@
 #include "danaus/compile/compile.h"
 #include "danaus/compile/injection.h"
 #include "danaus/compile/wiring.h"
+#include "danaus/core/config_table.h"
 #include "danaus/core/internal_error.h"
 #include "danaus/program/intent.h"
 
@@ -449,11 +450,7 @@ ConfigId Emitter::move_config(std::uint32_t bits) {
   Config config;
   config.kind = Config::Kind::move;
   config.bits = static_cast<std::uint8_t>(bits);
-  std::vector<Config>& table = program_.intent.configs;
-  const auto found = std::find(table.begin(), table.end(), config);
-  if (found != table.end()) return ConfigId{static_cast<std::uint16_t>(found - table.begin())};
-  table.push_back(config);
-  return ConfigId{static_cast<std::uint16_t>(table.size() - 1)};
+  return entry_for(program_.intent.configs, config);
 }
 
 GroupId Emitter::group_of(std::vector<TileId> members) {
@@ -1414,9 +1411,7 @@ Graph with_structures(const Graph& graph, const std::vector<Structure>& structur
       config.adc_bits = static_cast<std::uint8_t>(
           chip::adc_bits(chip, std::min(chip.array.rows, node.structure.block(stage, 0).in_count), stage));
       config.range = range_of(chip);
-      const auto found = std::find(result.configs.begin(), result.configs.end(), config);
-      node.configs[stage] = ConfigId{static_cast<std::uint16_t>(found - result.configs.begin())};
-      if (found == result.configs.end()) result.configs.push_back(config);
+      node.configs[stage] = entry_for(result.configs, config);
     }
   }
   return result;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "danaus/core/config_table.h"
 #include "danaus/core/files.h"
 #include "danaus/core/toml.h"
 #include "danaus/factor/choose.h"
@@ -134,9 +135,7 @@ Result<Graph> with_adc_bits(Graph graph, const std::optional<AdcBits>& table, st
       }
       Config config = graph.configs[index(node.configs[stage])];
       config.adc_bits = static_cast<std::uint8_t>(rule->bits);
-      const auto found = std::find(graph.configs.begin(), graph.configs.end(), config);
-      node.configs[stage] = ConfigId{static_cast<std::uint16_t>(found - graph.configs.begin())};
-      if (found == graph.configs.end()) graph.configs.push_back(config);
+      node.configs[stage] = entry_for(graph.configs, config);
     }
   }
   return graph;

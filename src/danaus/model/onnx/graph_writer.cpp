@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "danaus/core/config_table.h"
 #include "danaus/core/internal_error.h"
 #include "danaus/model/builder.h"
 
@@ -46,15 +47,6 @@ StreamId GraphWriter::stream_of(NodeId node) {
   made.node = node;
   streams_.push_back(std::move(made));
   return StreamId{static_cast<std::uint32_t>(streams_.size() - 1)};
-}
-
-ConfigId GraphWriter::config(const Config& wanted) {
-  const std::vector<Config>::const_iterator found = std::find(graph_.configs.begin() + 1, graph_.configs.end(), wanted);
-  if (found == graph_.configs.end()) {
-    graph_.configs.push_back(wanted);
-    return ConfigId{static_cast<std::uint16_t>(graph_.configs.size() - 1)};
-  }
-  return ConfigId{static_cast<std::uint16_t>(found - graph_.configs.begin())};
 }
 
 std::string GraphWriter::constant(const Vector& vector) {
@@ -132,7 +124,8 @@ StreamId GraphWriter::bias(NodeId source, const Vector& addend) {
 StreamId GraphWriter::norm(std::string_view name, NodeId source, Config::Norm kind, double epsilon,
                            const Vector& gain) {
   Node node = make_node(unique_name(name), NodeKind::norm, {source}, graph_.at(source).size);
-  node.configs[0] = config({.kind = Config::Kind::norm, .norm = kind, .n = graph_.at(source).size, .epsilon = epsilon});
+  node.configs[0] = entry_for(
+      graph_.configs, {.kind = Config::Kind::norm, .norm = kind, .n = graph_.at(source).size, .epsilon = epsilon});
   node.constant = constant(gain);
   return stream_of(push(std::move(node)));
 }
@@ -148,7 +141,8 @@ StreamId GraphWriter::combine(std::string_view name, NodeKind kind, NodeId a, No
 StreamId GraphWriter::rope(std::string_view name, NodeId source, std::uint32_t head_size, double theta,
                            Config::Pairs pairs) {
   Node node = make_node(unique_name(name), NodeKind::rope, {source}, graph_.at(source).size);
-  node.configs[0] = config({.kind = Config::Kind::rope, .size = head_size, .theta = theta, .pairs = pairs});
+  node.configs[0] =
+      entry_for(graph_.configs, {.kind = Config::Kind::rope, .size = head_size, .theta = theta, .pairs = pairs});
   return stream_of(push(std::move(node)));
 }
 

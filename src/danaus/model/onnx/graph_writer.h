@@ -75,7 +75,6 @@ class GraphWriter {
   StreamId stream_of(NodeId node);
   Stream& stream(StreamId id) { return streams_[static_cast<std::size_t>(id)]; }
   const Stream& stream(StreamId id) const { return streams_[static_cast<std::size_t>(id)]; }
-  ConfigId config(const Config& wanted);
   std::string constant(const Vector& vector);
   std::vector<std::uint32_t> layers() const;
 
