@@ -33,14 +33,9 @@ constexpr std::uint32_t kWidest = 1u << 20;  // inputs of an operator
 
 std::uint64_t sum_count(std::uint64_t in) { return triangle(in) + in; }
 
-std::string header_of(const MomentSet& set) {
+std::string start_of(const MomentSet& set) {
   ordered_json inputs = ordered_json::array();
-  ordered_json tensors = ordered_json::object();
-  std::uint64_t offset = 0;
-  const auto add = [&](const std::string& name, std::string_view type, std::uint64_t count, std::uint64_t bytes) {
-    tensors[name] = {{"dtype", type}, {"shape", {count}}, {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
-  };
+  std::vector<model::TensorEntry> tensors;
   for (const InputMoments& input : set.inputs) {
     inputs.push_back({{"name", input.name},
                       {"operators", input.operators},
@@ -52,10 +47,12 @@ std::string header_of(const MomentSet& set) {
                       {"energy_other", input.energy.other},
                       {"energy_largest", input.energy.largest}});
     if (!input.sums.empty()) {
-      add(input.name + ".sums", "F64", sum_count(input.in), sum_count(input.in) * sizeof(double));
+      const std::uint64_t count = sum_count(input.in);
+      tensors.push_back({input.name + ".sums", "F64", {count}, count * sizeof(double)});
     } else if (!input.moments.empty()) {
-      add(input.name + ".moments", "F32", triangle(input.in), triangle(input.in) * sizeof(float));
-      add(input.name + ".mean", "F32", input.in, input.in * sizeof(float));
+      const std::uint64_t count = triangle(input.in);
+      tensors.push_back({input.name + ".moments", "F32", {count}, count * sizeof(float)});
+      tensors.push_back({input.name + ".mean", "F32", {input.in}, input.in * sizeof(float)});
     }
   }
   const ordered_json description = {{"version", kVersion},
@@ -66,12 +63,7 @@ std::string header_of(const MomentSet& set) {
                                     {"texts", set.texts},
                                     {"done", set.done},
                                     {"inputs", std::move(inputs)}};
-  ordered_json header;
-  header["__metadata__"] = {{std::string(kMetadataKey), description.dump()}};
-  header.update(tensors);
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  return text;
+  return model::safetensors_start(kMetadataKey, description.dump(), tensors);
 }
 
 Error bad_metadata(std::string_view file, std::string message) {
@@ -258,10 +250,7 @@ const InputMoments* MomentSet::find(std::string_view operation) const {
 
 Result<void> write_moments(const std::filesystem::path& path, const MomentSet& set) {
   DANAUS_TRY(file, AtomicFile::create(path));
-  const std::string header = header_of(set);
-  const auto length = static_cast<std::uint64_t>(header.size());
-  DANAUS_CHECK(file.write(std::as_bytes(std::span(&length, 1))));
-  DANAUS_CHECK(file.write(header));
+  DANAUS_CHECK(file.write(start_of(set)));
   for (const InputMoments& input : set.inputs) {
     DANAUS_CHECK(file.write(std::as_bytes(std::span<const double>(input.sums))));
     if (!input.sums.empty()) continue;

@@ -276,6 +276,23 @@ Result<SafetensorsFile> read_safetensors(const std::filesystem::path& path) {
   return parse_safetensors(file->bytes(), file->name(), file);
 }
 
+std::string safetensors_start(std::string_view metadata_key, std::string_view metadata,
+                              std::span<const TensorEntry> tensors) {
+  nlohmann::ordered_json header;
+  header["__metadata__"] = {{std::string(metadata_key), std::string(metadata)}};
+  std::uint64_t offset = 0;
+  for (const TensorEntry& tensor : tensors) {
+    header[tensor.name] = {
+        {"dtype", tensor.type}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + tensor.bytes}}};
+    offset += tensor.bytes;
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  std::string start;
+  for (std::size_t byte = 0; byte < kLengthBytes; ++byte) start += static_cast<char>(text.size() >> (8 * byte) & 0xff);
+  return start + text;
+}
+
 Result<Model> model_from_matrices(SafetensorsFile file) {
   constexpr std::uint64_t kLongestVector = 1u << 24;  // graph validation has the same limit
   Shape shape;
