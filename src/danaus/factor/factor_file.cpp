@@ -48,31 +48,20 @@ std::vector<Part> parts_of(const Structure& structure) {
           {".L", structure.l, structure.out_block, left.in_count, left.out_count, left.in_count}};
 }
 
-std::string header_of(const std::vector<std::pair<std::string, Structure>>& operators) {
+std::string start_of(const std::vector<std::pair<std::string, Structure>>& operators) {
   using nlohmann::ordered_json;
   ordered_json list = ordered_json::array();
-  ordered_json tensors = ordered_json::object();
-  std::uint64_t offset = 0;
+  std::vector<model::TensorEntry> tensors;
   for (const auto& [name, structure] : operators) {
     list.push_back({{"name", name}, {"out", structure.out}, {"in", structure.in}, {"structure", to_string(structure)}});
-    for (const Part& part : parts_of(structure)) {
-      tensors[name + std::string(part.suffix)] = {
-          {"dtype", "F32"}, {"shape", part.shape()}, {"data_offsets", {offset, offset + part.bytes()}}};
-      offset += part.bytes();
-    }
+    for (const Part& part : parts_of(structure))
+      tensors.push_back({name + std::string(part.suffix), "F32", part.shape(), part.bytes()});
     if (structure.kind != Structure::Kind::gather) continue;
     const std::uint64_t bytes = std::uint64_t{structure.stage_inputs(0)} * sizeof(std::uint32_t);
-    tensors[name + std::string(kSelection)] = {
-        {"dtype", "I32"}, {"shape", {structure.k, structure.in_block}}, {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
+    tensors.push_back({name + std::string(kSelection), "I32", {structure.k, structure.in_block}, bytes});
   }
   const ordered_json description = {{"version", kVersion}, {"operators", std::move(list)}};
-  ordered_json header;
-  header["__metadata__"] = {{std::string(kMetadataKey), description.dump()}};
-  header.update(tensors);
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  return text;
+  return model::safetensors_start(kMetadataKey, description.dump(), tensors);
 }
 
 std::span<const float> weights_of(const Factors& factors, const Part& part) {
@@ -236,10 +225,7 @@ Result<FactorWriter> FactorWriter::create(const std::filesystem::path& path,
                                           std::vector<std::pair<std::string, Structure>> operators) {
   for (const auto& [name, structure] : operators) ensure(is_good_name(name), "operators have good names");
   DANAUS_TRY(file, AtomicFile::create(path));
-  const std::string header = header_of(operators);
-  const std::uint64_t length = header.size();
-  DANAUS_CHECK(file.write(std::as_bytes(std::span(&length, 1))));
-  DANAUS_CHECK(file.write(header));
+  DANAUS_CHECK(file.write(start_of(operators)));
   return FactorWriter(std::move(file), std::move(operators));
 }
 
