@@ -87,3 +87,18 @@ def test_a_time_budget_ends_with_the_best_so_far(danaus):
     result = auto(danaus, "--time-budget", 1e-9)
     assert result["automatic"]["stopped"]
     assert result["latency_ns"] > 0
+
+
+def test_copies_keep_to_the_limit_of_arrays(danaus):
+    options = ["--mode", "prefill", "--tokens", 4, "--objective", "energy", "--replicate", 100]
+    limit, = auto(danaus, *options, "--max-arrays", 60)["automatic"]["limits"]
+    assert limit["name"] == "arrays" and limit["used"] <= limit["most"] == 60
+
+
+def test_an_area_that_has_no_room_for_copies_is_no_reason_to_refuse(danaus):
+    options = ["--mode", "prefill", "--tokens", 4]
+    striped, = danaus.json("run", FOLDER / "two.toml", "--map", "striped", *CHIP, *options)["results"]
+    area = striped["area_mm2"]
+    result = auto(danaus, *options, "--max-area-mm2", 1.001 * area)
+    assert result["area_mm2"] <= 1.001 * area
+    assert result["latency_ns"] <= striped["latency_ns"]

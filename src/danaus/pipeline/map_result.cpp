@@ -110,6 +110,13 @@ ProgramFacts facts_of(const program::Program& program, const program::VerifyRepo
   return facts;
 }
 
+chip::Equipment equipment_of(const ProgramFacts& facts, const chip::Chip& chip) {
+  const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
+  return {.buffer_bytes = facts.shape.passes() * ((facts.buffer_used * bits + 7) / 8),
+          .largest_adc_bits = facts.largest_adc_bits,
+          .kv_regions = facts.kv_regions};
+}
+
 Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, const std::string& map,
                              const RunOptions& options, machine::Timing full, const machine::Timing& linear) {
   MapResult result;
@@ -122,8 +129,8 @@ Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, 
   result.adc_bits = facts.largest_adc_bits;
   result.commands = facts.commands;
   result.proof_tokens = facts.proof_tokens;
-  const std::uint64_t bits = chip.input.bits;  // an element of a tile's buffer is as wide as the converters' input
-  result.buffer_bytes = static_cast<std::uint32_t>(facts.shape.passes() * ((facts.buffer_used * bits + 7) / 8));
+  const chip::Equipment equipment = equipment_of(facts, chip);
+  result.buffer_bytes = static_cast<std::uint32_t>(equipment.buffer_bytes);
   const std::uint64_t tokens = std::max(1u, options.emit.tokens);
   result.activations = full.counts.activations / tokens;
   result.conversions = full.counts.conversions / tokens;
@@ -146,10 +153,7 @@ Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, 
   result.utilisation =
       static_cast<double>(result.parameters) / (static_cast<double>(result.arrays) * static_cast<double>(cells));
   result.passes = {facts.work};
-  DANAUS_TRY(area, chip::system_area(chip, facts.shape.arrays,
-                                     {.buffer_bytes = result.buffer_bytes,
-                                      .largest_adc_bits = facts.largest_adc_bits,
-                                      .kv_regions = facts.kv_regions}));
+  DANAUS_TRY(area, chip::system_area(chip, facts.shape.arrays, equipment));
   result.area = area;
   return result;
 }

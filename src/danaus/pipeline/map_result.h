@@ -33,6 +33,9 @@ struct ProgramFacts {
 std::uint32_t arrays_at_work(const program::ChipShape& shape, std::uint32_t arrays);
 ProgramFacts facts_of(const program::Program& program, const program::VerifyReport& proof, const Work& work);
 
+/// What a chip that executes the program has to have beside its arrays.
+chip::Equipment equipment_of(const ProgramFacts& facts, const chip::Chip& chip);
+
 /// The row without the cost of other choices of experts, the digest and the error of projected weights. Errors of the
 /// area: chip.adc-bits, chip.adc-rate.
 Result<MapResult> map_result(const ProgramFacts& facts, const chip::Chip& chip, const std::string& map,

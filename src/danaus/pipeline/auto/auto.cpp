@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "danaus/chip/cost.h"
+#include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
 #include "danaus/machine/dependence_graph.h"
 #include "danaus/machine/timing.h"
@@ -94,7 +95,10 @@ class Chooser {
         deadline_(wanted_.time_budget_s, options.stop) {
     limits_.arrays = chip.system.arrays == 0 ? kInfinite : static_cast<double>(chip::system_arrays(chip));
     if (wanted_.most_arrays) limits_.arrays = std::min(limits_.arrays, double{1} * *wanted_.most_arrays);
-    if (wanted_.most_area_mm2) limits_.arrays = std::min(limits_.arrays, arrays_of_area(*wanted_.most_area_mm2));
+    // Of a chip with nothing beside its arrays, until a program says what it needs.
+    if (wanted_.most_area_mm2)
+      limits_.arrays = std::min<double>(
+          limits_.arrays, arrays_of_area({.buffer_bytes = 0, .largest_adc_bits = fewest_bits(), .kv_regions = 0}));
     const bool pipelined = options.emit.mode != compile::Mode::decode;
     goal_.pipelined = pipelined && options_.objective == Objective::latency;
     limits_.copies = goal_.pipelined && limits_.arrays < kInfinite;
@@ -165,13 +169,23 @@ class Chooser {
     return true;
   }
 
-  double arrays_of_area(double mm2) const {
+  std::uint32_t fewest_bits() const {
+    std::uint32_t fewest = ~0u;
+    for (const Candidate& candidate : candidates_.all) {
+      for (const Config& config : candidate.graph.configs) {
+        if (config.kind == Config::Kind::mvm) fewest = std::min<std::uint32_t>(fewest, config.adc_bits);
+      }
+    }
+    return fewest;
+  }
+
+  /// Arrays that the limit of the area leaves room for.
+  std::uint32_t arrays_of_area(const chip::Equipment& equipment) const {
     std::uint32_t low = 0, high = 1u << 24;
     while (high - low > 1) {
       const std::uint32_t middle = low + (high - low) / 2;
-      const Result<chip::Area> area =
-          chip::system_area(chip_, middle, {.buffer_bytes = 0, .largest_adc_bits = 4, .kv_regions = 0});
-      (area && area->total_mm2() > mm2 ? high : low) = middle;
+      const Result<chip::Area> area = chip::system_area(chip_, middle, equipment);
+      (area && area->total_mm2() > *wanted_.most_area_mm2 ? high : low) = middle;
     }
     return low;
   }
@@ -262,6 +276,7 @@ class Chooser {
 
   std::vector<Plan> mixtures() {
     SearchLimits limits = limits_;
+    if (equipment_) limits.arrays = std::min<double>(limits.arrays, arrays_of_area(*equipment_));
     limits.arrays = std::floor(limits.arrays * array_share_);
     if (wanted_.most_energy_nj && reference_)
       limits.energy_pj = std::max(0.0, *wanted_.most_energy_nj * 1000 * energy_share_ - common_energy_pj_);
@@ -319,6 +334,8 @@ class Chooser {
     std::uint32_t arrays = 0;
     std::string note;
     bool breaks_limit = false;
+    double array_share = 1;  ///< of the arrays that the search has to do with for this limit
+    std::optional<chip::Equipment> equipment;
     std::optional<Error> error;
   };
 
@@ -368,24 +385,52 @@ class Chooser {
     if (placement->arrays > limits_.arrays) {
       result.note = "more than the limit of arrays";
       result.breaks_limit = true;
+      result.array_share = limits_.arrays / placement->arrays;
       return result;
     }
-    RunOptions options = options_;
-    if (limits_.copies) options.copies = static_cast<std::uint32_t>(limits_.arrays) - placement->arrays;
-    if (options.copies > 0) {
-      placement = with_copies(graph, std::move(*placement), model_, chip_, options);
-      if (!placement) return out(placement.error());
-      result.arrays = placement->arrays;
+    std::uint32_t copies = options_.copies;
+    if (limits_.arrays < kInfinite) {
+      const std::uint32_t left = static_cast<std::uint32_t>(limits_.arrays) - placement->arrays;
+      copies = limits_.copies && copies == 0 ? left : std::min(copies, left);
     }
-    if (best_ && options_.objective == Objective::latency) {
-      const double least_ns = least_latency_ns(graph, result.arrays);
-      if (least_ns >= best_->figure) {
-        result.note = fmt::format("at least {:.4g} us, as is proved", least_ns / 1000);
+    const std::uint32_t originals = placement->arrays;
+    Result<program::Program> program = program::Program();
+    for (std::uint32_t attempts = 1;; ++attempts) {
+      compile::Placement copied = *placement;
+      if (copies > 0) {
+        RunOptions options = options_;
+        options.copies = copies;
+        Result<compile::Placement> more = with_copies(graph, std::move(copied), model_, chip_, options);
+        if (!more) return out(more.error());
+        copied = std::move(*more);
+      }
+      result.arrays = copied.arrays;
+      if (best_ && options_.objective == Objective::latency) {
+        const double least_ns = least_latency_ns(graph, result.arrays);
+        if (least_ns >= best_->figure) {
+          result.note = fmt::format("at least {:.4g} us, as is proved", least_ns / 1000);
+          return result;
+        }
+      }
+      program = emit_program(graph, std::move(copied), model_, chip_, options_);
+      if (!program) return out(program.error());
+      if (!wanted_.most_area_mm2) break;
+      result.equipment = equipment_of(*program);
+      const Result<chip::Area> area = chip::system_area(chip_, program->chip.arrays, *result.equipment);
+      if (!area) return out(area.error());
+      if (area->total_mm2() <= *wanted_.most_area_mm2) break;
+      if (copies == 0) {
+        result.note = fmt::format("{:.4g} mm2 are more than the limit", area->total_mm2());
+        result.breaks_limit = true;
+        result.array_share = *wanted_.most_area_mm2 / area->total_mm2();
         return result;
       }
+      // As many copies as there is room for beside what this program needs, then none.
+      constexpr std::uint32_t kAttempts = 3;
+      const std::uint32_t room = arrays_of_area(*result.equipment);
+      const std::uint32_t fewer = room > originals ? std::min(copies - 1, room - originals) : 0;
+      copies = attempts + 1 < kAttempts ? fewer : 0;
     }
-    Result<program::Program> program = emit_program(graph, std::move(*placement), model_, chip_, options_);
-    if (!program) return out(program.error());
     Result<Measured> measured = measure(std::move(*program));
     if (!measured) return out(measured.error());
     result.measured = std::move(*measured);
@@ -412,11 +457,12 @@ class Chooser {
   }
 
   bool settle(Plan plan, Attempt attempt) {
+    if (attempt.equipment) equipment_ = attempt.equipment;
     if (attempt.measured) return judge(std::move(plan), std::move(*attempt.measured));
     report_.tried.push_back(
         {.name = plan.name, .figure = {}, .arrays = attempt.arrays, .note = std::move(attempt.note)});
     if (attempt.error && !first_error_) first_error_ = std::move(attempt.error);
-    if (attempt.breaks_limit && plan.is_mixture) array_share_ *= limits_.arrays / attempt.arrays;
+    if (plan.is_mixture) array_share_ *= attempt.array_share;
     return !attempt.breaks_limit;
   }
 
@@ -448,12 +494,8 @@ class Chooser {
     measured.energy_nj = timing.energy.total() / 1000 / tokens;
     measured.arrays = program.chip.arrays;
     if (options_.objective == Objective::area || wanted_.most_area_mm2) {
-      program::VerifyOptions check;
-      check.proof = false;
-      const program::VerifyReport report = program::verify(program, check);
-      const ProgramFacts facts = facts_of(program, report, work_of(program.intent, model_, options_));
-      DANAUS_TRY(row, map_result(facts, chip_, std::string(kAutoMap), figures_only(), timing, {}));
-      measured.area_mm2 = row.area.total_mm2();
+      DANAUS_TRY(area, chip::system_area(chip_, program.chip.arrays, equipment_of(program)));
+      measured.area_mm2 = area.total_mm2();
     }
     switch (options_.objective) {
       case Objective::latency:
@@ -473,10 +515,11 @@ class Chooser {
     return measured;
   }
 
-  RunOptions figures_only() const {
-    RunOptions options = options_;
-    options.find_bounds = false;
-    return options;
+  chip::Equipment equipment_of(const program::Program& program) const {
+    program::VerifyOptions check;
+    check.proof = false;
+    const program::VerifyReport report = program::verify(program, check);
+    return pipeline::equipment_of(facts_of(program, report, work_of(program.intent, model_, options_)), chip_);
   }
 
   bool judge(Plan plan, Measured measured) {
@@ -510,13 +553,16 @@ class Chooser {
     }
     Tried tried{.name = plan.name, .figure = measured.figure, .arrays = measured.arrays, .note = {}};
     bool keeps = true;
+    if (measured.arrays > limits_.arrays) {
+      tried.note = "more than the limit of arrays";
+      keeps = false;
+    }
     if (wanted_.most_energy_nj && measured.energy_nj > *wanted_.most_energy_nj) {
       if (plan.is_mixture) energy_share_ *= *wanted_.most_energy_nj / measured.energy_nj;
       tried.note = fmt::format("{:.4g} nJ are more than the limit", measured.energy_nj);
       keeps = false;
     }
     if (wanted_.most_area_mm2 && measured.area_mm2 > *wanted_.most_area_mm2) {
-      if (plan.is_mixture) array_share_ *= *wanted_.most_area_mm2 / measured.area_mm2;
       tried.note = fmt::format("{:.4g} mm2 are more than the limit", measured.area_mm2);
       keeps = false;
     }
@@ -561,16 +607,20 @@ class Chooser {
     if (goal_.pipelined) report_.modelled *= std::max(1u, options_.emit.tokens);
     report_.optimum_bound =
         found_.best.empty() || found_.bound <= 0 || found_.bound == kInfinite ? 0 : found_.bound / unit;
+    const auto add = [this](const char* name, double most, double used) {
+      constexpr double kRounding = 1e-9;  // sums of errors in another order
+      ensure(used <= most * (1 + kRounding), "a result of map auto keeps to its limits");
+      report_.limits.push_back({name, most, used});
+    };
     if (wanted_.most_arrays || chip_.system.arrays != 0) {
       double most = chip_.system.arrays == 0 ? kInfinite : static_cast<double>(chip::system_arrays(chip_));
       if (wanted_.most_arrays) most = std::min(most, double{1} * *wanted_.most_arrays);
-      report_.limits.push_back({"arrays", most, double{1} * best_->arrays});
+      add("arrays", most, best_->arrays);
     }
-    if (wanted_.most_area_mm2) report_.limits.push_back({"mm2", *wanted_.most_area_mm2, best_->area_mm2});
-    if (wanted_.most_energy_nj) report_.limits.push_back({"nJ", *wanted_.most_energy_nj, best_->energy_nj});
-    if (wanted_.most_latency_us) report_.limits.push_back({"us", *wanted_.most_latency_us, best_->latency_ns / 1000});
-    if (wanted_.most_error)
-      report_.limits.push_back({"error", *wanted_.most_error, candidates_.figure(error_of_plan(best_plan_))});
+    if (wanted_.most_area_mm2) add("mm2", *wanted_.most_area_mm2, best_->area_mm2);
+    if (wanted_.most_energy_nj) add("nJ", *wanted_.most_energy_nj, best_->energy_nj);
+    if (wanted_.most_latency_us) add("us", *wanted_.most_latency_us, best_->latency_ns / 1000);
+    if (wanted_.most_error) add("error", *wanted_.most_error, candidates_.figure(error_of_plan(best_plan_)));
     add_choices();
   }
 
@@ -697,6 +747,7 @@ class Chooser {
   AutoReport report_;
   double array_share_ = 1, energy_share_ = 1, time_share_ = 1;  ///< of the limits that mixtures may plan with
   double common_energy_pj_ = 0, common_time_ps_ = 0;            ///< what the closed forms leave out
+  std::optional<chip::Equipment> equipment_;                    ///< of the latest program, with a limit of the area
   std::uint32_t mixtures_made_ = 0;
   std::uint64_t batches_ = 0;
   std::set<
