@@ -229,6 +229,8 @@ CASES = [
     Case("auto.infeasible", 5, "run m.toml --map auto --candidates lowrank:4 --max-error 1 --sensitivity s.toml", name="error",
          files={**tiny(), "s.toml": '[[operator]]\nmatch = "*"\ncosts = { "lowrank:4" = 2 }\n'}),
     Case("auto.unsupported", 4, "run m.toml --map auto --reload", files=tiny()),
+    Case("auto.unsupported", 2, "run m.toml --map striped,auto --sliver 8", files=tiny(), name="sliver"),
+    Case("auto.unsupported", 2, "run m.toml --map auto --least-arrays 8", files=tiny(), name="least-arrays"),
     Case("auto.unsupported", 4, "run m.toml --map auto --chip unit --set adc.rule=calibrated", files=tiny(), name="bits"),
     Case("auto.sensitivity-syntax", 3, "run m.toml --map auto --max-error 1 --sensitivity s.toml", files={**tiny(), "s.toml": "[[operator]\n"}),
     Case("auto.sensitivity-key", 3, "run m.toml --map auto --max-error 1 --sensitivity s.toml",

@@ -102,3 +102,12 @@ def test_an_area_that_has_no_room_for_copies_is_no_reason_to_refuse(danaus):
     result = auto(danaus, *options, "--max-area-mm2", 1.001 * area)
     assert result["area_mm2"] <= 1.001 * area
     assert result["latency_ns"] <= striped["latency_ns"]
+
+
+@pytest.mark.parametrize("objective", ["energy", "area", "arrays"])
+def test_a_latency_that_one_mapping_keeps_to_is_never_refused(danaus, objective):
+    options = ["--set", "adc.per_array=4"]
+    singles = danaus.json("run", FOLDER / "two.toml", "--map", MAPS, *CHIP, *options)["results"]
+    limit = 1.0001 * min(single["latency_ns"] for single in singles) / 1000
+    result = auto(danaus, *options, "--objective", objective, "--max-latency-us", limit)
+    assert result["latency_ns"] <= 1000 * limit

@@ -118,7 +118,7 @@ TEST_CASE("the closed forms count arrays and windows as the strategies and the m
   RunOptions options;
   options.automatic.candidates = {"dense", "monarch:8"};
   const Candidates candidates = candidates_for(model, chip, options);
-  const CostModel costs = CostModel::make(model, chip, candidates).value();
+  const CostModel costs = CostModel::make(model, chip, candidates, place_options_for(chip)).value();
   for (const std::uint32_t candidate : {0u, 1u}) {
     double own = 0, time_ps = 0;
     for (const Unit& unit : costs.units()) {
@@ -172,7 +172,7 @@ TEST_CASE("every knapsack that the search solves is solved within 4 % of its bou
         candidates.all[2].errors[o] = weight;
       }
     }
-    const CostModel costs = CostModel::make(model, chip, candidates).value();
+    const CostModel costs = CostModel::make(model, chip, candidates, place_options_for(chip)).value();
     SearchLimits limits;
     limits.arrays = instance.arrays;
     const auto watch = [&](const InnerProblem& inner) {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "danaus/chip/cost.h"
+#include "danaus/compile/place/striped/width.h"
 #include "danaus/core/internal_error.h"
 #include "danaus/core/parallel.h"
 #include "danaus/machine/dependence_graph.h"
@@ -44,6 +45,7 @@ struct Plan {
   std::string name;
   std::vector<std::uint32_t> candidates;  ///< one per operator
   std::vector<compile::NodeMap> maps;
+  Objective objective{};            ///< of striped maps
   std::uint32_t shared_arrays = 0;  ///< striped: at least
   double modelled = 0;              ///< by the closed forms, in the unit of the goal; 0 = they do not know this map
   std::optional<Assignment> assignment;
@@ -75,6 +77,11 @@ class Deadline {
   std::function<bool()> stop_;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
+
+/// What mixtures are placed for: the search says itself which slivers are wide to save energy.
+Objective mixture_objective(Objective objective) {
+  return objective == Objective::energy ? Objective::latency : objective;
+}
 
 std::string describe(const Structure& structure) {
   const std::string blocks = blocks_of(structure);
@@ -212,37 +219,55 @@ class Chooser {
       if (!seen.insert(std::move(structures)).second) continue;
       for (const compile::StrategyInfo& strategy : compile::strategies()) {
         if (strategy.dense_operator != is_dense) continue;
-        Plan plan{.name = fmt::format("{} {}", strategy.name, candidate.name),
-                  .candidates = std::vector<std::uint32_t>(model_.linear.size(), c),
-                  .maps = std::vector<compile::NodeMap>(model_.linear.size(),
-                                                        {.strategy = strategy.name, .sliver = options_.sliver}),
-                  .shared_arrays = 0,
-                  .modelled = 0,
-                  .assignment = {},
-                  .is_mixture = false};
-        const double error = error_of_plan(plan);
-        if (error == kNotAllowed) {
-          report_.tried.push_back(
-              {.name = plan.name, .figure = {}, .arrays = 0, .note = "not allowed for all operators"});
-          continue;
-        }
-        if (error > candidates_.most_error) {
-          report_.tried.push_back({.name = plan.name, .figure = {}, .arrays = 0, .note = "more than the error limit"});
-          continue;
-        }
-        plan.assignment = assignment_of(c, strategy.name);
-        if (plan.assignment) plan.modelled = cost_of(costs_, goal_, *plan.assignment);
-        plans.push_back(std::move(plan));
+        add_single(c, strategy.name, options_.objective, plans);
+        if (is_striped(strategy.name) && wanted_.most_latency_us && options_.objective != Objective::latency)
+          add_single(c, strategy.name, Objective::latency, plans);
       }
     }
     return plans;
   }
 
+  static bool is_striped(std::string_view strategy) { return strategy == "striped" || strategy == "linear-striped"; }
+
+  void add_single(std::uint32_t candidate, std::string_view strategy, Objective objective, std::vector<Plan>& plans) {
+    Plan plan{.name = fmt::format("{} {}", strategy, candidates_.all[candidate].name),
+              .candidates = std::vector<std::uint32_t>(model_.linear.size(), candidate),
+              .maps = std::vector<compile::NodeMap>(model_.linear.size(), {.strategy = strategy, .sliver = 0}),
+              .objective = objective,
+              .shared_arrays = 0,
+              .modelled = 0,
+              .assignment = assignment_of(candidate, strategy, objective),
+              .is_mixture = false};
+    if (objective != options_.objective) plan.name += fmt::format(" for {}", compile::name_of(objective));
+    const double error = error_of_plan(plan);
+    if (error > candidates_.most_error || error == kNotAllowed) {
+      report_.tried.push_back(
+          {.name = plan.name,
+           .figure = {},
+           .arrays = 0,
+           .note = error == kNotAllowed ? "not allowed for all operators" : "more than the error limit"});
+      return;
+    }
+    if (plan.assignment) plan.modelled = cost_of(costs_, goal_, *plan.assignment);
+    plans.push_back(std::move(plan));
+  }
+
   /// A single mapping as the search would say it. `dense` and its kin pack whole blocks on shared arrays.
-  std::optional<Assignment> assignment_of(std::uint32_t candidate, std::string_view strategy) const {
+  std::optional<Assignment> assignment_of(std::uint32_t candidate, std::string_view strategy,
+                                          Objective objective) const {
     const bool is_own = strategy == "linear" || strategy == "sparse";
-    const bool is_striped = strategy == "striped" || strategy == "linear-striped";
-    const std::uint32_t sliver = is_own ? 0 : is_striped ? options_.sliver : chip_.array.cols;
+    std::uint32_t sliver = is_own ? 0 : chip_.array.cols;
+    if (is_striped(strategy)) {
+      compile::PlaceOptions own = place_options_for(chip_, options_), of_search = own;
+      own.objective = objective;
+      of_search.objective = mixture_objective(options_.objective);
+      const std::uint32_t least = compile::least_sliver_width(own);
+      if (least == compile::least_sliver_width(of_search)) {
+        sliver = 0;
+      } else if (least < chip_.array.cols) {
+        return std::nullopt;  // the search has no such rule
+      }
+    }
     Assignment assignment;
     double shared = 0;
     for (const Unit& unit : costs_.units()) {
@@ -298,6 +323,7 @@ class Chooser {
       Plan plan{.name = fmt::format("mixture {}", ++mixtures_made_),
                 .candidates = candidates_of(costs_, assignment),
                 .maps = maps_of(costs_, candidates_, assignment),
+                .objective = mixture_objective(options_.objective),
                 .shared_arrays = assignment.shared_arrays > filled(assignment) ? assignment.shared_arrays : 0,
                 .modelled = assignment.cost,
                 .assignment = std::move(assignment),
@@ -378,6 +404,7 @@ class Chooser {
     }
     const Graph graph = compile::with_structures(model_.graph, structures_of(plan), chip_);
     compile::PlaceOptions place_options = place_options_for(chip_, options_);
+    place_options.objective = plan.objective;
     place_options.least_arrays = plan.shared_arrays;
     Result<compile::Placement> placement = compile::place_mixed(graph, plan.maps, place_options);
     if (!placement) return out(placement.error());
@@ -442,7 +469,7 @@ class Chooser {
   bool try_plans(std::vector<Plan> plans) {
     bool fit = true;
     std::erase_if(plans, [this](const Plan& plan) {
-      return !tried_.insert({plan.candidates, signature(plan), plan.shared_arrays}).second;
+      return !tried_.insert({plan.candidates, signature(plan), plan.objective, plan.shared_arrays}).second;
     });
     for (std::size_t first = 0; first < plans.size() && !is_over(); first += kAtATime) {
       const std::size_t count = std::min(kAtATime, plans.size() - first);
@@ -750,8 +777,8 @@ class Chooser {
   std::optional<chip::Equipment> equipment_;                    ///< of the latest program, with a limit of the area
   std::uint32_t mixtures_made_ = 0;
   std::uint64_t batches_ = 0;
-  std::set<
-      std::tuple<std::vector<std::uint32_t>, std::vector<std::pair<std::string_view, std::uint32_t>>, std::uint32_t>>
+  std::set<std::tuple<std::vector<std::uint32_t>, std::vector<std::pair<std::string_view, std::uint32_t>>, Objective,
+                      std::uint32_t>>
       tried_;
   std::optional<program::Program> shell_;  ///< what a bound needs of a program: tokens and KV regions
   std::optional<Measured> reference_;      ///< of the least energy, without its program
@@ -767,12 +794,21 @@ Result<AutoResult> choose_automatically(const model::Model& model, const chip::C
   if (options.reload)
     return fail(Error("auto.unsupported", Failure::unsupported, "map auto does not choose for models that are reloaded")
                     .with_hint("leave --reload out, or name the mapping"));
+  if (options.sliver != 0 || options.least_arrays != 0)
+    return fail(Error("auto.unsupported", Failure::usage,
+                      fmt::format("map auto chooses itself {}",
+                                  options.sliver != 0 ? "how wide slivers are" : "how many arrays there are"))
+                    .with_hint(options.sliver != 0
+                                   ? "leave --sliver out, or name the mapping"
+                                   : "leave --least-arrays out, give --max-arrays, or name the mapping"));
   if (options.adc_bits || chip.adc.rule == chip::AdcRule::calibrated)
     return fail(Error("auto.unsupported", Failure::unsupported,
                       "map auto does not read tables of converter bits: they are measured of one mapping")
                     .with_hint("set adc.rule = \"rows\" without --adc-bits, or name the mapping"));
   DANAUS_TRY(candidates, make_candidates(model, chip, options, progress));
-  DANAUS_TRY(costs, CostModel::make(model, chip, candidates));
+  compile::PlaceOptions place_options = place_options_for(chip, options);
+  place_options.objective = mixture_objective(options.objective);
+  DANAUS_TRY(costs, CostModel::make(model, chip, candidates, place_options));
   return Chooser(model, chip, options, std::move(candidates), std::move(costs), progress).run();
 }
 

@@ -1,5 +1,5 @@
-// A striped stage of C columns on N shared arrays with A converters each takes one window and ceil(C / (N A)) rounds,
-// more where its slivers are wider than that or more than the arrays (the rule is that of compile/place/striped). On
+// A striped stage on N shared arrays with A converters each takes one window and as many rounds as its slivers are
+// wide, over A, once more for every N slivers (the rule of the width is that of compile/place/striped). On
 // arrays of its own a stage takes one window and the rounds of its widest array. Stages of an operator come one after
 // the other. Before every stage there is a message over the arrays that the stage lies on.
 
@@ -51,8 +51,9 @@ std::vector<std::vector<std::uint32_t>> combinations(std::size_t operators, std:
 
 }  // namespace
 
-Result<CostModel> CostModel::make(const model::Model& model, const chip::Chip& chip, const Candidates& candidates) {
-  CostModel costs(chip, place_options_for(chip));
+Result<CostModel> CostModel::make(const model::Model& model, const chip::Chip& chip, const Candidates& candidates,
+                                  const compile::PlaceOptions& place) {
+  CostModel costs(chip, place);
   const Graph& graph = model.graph;
   std::map<std::string, std::size_t> kind_of;
   for (std::uint32_t o = 0; o < model.linear.size(); ++o) {
@@ -94,7 +95,10 @@ Result<CostModel::Kind> CostModel::make_kind(const model::Model& model, const Un
     DANAUS_TRY(work, make_work(unit, candidates, chosen));
     kind.works.push_back(std::move(work));
     std::vector<std::uint32_t> slivers = {0};
-    for (std::uint32_t width = std::bit_ceil(place_.adcs) * 4; width < place_.cols; width *= 4)
+    // Wider than the rule's, and narrower where it is made for many tokens or for energy.
+    const bool is_narrow = compile::least_sliver_width(place_) == 1;
+    for (std::uint32_t width = std::bit_ceil(place_.adcs) * (is_narrow ? 4 : 1); width < place_.cols;
+         width *= is_narrow ? 4 : 2)
       slivers.push_back(width);
     slivers.push_back(place_.cols);
     for (const std::uint32_t sliver : slivers) {
@@ -206,21 +210,12 @@ UnitCost CostModel::cost(const Unit& unit, std::size_t option, std::uint32_t sha
     const std::uint64_t arrays = std::max(1u, shared_arrays);
     const double in_array = double{1} * place_.rows * place_.cols;
     for (const Stage& stage : work.striped) {
-      const auto slivers = [&](std::uint64_t width) {
-        std::uint64_t count = 0;
-        for (const Blocks& blocks : stage.blocks) count += blocks.count * ceil_divide(blocks.columns, width);
-        return count;
-      };
-      std::uint64_t width = std::bit_ceil(ceil_divide(stage.columns, arrays * place_.adcs) * place_.adcs);
-      if (chosen.sliver != 0) {
-        width = chosen.sliver;
-      } else {
-        while (width < place_.cols && slivers(width) > arrays) width *= 2;
-      }
-      width = std::min<std::uint64_t>(width, place_.cols);
-      const std::uint64_t count = slivers(width);
+      const std::uint64_t width = chosen.sliver != 0 ? std::min(chosen.sliver, place_.cols)
+                                                     : compile::sliver_width(stage.blocks, arrays, place_);
+      const std::uint64_t count = compile::sliver_count(stage.blocks, width);
       std::uint64_t widest = 0;
-      for (const Blocks& blocks : stage.blocks) widest = std::max(widest, std::min(blocks.columns, width));
+      for (const compile::JoinedBlocks& blocks : stage.blocks)
+        widest = std::max(widest, std::min(blocks.columns, width));
       const auto rounds = static_cast<std::uint32_t>(ceil_divide(widest, place_.adcs));
       const auto time = static_cast<double>(chip::activation_time(chip_, stage.dac_bits, stage.adc_bits, rounds));
       cost.time_ps += static_cast<double>(ceil_divide(count, arrays)) * time;
@@ -229,7 +224,7 @@ UnitCost CostModel::cost(const Unit& unit, std::size_t option, std::uint32_t sha
       cost.pieces += static_cast<double>(count);
       const auto windows = static_cast<double>(chip::input_windows(chip_, rounds));
       double drives = 0;
-      for (const Blocks& blocks : stage.blocks)
+      for (const compile::JoinedBlocks& blocks : stage.blocks)
         drives += static_cast<double>(blocks.count * ceil_divide(blocks.columns, width) * blocks.rows);
       drives *= windows;
       const double cells = chip_.array.idle_columns_draw ? drives * place_.cols : stage.cells;

@@ -7,6 +7,7 @@
 #include "danaus/chip/chip.h"
 #include "danaus/chip/cost.h"
 #include "danaus/compile/compile.h"
+#include "danaus/compile/place/striped/width.h"
 #include "danaus/core/error.h"
 #include "danaus/core/graph.h"
 #include "danaus/model/model.h"
@@ -48,8 +49,10 @@ struct UnitCost {
 
 class CostModel {
  public:
-  /// Errors: chip.adc-bits, chip.adc-rate.
-  static Result<CostModel> make(const model::Model& model, const chip::Chip& chip, const Candidates& candidates);
+  /// `place`: as the striped operators will be placed; slivers without a width of their own get the one that it asks
+  /// for. Errors: chip.adc-bits, chip.adc-rate.
+  static Result<CostModel> make(const model::Model& model, const chip::Chip& chip, const Candidates& candidates,
+                                const compile::PlaceOptions& place);
 
   const std::vector<Unit>& units() const { return units_; }
   const std::vector<UnitOption>& options(const Unit& unit) const { return kinds_[unit.kind].options; }
@@ -60,14 +63,8 @@ class CostModel {
   double passive_mw_per_array() const;
 
  private:
-  /// Joined blocks of equal size.
-  struct Blocks {
-    std::uint32_t rows = 0;
-    std::uint64_t columns = 0;
-    std::uint64_t count = 0;
-  };
   struct Stage {
-    std::vector<Blocks> blocks;
+    std::vector<compile::JoinedBlocks> blocks;
     std::uint64_t columns = 0;
     double cells = 0;
     std::uint8_t dac_bits = 0, adc_bits = 0;

@@ -33,6 +33,7 @@
 
 #include "danaus/chip/cost.h"
 #include "danaus/compile/place/pieces.h"
+#include "danaus/compile/place/striped/width.h"
 #include "danaus/core/internal_error.h"
 
 namespace danaus::compile {
@@ -47,7 +48,8 @@ struct Sliver {
 
 /// What is read at the same time.
 struct Stage {
-  std::vector<Sliver> wide;  ///< joined blocks
+  std::vector<Sliver> wide;          ///< joined blocks
+  std::vector<JoinedBlocks> blocks;  ///< the same by their sizes
   std::uint64_t columns = 0;
   std::uint64_t cells = 0;
   std::uint32_t dac_bits = 0, adc_bits = 0;
@@ -95,56 +97,22 @@ std::vector<Stage> stages_of(const Graph& graph, const PlaceOptions& options) {
           }
         }
       }
-      if (!stage.wide.empty()) stages.push_back(std::move(stage));
+      if (stage.wide.empty()) continue;
+      std::map<SizeClass, std::uint64_t> sizes;
+      for (const Sliver& wide : stage.wide) ++sizes[{wide.rows, wide.columns}];
+      for (const auto& [size, count] : sizes)
+        stage.blocks.push_back({.rows = size.first, .columns = size.second, .count = count});
+      stages.push_back(std::move(stage));
     }
     first = last;
   }
   return stages;
 }
 
-std::uint64_t sliver_count(const Stage& stage, std::uint32_t width) {
-  std::uint64_t count = 0;
-  for (const Sliver& wide : stage.wide) count += (wide.columns + width - 1) / width;
-  return count;
-}
-
-/// Narrow slivers drive rows once for every few columns: that is for one token that waits, not for many that follow
-/// each other, nor for energy.
-std::uint32_t least_width(const PlaceOptions& options) {
-  constexpr std::uint32_t kSome = 32;
-  switch (options.objective) {
-    case Objective::latency:
-      break;
-    case Objective::energy:
-      return options.idle_columns_draw ? kSome : options.cols;
-    case Objective::area:
-    case Objective::arrays:
-      return 1;
-  }
-  switch (options.mode) {
-    case Mode::decode:
-      return 1;
-    case Mode::prefill:
-      return options.cols;
-    case Mode::encode:
-      return kSome;
-  }
-  return 1;
-}
+std::uint64_t sliver_count(const Stage& stage, std::uint32_t width) { return sliver_count(stage.blocks, width); }
 
 std::uint32_t sliver_width(const Stage& stage, std::uint64_t arrays, const PlaceOptions& options) {
-  if (stage.sliver != 0) return std::min(stage.sliver, options.cols);
-  if (const std::uint32_t least = least_width(options); least >= options.cols) return options.cols;
-  const std::uint64_t converters = arrays * options.adcs;
-  const std::uint64_t rounds = (stage.columns + converters - 1) / converters;
-  std::uint32_t widest = 1;
-  for (const Sliver& wide : stage.wide) widest = std::max(widest, wide.columns);
-  // A sliver that is a whole block of 96 columns would leave gaps: 64 and 32 do not.
-  std::uint64_t width = std::max<std::uint64_t>(
-      std::min<std::uint64_t>(std::bit_ceil(rounds * options.adcs), std::bit_floor(std::min(widest, options.cols))),
-      least_width(options));
-  while (width < options.cols && sliver_count(stage, static_cast<std::uint32_t>(width)) > arrays) width *= 2;
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(width, options.cols));
+  return stage.sliver != 0 ? std::min(stage.sliver, options.cols) : sliver_width(stage.blocks, arrays, options);
 }
 
 /// Cuts joined blocks into slivers of `width` columns and a rest.
