@@ -111,3 +111,18 @@ def test_a_latency_that_one_mapping_keeps_to_is_never_refused(danaus, objective)
     limit = 1.0001 * min(single["latency_ns"] for single in singles) / 1000
     result = auto(danaus, *options, "--objective", objective, "--max-latency-us", limit)
     assert result["latency_ns"] <= 1000 * limit
+
+
+def test_more_arrays_or_area_are_never_worse(danaus):
+    for option, most in (("--max-arrays", (250, 300, 400, 600)), ("--max-area-mm2", (4.5, 5.5, 6, 7))):
+        found = [danaus.json("run", "gpt2", "--map", "auto", "--reference", "none", option, limit)["results"][0] for limit in most]
+        latencies = [result["latency_ns"] for result in found]
+        assert latencies == sorted(latencies, reverse=True)
+
+
+def test_an_energy_between_those_of_the_mappings_is_used(danaus):
+    # Striped takes 27.6 uJ and the next one that keeps to the limit 98.8 us.
+    options = ["--max-energy-nj", 27000, "--reference", "none"]
+    result, = danaus.json("run", "bert-large", "--map", "auto", *options)["results"]
+    assert result["energy_nj"] <= 27000
+    assert result["latency_ns"] < 80000

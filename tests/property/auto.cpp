@@ -63,22 +63,40 @@ TEST_CASE("auto is proved, keeps to its limits, and is no worse than any single 
     }
     if (singles.empty()) continue;  // this model has no such mode
 
+    // Each limit between the least and the most of the single mappings, or none.
     options.maps = {"auto"};
-    std::uint32_t least_arrays = ~0u, most_arrays = 0;
-    for (const MapResult& single : singles) {
-      least_arrays = std::min(least_arrays, single.arrays);
-      most_arrays = std::max(most_arrays, single.arrays);
-    }
-    if (dice.coin()) options.automatic.most_arrays = dice.roll(least_arrays, most_arrays);
+    const double tokens = std::max(1u, options.emit.tokens);
+    const auto drawn = [&](const auto& figure) {
+      double least = figure(singles.front()), most = least;
+      for (const MapResult& single : singles) {
+        least = std::min(least, figure(single));
+        most = std::max(most, figure(single));
+      }
+      return least + (most - least) * dice.roll(0, 100) / 100;
+    };
+    const auto arrays_of = [](const MapResult& single) { return double{1} * single.arrays; };
+    const auto area_of = [](const MapResult& single) { return single.area.total_mm2(); };
+    const auto energy_of = [&](const MapResult& single) { return single.timing.energy.total() / 1000 / tokens; };
+    const auto latency_of = [](const MapResult& single) { return single.latency_ns / 1000; };
+    if (dice.coin()) options.automatic.most_arrays = static_cast<std::uint32_t>(drawn(arrays_of));
+    if (dice.roll(0, 3) == 0) options.automatic.most_area_mm2 = drawn(area_of);
+    if (dice.roll(0, 3) == 0) options.automatic.most_energy_nj = drawn(energy_of);
+    if (dice.roll(0, 3) == 0) options.automatic.most_latency_us = drawn(latency_of);
+    const pipeline::AutoOptions& limits = options.automatic;
+    const auto keeps_limits = [&](const MapResult& result) {
+      return (!limits.most_arrays || result.arrays <= *limits.most_arrays) &&
+             (!limits.most_area_mm2 || area_of(result) <= *limits.most_area_mm2) &&
+             (!limits.most_energy_nj || energy_of(result) <= *limits.most_energy_nj) &&
+             (!limits.most_latency_us || latency_of(result) <= *limits.most_latency_us);
+    };
     const Result<pipeline::RunResult> run = pipeline::run(random.model, chip, options, no_progress());
     if (!run) {
       CHECK_MESSAGE(run.error().id == "auto.infeasible", to_string(run.error()));
-      CHECK(options.automatic.most_arrays.has_value());
+      CHECK(limits != pipeline::AutoOptions{});
       ++refused;
     }
     for (const MapResult& single : singles) {
-      const bool keeps = !options.automatic.most_arrays || single.arrays <= *options.automatic.most_arrays;
-      if (!keeps) continue;
+      if (!keeps_limits(single)) continue;
       REQUIRE_MESSAGE(run.has_value(), single.map);
       const MapResult& result = run->results.front();
       CHECK_MESSAGE(figure_of(result, options.objective) <= figure_of(single, options.objective) * (1 + 1e-12),
@@ -93,13 +111,13 @@ TEST_CASE("auto is proved, keeps to its limits, and is no worse than any single 
     CHECK(result.automatic->figure ==
           doctest::Approx(options.objective == Objective::energy ? nanojoules : figure_of(result, options.objective)));
     CHECK(result.automatic->choices.size() == random.model.linear.size());
-    if (options.automatic.most_arrays) CHECK(result.arrays <= *options.automatic.most_arrays);
+    CHECK(keeps_limits(result));
     const std::vector<pipeline::Choice>& choices = result.automatic->choices;
     mixed += std::any_of(choices.begin(), choices.end(), [&](const pipeline::Choice& choice) {
       return choice.candidate != choices.front().candidate || choice.map != choices.front().map;
     });
     strictly += std::all_of(singles.begin(), singles.end(), [&](const MapResult& single) {
-      return (options.automatic.most_arrays && single.arrays > *options.automatic.most_arrays) ||
+      return !keeps_limits(single) ||
              figure_of(result, options.objective) < figure_of(single, options.objective) * (1 - 1e-9);
     });
     if (number % 4 == 0) {

@@ -24,7 +24,7 @@ std::string figure(const AutoReport& report, double value) {
     case compile::Objective::latency:
       return format_time(value);
     case compile::Objective::energy:
-      return format_energy(value);
+      return format_energy(value) + " per token";
     case compile::Objective::area:
       return format_area(value);
     case compile::Objective::arrays:
@@ -55,7 +55,8 @@ std::string automatic_lines(const AutoReport& report) {
   std::vector<std::string> others;
   for (const pipeline::Tried& tried : report.tried) {
     if (tried.figure && tried.name != report.winner)
-      others.push_back(fmt::format("{} {}", tried.name, figure(report, *tried.figure)));
+      others.push_back(fmt::format("{} {}{}", tried.name, figure(report, *tried.figure),
+                                   tried.note.empty() ? "" : fmt::format(" ({})", tried.note)));
   }
   if (!others.empty()) text += fmt::format("\ntimed as well: {}", fmt::join(others, ", "));
   text += "\n" + limits(report);

@@ -49,7 +49,8 @@ struct Plan {
   std::uint32_t shared_arrays = 0;  ///< striped: at least
   double modelled = 0;              ///< by the closed forms, in the unit of the goal; 0 = they do not know this map
   std::optional<Assignment> assignment;
-  bool is_mixture = false;  ///< of the search, whether or not its operators differ
+  bool is_frontier = false;   ///< of the search, whatever the limits are
+  bool keeps_limits = false;  ///< all of them, so the search thinks
 };
 
 /// What the machine says of a plan.
@@ -60,6 +61,51 @@ struct Measured {
   double figure = 0;  ///< of the objective
   double latency_ns = 0, energy_nj = 0, area_mm2 = 0;
   std::uint32_t arrays = 0;
+};
+
+/// What the closed forms say of a plan and what was measured, per token.
+struct Point {
+  double energy_pj = 0, time_ps = 0, arrays = 0;
+  double measured_energy_pj = 0, measured_time_ps = 0;
+};
+
+/// A plan that others are told from.
+struct Reference {
+  std::string name;
+  double excess = 0, figure = 0;
+  Point point;
+  /// Idle: the power of all arrays over the time of a token is a product, here linear around this plan.
+  double pj_per_array = 0, pj_per_ps = 0;
+  double energy_pj(const Point& of) const { return of.energy_pj + pj_per_array * of.arrays + pj_per_ps * of.time_ps; }
+};
+
+struct Reading {
+  double closed = 0, measured = 0;
+};
+/// Where the closed forms are for a measurement of `most`, which is at `inside` or above it and below `outside`. Nearer
+/// to the inside with every miss: the chord alone may come near from the outside for ever.
+double closed_form_limit(double most, const Reading& inside, const std::optional<Reading>& outside, int misses) {
+  const double parallel = std::max(0.0, inside.closed + most - inside.measured);
+  if (!outside) return parallel;
+  constexpr double kBelow = 0.998;
+  const double below = kBelow * outside->closed;
+  if (inside.closed >= outside->closed || inside.measured >= outside->measured) return std::min(parallel, below);
+  const double share = std::ldexp((most - inside.measured) / (outside->measured - inside.measured), 1 - misses);
+  return std::clamp(inside.closed + share * (outside->closed - inside.closed), 0.0, below);
+}
+
+/// Of the limit of arrays: less of it where the closed forms promised too much.
+struct Share {
+  static constexpr double kBelow = 0.99;
+  double value = 1;
+  double missed = 1;  ///< by the first plan of the latest round that did not keep to it
+  void take(double ratio) {
+    if (missed == 1) missed = ratio;
+  }
+  void apply() {
+    if (missed < 1) value *= kBelow * missed;
+    missed = 1;
+  }
 };
 
 /// Stops when the user does or the time is over.
@@ -103,12 +149,10 @@ class Chooser {
     limits_.arrays = chip.system.arrays == 0 ? kInfinite : static_cast<double>(chip::system_arrays(chip));
     if (wanted_.most_arrays) limits_.arrays = std::min(limits_.arrays, double{1} * *wanted_.most_arrays);
     // Of a chip with nothing beside its arrays, until a program says what it needs.
-    if (wanted_.most_area_mm2)
-      limits_.arrays = std::min<double>(
-          limits_.arrays, arrays_of_area({.buffer_bytes = 0, .largest_adc_bits = fewest_bits(), .kv_regions = 0}));
+    if (wanted_.most_area_mm2) equipment_ = {.buffer_bytes = 0, .largest_adc_bits = fewest_bits(), .kv_regions = 0};
     const bool pipelined = options.emit.mode != compile::Mode::decode;
     goal_.pipelined = pipelined && options_.objective == Objective::latency;
-    limits_.copies = goal_.pipelined && limits_.arrays < kInfinite;
+    limits_.copies = goal_.pipelined && most_arrays() < kInfinite;
     limits_.pieces = kMostPieces;
     constexpr double kSlots = 2;  // of emit
     goal_.slots = options.emit.slots == 0 ? kSlots : options.emit.slots;
@@ -138,15 +182,18 @@ class Chooser {
     std::stable_sort(singles.begin(), singles.end(),
                      [](const Plan& a, const Plan& b) { return a.modelled < b.modelled; });
     progress_.begin("choose", 0);
-    // The first one that works tells what the closed forms leave out.
-    std::size_t first = 0;
-    for (; first < singles.size() && !reference_ && !is_over(); ++first) try_plans({std::move(singles[first])});
+    // They tell what the closed forms leave out, too.
+    try_plans(std::move(singles));
+    try_plans(frontier(), kMostCommands);
     for (std::uint32_t round = 0; round < kRounds && !is_over(); ++round) {
-      if (try_plans(mixtures())) break;
+      const std::string reference = reference_ ? reference_->name : "";
+      std::vector<Plan> plans = mixtures();
+      const bool is_empty = plans.empty();
+      const bool fit = try_plans(std::move(plans));
+      const bool is_same = reference == (reference_ ? reference_->name : "");
+      if ((fit || is_empty) && is_same) break;
+      misses_ = is_same ? misses_ + 1 : 1;
     }
-    std::vector<Plan> others(std::make_move_iterator(singles.begin() + static_cast<std::ptrdiff_t>(first)),
-                             std::make_move_iterator(singles.end()));
-    try_plans(std::move(others));
     progress_.end();
     if (!best_) return fail(failure());
     finish();
@@ -157,11 +204,15 @@ class Chooser {
   }
 
  private:
-  /// Mixtures that are timed: more while they have few pieces together, which takes no time.
+  /// Mixtures of a round that are timed: more while all plans together have executed few commands, which takes a
+  /// second or two.
   static constexpr std::uint32_t kMixtures = 2, kMostMixtures = 8;
-  static constexpr double kFewPieces = 3e4;
-  static constexpr std::uint32_t kRounds = 3;  ///< of the search, each with limits narrower by what was missed
-  static constexpr std::size_t kAtATime = 2;   ///< plans
+  static constexpr std::uint64_t kMostCommands = 400'000;
+  /// Of the search, each with limits narrower by what was missed or with what the best plan so far says.
+  static constexpr std::uint32_t kRounds = 6;
+  static constexpr std::uint32_t kRungs = 8, kMoreRungs = 32;  ///< of the frontier; more where plans are small
+  static constexpr std::uint64_t kSmallPlan = 5000;            ///< commands
+  static constexpr std::size_t kAtATime = 2;                   ///< plans
   /// Plans that the closed forms take for so much slower than the best one are not timed, if that takes long.
   static constexpr double kHopeless = 1.25, kAnyPieces = 5e3;
   static constexpr double kTieBreak = 1e-12;
@@ -237,10 +288,12 @@ class Chooser {
               .shared_arrays = 0,
               .modelled = 0,
               .assignment = assignment_of(candidate, strategy, objective),
-              .is_mixture = false};
+              .is_frontier = false,
+              .keeps_limits = false};
     if (objective != options_.objective) plan.name += fmt::format(" for {}", compile::name_of(objective));
     const double error = error_of_plan(plan);
     if (error > candidates_.most_error || error == kNotAllowed) {
+      by_limits_ = by_limits_ || error != kNotAllowed;
       report_.tried.push_back(
           {.name = plan.name,
            .figure = {},
@@ -284,13 +337,6 @@ class Chooser {
     return assignment;
   }
 
-  double pieces_of(const Assignment& assignment) const {
-    double pieces = 0;
-    for (std::size_t u = 0; u < costs_.units().size(); ++u)
-      pieces += costs_.cost(costs_.units()[u], assignment.options[u], assignment.shared_arrays).pieces;
-    return pieces;
-  }
-
   /// Shared arrays that an assignment's cells fill.
   std::uint32_t filled(const Assignment& assignment) const {
     double shared = 0;
@@ -299,36 +345,90 @@ class Chooser {
     return static_cast<std::uint32_t>(std::ceil(shared - 1e-6));
   }
 
-  std::vector<Plan> mixtures() {
-    SearchLimits limits = limits_;
-    if (equipment_) limits.arrays = std::min<double>(limits.arrays, arrays_of_area(*equipment_));
-    limits.arrays = std::floor(limits.arrays * array_share_);
-    if (wanted_.most_energy_nj && reference_)
-      limits.energy_pj = std::max(0.0, *wanted_.most_energy_nj * 1000 * energy_share_ - common_energy_pj_);
-    if (wanted_.most_latency_us && reference_ && options_.emit.mode == compile::Mode::decode)
-      limits.time_ps = std::max(0.0, *wanted_.most_latency_us * 1e6 * time_share_ - common_time_ps_);
-    if (options_.objective == Objective::energy && reference_) {
-      // An array costs its idle power for as long as a token takes, a picosecond that of the chip.
-      goal_.array_weight = costs_.passive_mw_per_array() * reference_->latency_ns;
-      goal_.time_weight = costs_.passive_mw_per_array() * reference_->arrays / 1000;
-    }
-    found_ = search(costs_, candidates_, goal_, limits,
-                    {.seed = options_.seed, .stop = [this] { return best_ && deadline_.is_over(); }, .watch = {}});
+  Plan mixture(Assignment assignment) {
+    return {.name = fmt::format("mixture {}", ++mixtures_made_),
+            .candidates = candidates_of(costs_, assignment),
+            .maps = maps_of(costs_, candidates_, assignment),
+            .objective = mixture_objective(options_.objective),
+            .shared_arrays = assignment.shared_arrays > filled(assignment) ? assignment.shared_arrays : 0,
+            .modelled = cost_of(costs_, goal_, assignment),
+            .assignment = std::move(assignment),
+            .is_frontier = true,
+            .keeps_limits = false};
+  }
+
+  /// That there may be, as far as is known.
+  double most_arrays() const {
+    return equipment_ ? std::min<double>(limits_.arrays, arrays_of_area(*equipment_)) : limits_.arrays;
+  }
+
+  SearchOptions search_options(bool find_bound) {
+    return {.seed = options_.seed,
+            .find_bound = find_bound,
+            .stop = [this] { return best_ && deadline_.is_over(); },
+            .watch = {}};
+  }
+
+  /// The mixtures of the least latency on numbers of arrays that do not depend on the limits: what a narrow limit finds
+  /// among them, a wider one finds as well.
+  std::vector<Plan> frontier() {
+    const bool is_fewest = options_.objective == Objective::area || options_.objective == Objective::arrays;
+    if (options_.emit.mode != compile::Mode::decode) return {};
+    if (is_fewest && !wanted_.most_latency_us && !wanted_.most_energy_nj) return {};
+    const ArrayRange range = array_range(costs_);
+    SearchLimits limits;
+    limits.pieces = kMostPieces;
     std::vector<Plan> plans;
-    double all_pieces = 0;
-    for (Assignment& assignment : found_.best) {
-      const double pieces = pieces_of(assignment);
-      if (plans.size() >= (all_pieces + pieces <= kFewPieces ? kMostMixtures : kMixtures)) break;
-      all_pieces += pieces;
-      Plan plan{.name = fmt::format("mixture {}", ++mixtures_made_),
-                .candidates = candidates_of(costs_, assignment),
-                .maps = maps_of(costs_, candidates_, assignment),
-                .objective = mixture_objective(options_.objective),
-                .shared_arrays = assignment.shared_arrays > filled(assignment) ? assignment.shared_arrays : 0,
-                .modelled = assignment.cost,
-                .assignment = std::move(assignment),
-                .is_mixture = true};
-      plans.push_back(std::move(plan));
+    const std::uint32_t rungs = commands_of_plan_ < kSmallPlan ? kMoreRungs : kRungs;
+    for (std::uint32_t rung = rungs + 1; rung-- > 0 && !is_over();) {
+      const double share = double{1} * rung / rungs;
+      limits.arrays = std::ceil(range.least * std::pow(range.most / std::max(range.least, 1e-6), share));
+      if (limits.arrays > most_arrays()) continue;
+      SearchResult found = search(costs_, candidates_, {}, limits, search_options(false));
+      if (!found.best.empty()) plans.push_back(mixture(std::move(found.best.front())));
+    }
+    return plans;
+  }
+
+  /// The best ones within the limits, as far as what the closed forms leave out is known.
+  std::vector<Plan> mixtures() {
+    array_share_.apply();
+    SearchLimits limits = limits_;
+    limits.arrays = std::floor(most_arrays() * array_share_.value);
+    const bool is_decode = options_.emit.mode == compile::Mode::decode;
+    if (wanted_.most_energy_nj && reference_) {
+      const auto reading = [this](const Point& point) {
+        return Reading{reference_->energy_pj(point), point.measured_energy_pj};
+      };
+      limits.energy_pj =
+          closed_form_limit(*wanted_.most_energy_nj * 1000, reading(reference_->point),
+                            too_much_energy_ ? std::optional(reading(*too_much_energy_)) : std::nullopt, misses_);
+      limits.energy_pj_per_array = reference_->pj_per_array;
+      limits.energy_pj_per_ps = reference_->pj_per_ps;
+    }
+    if (wanted_.most_latency_us && reference_ && is_decode) {
+      const auto reading = [](const Point& point) { return Reading{point.time_ps, point.measured_time_ps}; };
+      limits.time_ps = closed_form_limit(*wanted_.most_latency_us * 1e6, reading(reference_->point),
+                                         too_slow_ ? std::optional(reading(*too_slow_)) : std::nullopt, misses_);
+    }
+    if (options_.objective == Objective::energy && reference_) {
+      goal_.array_weight = reference_->pj_per_array;
+      goal_.time_weight = reference_->pj_per_ps;
+    }
+    SearchResult found = search(costs_, candidates_, goal_, limits, search_options(true));
+    // Limits that were narrowed bound nothing.
+    if (array_share_.value == 1 && !too_much_energy_ && !too_slow_ && found.bound > 0 && found.bound < kInfinite) {
+      const bool same = goal_.array_weight == bound_goal_.array_weight && goal_.time_weight == bound_goal_.time_weight;
+      bound_ = bound_ > 0 && same ? std::min(bound_, found.bound) : found.bound;
+      bound_goal_ = goal_;
+    }
+    std::vector<Plan> plans;
+    for (Assignment& assignment : found.best) {
+      const std::uint64_t expected = commands_ + plans.size() * commands_of_plan_;
+      if (plans.size() >= (expected < kMostCommands ? kMostMixtures : kMixtures)) break;
+      plans.push_back(mixture(std::move(assignment)));
+      plans.back().is_frontier = false;
+      plans.back().keeps_limits = true;
     }
     return plans;
   }
@@ -365,12 +465,33 @@ class Chooser {
     std::optional<Error> error;
   };
 
-  /// By the closed forms and what they leave out in the best plan so far.
+  /// By the closed forms, beside the best plan so far. ns
   std::optional<double> predicted(const Plan& plan) const {
     if (options_.objective != Objective::latency || !best_ || !best_plan_.assignment || !plan.assignment)
       return std::nullopt;
     if (goal_.pipelined) return plan.modelled * std::max(1u, options_.emit.tokens) / 1000;
     return best_->figure + (plan.modelled - best_plan_.modelled) / 1000;
+  }
+
+  /// Why a plan of the frontier is not what is looked for, by the closed forms; "" if it may be.
+  std::string unlikely(const Plan& plan) const {
+    if (!reference_) return "";
+    constexpr double kUnlikely = 1.08;
+    const Point point = point_of(*plan.assignment);
+    const Point& reference = reference_->point;
+    const double latency_ns = (reference.measured_time_ps + point.time_ps - reference.time_ps) / 1000;
+    const double energy_nj =
+        (reference.measured_energy_pj + reference_->energy_pj(point) - reference_->energy_pj(reference)) / 1000;
+    double most_ns = wanted_.most_latency_us ? kUnlikely * *wanted_.most_latency_us * 1000 : kInfinite;
+    double most_nj = wanted_.most_energy_nj ? kUnlikely * *wanted_.most_energy_nj : kInfinite;
+    if (best_ && options_.objective == Objective::latency) most_ns = std::min(most_ns, kUnlikely * best_->figure);
+    if (best_ && options_.objective == Objective::energy) most_nj = std::min(most_nj, kUnlikely * best_->figure);
+    const bool is_fewest = options_.objective == Objective::area || options_.objective == Objective::arrays;
+    if (best_ && is_fewest && point.arrays > best_->arrays)
+      return fmt::format("{:.0f} arrays by the closed forms", point.arrays);
+    if (latency_ns > most_ns) return fmt::format("about {:.4g} us by the closed forms", latency_ns / 1000);
+    if (energy_nj > most_nj) return fmt::format("about {:.4g} nJ by the closed forms", energy_nj);
+    return "";
   }
 
   Attempt attempt(const Plan& plan) const {
@@ -391,6 +512,11 @@ class Chooser {
       result.arrays = static_cast<std::uint32_t>(std::ceil(own + shared - 1e-6));
       result.note = "more than the limit of arrays";
       result.breaks_limit = true;
+      return result;
+    }
+    if (plan.is_frontier) result.note = unlikely(plan);
+    if (!result.note.empty()) {
+      result.arrays = static_cast<std::uint32_t>(std::ceil(own + shared - 1e-6));
       return result;
     }
     if (pieces > kMostPieces) {
@@ -416,8 +542,8 @@ class Chooser {
       return result;
     }
     std::uint32_t copies = options_.copies;
-    if (limits_.arrays < kInfinite) {
-      const std::uint32_t left = static_cast<std::uint32_t>(limits_.arrays) - placement->arrays;
+    if (const double most = most_arrays(); most < kInfinite) {
+      const auto left = static_cast<std::uint32_t>(std::max(0.0, most - placement->arrays));
       copies = limits_.copies && copies == 0 ? left : std::min(copies, left);
     }
     const std::uint32_t originals = placement->arrays;
@@ -465,13 +591,14 @@ class Chooser {
   }
 
   /// Attempts plans, two at a time whatever the number of threads: so what is known when one begins is always the same.
-  /// False if a mixture did not keep to the limits although the search thought so.
-  bool try_plans(std::vector<Plan> plans) {
+  /// No more begin when as many commands were executed. False if a mixture did not keep to the limits although the
+  /// search thought so.
+  bool try_plans(std::vector<Plan> plans, std::uint64_t most_commands = ~std::uint64_t{0}) {
     bool fit = true;
     std::erase_if(plans, [this](const Plan& plan) {
       return !tried_.insert({plan.candidates, signature(plan), plan.objective, plan.shared_arrays}).second;
     });
-    for (std::size_t first = 0; first < plans.size() && !is_over(); first += kAtATime) {
+    for (std::size_t first = 0; first < plans.size() && commands_ < most_commands && !is_over(); first += kAtATime) {
       const std::size_t count = std::min(kAtATime, plans.size() - first);
       std::vector<Attempt> attempts(count);
       parallel_for(count, 1, [&](std::size_t begin, std::size_t end) {
@@ -488,8 +615,9 @@ class Chooser {
     if (attempt.measured) return judge(std::move(plan), std::move(*attempt.measured));
     report_.tried.push_back(
         {.name = plan.name, .figure = {}, .arrays = attempt.arrays, .note = std::move(attempt.note)});
+    by_limits_ = by_limits_ || attempt.breaks_limit;
     if (attempt.error && !first_error_) first_error_ = std::move(attempt.error);
-    if (plan.is_mixture) array_share_ *= attempt.array_share;
+    if (plan.keeps_limits && attempt.array_share < 1) array_share_.take(attempt.array_share);
     return !attempt.breaks_limit;
   }
 
@@ -549,6 +677,47 @@ class Chooser {
     return pipeline::equipment_of(facts_of(program, report, work_of(program.intent, model_, options_)), chip_);
   }
 
+  Point point_of(const Assignment& assignment) const {
+    Point point;
+    point.arrays = assignment.shared_arrays;
+    for (std::size_t u = 0; u < costs_.units().size(); ++u) {
+      const UnitCost cost = costs_.cost(costs_.units()[u], assignment.options[u], assignment.shared_arrays);
+      point.energy_pj += cost.energy_pj;
+      point.time_ps += cost.time_ps;
+      point.arrays += cost.own;
+    }
+    return point;
+  }
+
+  Point point_of(const Plan& plan, const Measured& measured) const {
+    Point point = point_of(*plan.assignment);
+    point.measured_energy_pj = measured.energy_nj * 1000;
+    point.measured_time_ps = measured.latency_ns * 1000;
+    return point;
+  }
+
+  /// The reference is the plan that is nearest to the limits, of several that keep to them the best one.
+  void calibrate(const Plan& plan, const Measured& measured) {
+    double excess = std::max(1.0, measured.arrays / limits_.arrays);
+    if (wanted_.most_energy_nj) excess = std::max(excess, measured.energy_nj / *wanted_.most_energy_nj);
+    if (wanted_.most_area_mm2) excess = std::max(excess, measured.area_mm2 / *wanted_.most_area_mm2);
+    if (wanted_.most_latency_us) excess = std::max(excess, measured.latency_ns / 1000 / *wanted_.most_latency_us);
+    if (reference_ && std::tuple(reference_->excess, reference_->figure) <= std::tuple(excess, measured.figure)) return;
+    const double passive_mw = costs_.passive_mw_per_array();
+    const double tokens = std::max(1u, options_.emit.tokens);
+    reference_ = {.name = plan.name,
+                  .excess = excess,
+                  .figure = measured.figure,
+                  .point = point_of(plan, measured),
+                  .pj_per_array = passive_mw * measured.latency_ns / tokens,  // mW ns = pJ
+                  // Tokens of a pipeline do not wait for each other.
+                  .pj_per_ps = options_.emit.mode == compile::Mode::decode ? passive_mw * measured.arrays / 1000 : 0};
+  }
+
+  static void keep_least(std::optional<Point>& least, const Point& point, double Point::*figure) {
+    if (!least || point.*figure < (*least).*figure) least = point;
+  }
+
   bool judge(Plan plan, Measured measured) {
     if (!shell_) {
       shell_ = program::Program();
@@ -559,25 +728,9 @@ class Chooser {
         if (std::holds_alternative<program::Repeat>(program::decode_unchecked(record))) shell_->code.push_back(record);
       }
     }
-    if (plan.assignment && (!reference_ || measured.energy_nj < reference_->energy_nj)) {
-      double energy_pj = 0, time_ps = 0;
-      for (std::size_t u = 0; u < costs_.units().size(); ++u) {
-        const UnitCost cost =
-            costs_.cost(costs_.units()[u], plan.assignment->options[u], plan.assignment->shared_arrays);
-        energy_pj += cost.energy_pj;
-        time_ps += cost.time_ps;
-      }
-      common_energy_pj_ = std::max(0.0, measured.energy_nj * 1000 - energy_pj);
-      common_time_ps_ = std::max(0.0, measured.latency_ns * 1000 - time_ps);
-      reference_ = Measured{.program = {},
-                            .timing = {},
-                            .linear_timing = {},
-                            .figure = measured.figure,
-                            .latency_ns = measured.latency_ns,
-                            .energy_nj = measured.energy_nj,
-                            .area_mm2 = measured.area_mm2,
-                            .arrays = measured.arrays};
-    }
+    commands_of_plan_ = measured.timing.counts.commands;
+    commands_ += commands_of_plan_;
+    if (plan.assignment) calibrate(plan, measured);
     Tried tried{.name = plan.name, .figure = measured.figure, .arrays = measured.arrays, .note = {}};
     bool keeps = true;
     if (measured.arrays > limits_.arrays) {
@@ -585,7 +738,7 @@ class Chooser {
       keeps = false;
     }
     if (wanted_.most_energy_nj && measured.energy_nj > *wanted_.most_energy_nj) {
-      if (plan.is_mixture) energy_share_ *= *wanted_.most_energy_nj / measured.energy_nj;
+      if (plan.keeps_limits) keep_least(too_much_energy_, point_of(plan, measured), &Point::measured_energy_pj);
       tried.note = fmt::format("{:.4g} nJ are more than the limit", measured.energy_nj);
       keeps = false;
     }
@@ -594,11 +747,12 @@ class Chooser {
       keeps = false;
     }
     if (wanted_.most_latency_us && measured.latency_ns > *wanted_.most_latency_us * 1000) {
-      if (plan.is_mixture) time_share_ *= *wanted_.most_latency_us * 1000 / measured.latency_ns;
+      if (plan.keeps_limits) keep_least(too_slow_, point_of(plan, measured), &Point::measured_time_ps);
       tried.note = fmt::format("{:.4g} us are more than the limit", measured.latency_ns / 1000);
       keeps = false;
     }
     report_.tried.push_back(std::move(tried));
+    by_limits_ = by_limits_ || !keeps;
     if (!keeps) return false;
     if (!best_ || std::tuple(measured.figure, measured.arrays) < std::tuple(best_->figure, best_->arrays)) {
       best_ = std::move(measured);
@@ -610,10 +764,7 @@ class Chooser {
   Error failure() const {
     if (options_.stop && options_.stop())
       return Error("auto.stopped", Failure::interrupted, "stopped before anything was timed");
-    const bool by_limits = std::any_of(report_.tried.begin(), report_.tried.end(), [](const Tried& tried) {
-      return tried.note.find("limit") != std::string::npos;
-    });
-    if (!by_limits && first_error_) return *first_error_;
+    if (!by_limits_ && first_error_) return *first_error_;
     Error error("auto.infeasible", Failure::does_not_fit, "no choice of structures and mappings keeps to the limits");
     for (const Tried& tried : report_.tried)
       error.notes.push_back(fmt::format("{}: {}{}", tried.name,
@@ -630,10 +781,10 @@ class Chooser {
     report_.winner = best_plan_.name;
     report_.figure = best_->figure;
     const double unit = options_.objective == Objective::latency || options_.objective == Objective::energy ? 1000 : 1;
+    if (bound_ > 0) goal_ = bound_goal_;
     report_.modelled = best_plan_.assignment ? cost_of(costs_, goal_, *best_plan_.assignment) / unit : 0;
     if (goal_.pipelined) report_.modelled *= std::max(1u, options_.emit.tokens);
-    report_.optimum_bound =
-        found_.best.empty() || found_.bound <= 0 || found_.bound == kInfinite ? 0 : found_.bound / unit;
+    report_.optimum_bound = bound_ / unit;
     const auto add = [this](const char* name, double most, double used) {
       constexpr double kRounding = 1e-9;  // sums of errors in another order
       ensure(used <= most * (1 + kRounding), "a result of map auto keeps to its limits");
@@ -756,6 +907,9 @@ class Chooser {
     if (wanted_.most_energy_nj && next_cost.energy_pj > own.energy_pj)
       costs.push_back(fmt::format("{:.4g} nJ, {:.4g} are left", (next_cost.energy_pj - own.energy_pj) / 1000,
                                   *wanted_.most_energy_nj - best_->energy_nj));
+    if (wanted_.most_latency_us && next_cost.time_ps > own.time_ps)
+      costs.push_back(fmt::format("{:.4g} ns, {:.4g} are left", (next_cost.time_ps - own.time_ps) / 1000,
+                                  *wanted_.most_latency_us * 1000 - best_->latency_ns));
     return fmt::format("{} would save {:.4g} {}{}{}", name, -difference, figure_unit,
                        costs.empty() ? ", but not on the whole" : " but take ", fmt::join(costs, "; "));
   }
@@ -768,23 +922,27 @@ class Chooser {
   CostModel costs_;
   Progress& progress_;
   Deadline deadline_;
-  SearchGoal goal_;
+  SearchGoal goal_, bound_goal_;
   SearchLimits limits_;
-  SearchResult found_;
+  double bound_ = 0;  ///< of bound_goal_ within the limits, by the closed forms; 0 = none
   AutoReport report_;
-  double array_share_ = 1, energy_share_ = 1, time_share_ = 1;  ///< of the limits that mixtures may plan with
-  double common_energy_pj_ = 0, common_time_ps_ = 0;            ///< what the closed forms leave out
-  std::optional<chip::Equipment> equipment_;                    ///< of the latest program, with a limit of the area
+  Share array_share_;  ///< that mixtures may plan with
+  /// The nearest ones to the limits of those that mixtures of the search did not keep.
+  std::optional<Point> too_much_energy_, too_slow_;
+  int misses_ = 1;                            ///< rounds since the reference changed
+  std::optional<chip::Equipment> equipment_;  ///< of the latest program, with a limit of the area
   std::uint32_t mixtures_made_ = 0;
   std::uint64_t batches_ = 0;
+  std::uint64_t commands_ = 0, commands_of_plan_ = 0;  ///< executed by all plans and by the last one
   std::set<std::tuple<std::vector<std::uint32_t>, std::vector<std::pair<std::string_view, std::uint32_t>>, Objective,
                       std::uint32_t>>
       tried_;
   std::optional<program::Program> shell_;  ///< what a bound needs of a program: tokens and KV regions
-  std::optional<Measured> reference_;      ///< of the least energy, without its program
+  std::optional<Reference> reference_;
   std::optional<Measured> best_;
   Plan best_plan_;
   std::optional<Error> first_error_;
+  bool by_limits_ = false;  ///< that something is out
 };
 
 }  // namespace

@@ -74,7 +74,7 @@ class Search {
       }
       goal_.pipelined ? bisect(numbers[n]) : solve_between(n == 0 ? 0 : numbers[n - 1], numbers[n]);
     }
-    if (goal_.pipelined) result_.bound = 0;
+    if (goal_.pipelined || !options_.find_bound) result_.bound = 0;
     std::stable_sort(result_.best.begin(), result_.best.end(),
                      [](const Assignment& a, const Assignment& b) { return a.cost < b.cost; });
     return std::move(result_);
@@ -148,11 +148,12 @@ class Search {
           if (!limits_.copies) continue;
           own *= std::ceil(cost.busy_ps * goal_.sections / most_time);
         }
+        const double energy =
+            cost.energy_pj + limits_.energy_pj_per_array * own + limits_.energy_pj_per_ps * cost.time_ps;
         pruned.item.options.push_back(
             {.cost = unit_cost(goal_, cost),
-             .uses = {cost.shared, limits_.arrays < kInfinite ? own : 0,
-                      limits_.energy_pj < kInfinite ? cost.energy_pj : 0, error, has_time ? cost.time_ps : 0, busy,
-                      limits_.pieces < kInfinite ? cost.pieces : 0}});
+             .uses = {cost.shared, limits_.arrays < kInfinite ? own : 0, limits_.energy_pj < kInfinite ? energy : 0,
+                      error, has_time ? cost.time_ps : 0, busy, limits_.pieces < kInfinite ? cost.pieces : 0}});
         pruned.numbers.push_back(o);
       }
       if (pruned.numbers.empty()) {
@@ -166,7 +167,7 @@ class Search {
     problem.budgets.resize(kBudgets);
     problem.budgets[kShared] = shared;
     problem.budgets[kOwn] = std::max(0.0, limits_.arrays - reserved);
-    problem.budgets[kEnergy] = limits_.energy_pj;
+    problem.budgets[kEnergy] = std::max(0.0, limits_.energy_pj - limits_.energy_pj_per_array * reserved);
     problem.budgets[kError] = candidates_.most_error;
     problem.budgets[kTime] = std::min(limits_.time_ps, goal_.pipelined ? most_time * goal_.slots : kInfinite);
     problem.budgets[kBusy] = most_time * shared;
@@ -200,9 +201,10 @@ class Search {
   void solve_between(std::uint32_t before, std::uint32_t shared) {
     double bound = kInfinite;
     const bool limited = limits_.arrays < kInfinite;
-    std::optional<Assignment> found = solve(shared, limited ? shared : 0, kInfinite, bound);
+    const bool reserves = limited || limits_.energy_pj_per_array > 0;
+    std::optional<Assignment> found = solve(shared, reserves ? shared : 0, kInfinite, bound);
     if (found) add(std::move(*found));
-    if (limited && before + 1 < shared) {
+    if (options_.find_bound && reserves && before + 1 < shared) {
       double relaxed = kInfinite;
       solve(shared, before + 1, kInfinite, relaxed);
       bound = std::min(bound, relaxed);
@@ -253,6 +255,21 @@ class Search {
 SearchResult search(const CostModel& costs, const Candidates& candidates, const SearchGoal& goal,
                     const SearchLimits& limits, const SearchOptions& options) {
   return Search(costs, candidates, goal, limits, options).run();
+}
+
+ArrayRange array_range(const CostModel& costs) {
+  ArrayRange range;
+  for (const Unit& unit : costs.units()) {
+    double least = kInfinite, most = 0;
+    for (std::size_t o = 0; o < costs.options(unit).size(); ++o) {
+      const UnitCost cost = costs.cost(unit, o, 1);
+      least = std::min(least, cost.shared + cost.own);
+      most = std::max(most, cost.shared + cost.own);
+    }
+    range.least += least;
+    range.most += most;
+  }
+  return range;
 }
 
 double cost_of(const CostModel& costs, const SearchGoal& goal, const Assignment& assignment) {

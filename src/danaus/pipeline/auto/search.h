@@ -26,8 +26,10 @@ struct SearchGoal {
 struct SearchLimits {
   double arrays = std::numeric_limits<double>::infinity();
   double energy_pj = std::numeric_limits<double>::infinity();  ///< of the closed forms
-  double time_ps = std::numeric_limits<double>::infinity();    ///< likewise
-  double pieces = std::numeric_limits<double>::infinity();     ///< of blocks
+  /// Idle power, which counts within energy_pj: of an array more and of a picosecond more.
+  double energy_pj_per_array = 0, energy_pj_per_ps = 0;
+  double time_ps = std::numeric_limits<double>::infinity();  ///< likewise
+  double pieces = std::numeric_limits<double>::infinity();   ///< of blocks
   bool copies = false;  ///< pipelined: arrays that are left over may repeat own ones
 };
 
@@ -41,7 +43,8 @@ struct Assignment {
 
 struct SearchResult {
   std::vector<Assignment> best;  ///< the cheapest of every number of shared arrays that was tried, cheapest first
-  double bound = 0;              ///< no assignment within the limits costs less; of pipelines 0: there is none
+  /// No assignment within the limits costs less; of pipelines 0: there is none, as without SearchOptions::find_bound.
+  double bound = 0;
   bool stopped = false;
 };
 
@@ -54,12 +57,19 @@ struct InnerProblem {
 
 struct SearchOptions {
   std::uint64_t seed = 1;
+  bool find_bound = true;
   std::function<bool()> stop;
   std::function<void(const InnerProblem&)> watch;  ///< gets every problem that is solved
 };
 
 SearchResult search(const CostModel& costs, const Candidates& candidates, const SearchGoal& goal,
                     const SearchLimits& limits, const SearchOptions& options);
+
+/// The fewest arrays that hold all units, and those that the largest options fill.
+struct ArrayRange {
+  double least = 0, most = 0;
+};
+ArrayRange array_range(const CostModel& costs);
 
 /// What an assignment costs by the goal.
 double cost_of(const CostModel& costs, const SearchGoal& goal, const Assignment& assignment);
