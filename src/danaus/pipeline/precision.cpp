@@ -39,8 +39,8 @@ struct Vectors {
 struct Sums {
   double signal = 0, noise = 0;
   double db() const {
-    if (signal == 0) return 0;
-    return noise == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
+    // Outputs that are all zero say nothing of the converters: such an operator does not decide for others.
+    return noise == 0 || signal == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise);
   }
 };
 
