@@ -211,7 +211,7 @@ class Chooser {
   /// Of the search, each with limits narrower by what was missed or with what the best plan so far says.
   static constexpr std::uint32_t kRounds = 6;
   static constexpr std::uint32_t kRungs = 8, kMoreRungs = 32;  ///< of the frontier; more where plans are small
-  static constexpr std::uint64_t kSmallPlan = 5000;            ///< commands
+  static constexpr std::uint64_t kSmallPlans = 20'000;         ///< commands of all single mappings
   static constexpr std::size_t kAtATime = 2;                   ///< plans
   /// Plans that the closed forms take for so much slower than the best one are not timed, if that takes long.
   static constexpr double kHopeless = 1.25, kAnyPieces = 5e3;
@@ -379,7 +379,7 @@ class Chooser {
     SearchLimits limits;
     limits.pieces = kMostPieces;
     std::vector<Plan> plans;
-    const std::uint32_t rungs = commands_of_plan_ < kSmallPlan ? kMoreRungs : kRungs;
+    const std::uint32_t rungs = commands_ < kSmallPlans ? kMoreRungs : kRungs;
     for (std::uint32_t rung = rungs + 1; rung-- > 0 && !is_over();) {
       const double share = double{1} * rung / rungs;
       limits.arrays = std::ceil(range.least * std::pow(range.most / std::max(range.least, 1e-6), share));
