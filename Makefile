@@ -2,7 +2,7 @@
 # make test   build with checks and run every test
 # The other targets are listed by `make help`.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test models bench asan tsan fuzz format lint clean
+.PHONY: help build demo tune tune-demo test models bench asan tsan fuzz format lint clean
 
 MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
 SOURCES = $(shell git ls-files '*.cpp' '*.h')
@@ -12,6 +12,8 @@ help:
 	@echo 'make demo     build, fetch a small real model, compile and time it with all mappings'
 	@echo 'make test     build with checks and run every test'
 	@echo 'make build    build/danaus (installs what it needs)'
+	@echo 'make tune     build with danaus tune, which needs LibTorch'
+	@echo 'make tune-demo  with it, four minutes of training: blocks of a real model before and after'
 	@echo 'make models   fetch the real models into models/'
 	@echo 'make bench    build and run the benchmarks'
 	@echo 'make asan     tests under the address and undefined-behaviour sanitizers'
@@ -32,6 +34,15 @@ demo: build
 	  echo 'The real model could not be fetched; these are the shapes of bert-large, without weights.' >&2; \
 	  build/danaus run bert-large; \
 	fi
+
+tune:
+	@scripts/install-dependencies.sh build tune
+	@cmake --preset tune -Wno-dev >/dev/null
+	@cmake --build --preset tune
+
+tune-demo: tune
+	@scripts/fetch-models.sh minilm
+	@scripts/tune-demo.sh
 
 test:
 	@scripts/install-dependencies.sh build test

@@ -20,6 +20,7 @@ endfunction()
 
 foreach(module IN LISTS danaus_modules)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "src/danaus/${module}/*.cpp")
+  list(FILTER sources EXCLUDE REGEX "/tune/torch/")  # a library of its own, below
   if(NOT sources)
     file(WRITE "${CMAKE_BINARY_DIR}/generated/empty_${module}.cpp" "")
     set(sources "${CMAKE_BINARY_DIR}/generated/empty_${module}.cpp")
@@ -39,3 +40,14 @@ target_link_libraries(danaus_machine PRIVATE PkgConfig::hwy Eigen3::Eigen)
 target_link_libraries(danaus_pipeline PRIVATE PkgConfig::tomlplusplus)
 target_link_libraries(danaus_explore PRIVATE PkgConfig::tomlplusplus PkgConfig::sqlite3 ${CMAKE_DL_LIBS})
 target_link_libraries(danaus_report PRIVATE nlohmann_json::nlohmann_json)
+target_link_libraries(danaus_tune PRIVATE nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})
+
+# The engine of `danaus tune`: a shared library beside the program, which opens it when it is needed, because LibTorch takes
+# half a second to load. It uses headers of danaus alone.
+if(DANAUS_TUNE)
+  find_package(Torch REQUIRED)
+  file(GLOB torch_sources CONFIGURE_DEPENDS src/danaus/tune/torch/*.cpp)
+  add_library(danaus_tune_torch MODULE ${torch_sources})
+  target_link_libraries(danaus_tune_torch PRIVATE danaus_options tl::expected ${TORCH_LIBRARIES})
+  set_target_properties(danaus_tune_torch PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}" CXX_VISIBILITY_PRESET hidden)
+endif()

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what danaus needs from Debian packages. Idempotent: installs nothing when all is there.
-# usage: scripts/install-dependencies.sh [build|test|develop]...      (default: build)
+# usage: scripts/install-dependencies.sh [build|test|tune|develop]...      (default: build)
 #   build    compiler, build tools and libraries: enough for `make demo`
 #   test     what `make test` adds: test frameworks, Python with numpy as an oracle, gnuplot for figures
+#   tune     what `danaus tune` adds: LibTorch
 #   develop  what sanitizers, fuzzers, formatters and benchmarks add
 set -euo pipefail
 
@@ -11,6 +12,7 @@ build=(g++ cmake ninja-build make pkg-config python3 python3-pip
   libtbb-dev libhwy-dev librandom123-dev libxxhash-dev libprotozero-dev libeigen3-dev
   libicu-dev libopenblas-dev libsqlite3-dev)
 test=(doctest-dev librapidcheck-dev python3-numpy python3-pytest gnuplot-nox openmpi-bin)
+tune=(libtorch-dev)
 develop=(clang-16 clang-tidy-16 clang-format-16 libclang-rt-16-dev libbenchmark-dev ccache)
 
 [ $# -gt 0 ] || set -- build
@@ -19,8 +21,9 @@ for set_name in "$@"; do
   case "$set_name" in
     build) wanted+=("${build[@]}") ;;
     test) wanted+=("${test[@]}") ;;
+    tune) wanted+=("${tune[@]}") ;;
     develop) wanted+=("${develop[@]}") ;;
-    *) echo "install-dependencies: unknown set '$set_name' (build, test or develop)" >&2; exit 2 ;;
+    *) echo "install-dependencies: unknown set '$set_name' (build, test, tune or develop)" >&2; exit 2 ;;
   esac
 done
 

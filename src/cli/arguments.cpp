@@ -398,6 +398,109 @@ void add_token_weights(CLI::App& app, Arguments& arguments) {
       ->group(group);
 }
 
+/// Lengths between commas.
+void add_lengths(CLI::App& app, tune::Options& options, const std::string& group) {
+  const auto split = [&options](const CLI::results_t& texts) {
+    for (const std::string& word : CLI::detail::split(texts.back(), ','))
+      options.lengths.push_back(static_cast<std::uint32_t>(std::stoul(word)));
+    return true;
+  };
+  const auto check = [](const std::string& text) -> std::string {
+    for (const std::string& word : CLI::detail::split(text, ',')) {
+      if (std::string problem = whole_number(2, kMostTokens)(word); !problem.empty()) return problem;
+    }
+    return "";
+  };
+  app.add_option("--lengths", split,
+                 "Tokens of the sequences that the text is cut into [encoders 16,32,64,128; decoders 256]")
+      ->type_name("N,...")
+      ->check(check)
+      ->group(group);
+}
+
+void add_tune(CLI::App& app, Arguments& arguments) {
+  tune::Options& options = arguments.tune;
+  const std::string group = "Training";
+  CLI::Option* steps = app.add_option("--steps", options.steps, "Train so many steps [one pass over the text]")
+                           ->type_name("N")
+                           ->check(whole_number(1, 1u << 30))
+                           ->group(group);
+  CLI::Option* tokens = app.add_option("--tokens", options.tokens, "Or steps of so many tokens together")
+                            ->type_name("N")
+                            ->check(whole_number(1, 1ull << 40))
+                            ->group(group);
+  CLI::Option* minutes =
+      app.add_option("--minutes", options.minutes, "Or as many steps as this machine makes in about so many minutes")
+          ->type_name("M")
+          ->check(number(0.01, 1e6))
+          ->group(group);
+  steps->excludes(tokens)->excludes(minutes);
+  tokens->excludes(minutes);
+  app.add_option("--batch", options.batch_tokens, "Tokens of a step [1024]")
+      ->type_name("N")
+      ->check(whole_number(2, 1u << 24))
+      ->group(group);
+  app.add_option("--shards", options.shards,
+                 "Parts of a step that threads compute; the result depends on it, not on the threads [2]")
+      ->type_name("N")
+      ->check(whole_number(1, 1024))
+      ->group(group);
+  add_lengths(app, options, group);
+  app.add_option("--rate", options.rate, "Times the learning rate of each structure (docs/tuning.md) [1]")
+      ->type_name("X")
+      ->check(number(1e-6, 1e6))
+      ->group(group);
+  app.add_option("--warm-up", options.warm_up, "Steps in which the rate rises, at most a tenth of all [50]")
+      ->type_name("N")
+      ->check(whole_number(0, 1u << 30))
+      ->group(group);
+  app.add_option("--clip", options.most_gradient, "Longer gradients are shortened to this length [1]")
+      ->type_name("X")
+      ->check(number(1e-6, 1e9))
+      ->group(group);
+  app.add_flag("--float32", arguments.single_precision,
+               "Products in single precision [bfloat16 where the processor has fast ones]")
+      ->group(group);
+  const std::string loss = "Loss (weights; none given: encoders 1 output, embedding, layers; decoders 1 logits, 0.1 text)";
+  const auto add_weight = [&](const char* name, double& target, const std::string& help) {
+    app.add_option(name, target, help)->type_name("W")->check(number(0, 1e6))->group(loss);
+  };
+  add_weight("--loss-output", options.weights.output, "Relative error of the last hidden states");
+  add_weight("--loss-embedding", options.weights.embedding, "1 - cosine of the embeddings");
+  add_weight("--loss-layers", options.weights.features,
+             "Relative error of what each layer reads; falls to 0 in the first half");
+  add_weight("--loss-logits", options.weights.distillation,
+             "Divergence of the next token's probabilities from the dense model's");
+  add_weight("--loss-text", options.weights.language, "-ln p of the text's next token");
+  const std::string files = "Checkpoints";
+  CLI::Option* checkpoint =
+      app.add_option("--checkpoint", options.checkpoint, "Keep the state of the training in this file")
+          ->type_name("FILE")
+          ->check(not_empty)
+          ->group(files);
+  app.add_option("--save-minutes", options.checkpoint_minutes, "Write it every so many minutes [5]")
+      ->type_name("M")
+      ->check(number(0.001, 1e6))
+      ->group(files)
+      ->needs(checkpoint);
+  app.add_option("--save-steps", options.checkpoint_steps, "And every so many steps")
+      ->type_name("N")
+      ->check(whole_number(1, 1u << 30))
+      ->group(files)
+      ->needs(checkpoint);
+  app.add_flag("--resume", options.resume, "Go on with it, if it is there; the result is the same")
+      ->group(files)
+      ->needs(checkpoint);
+  app.add_option("--log", arguments.log, "Write a line of JSON for every record")
+      ->type_name("FILE")
+      ->check(not_empty)
+      ->group(files);
+  app.add_option("--log-steps", options.log_steps, "Steps of a record [50]")
+      ->type_name("N")
+      ->check(whole_number(1, 1u << 30))
+      ->group(files);
+}
+
 using Declare = void (*)(CLI::App&, Arguments&);
 
 struct Subcommand {
@@ -572,6 +675,31 @@ constexpr Subcommand kSubcommands[] = {
            ->type_name("N")
            ->check(whole_number(1, kMostTokens));
        add_linear(app, arguments);
+       add_json(app, arguments);
+     }},
+    {"tune", "Train the blocks of a model until they say what the model says, end to end",
+     "danaus tune all-MiniLM-L6-v2 --text sentences.txt --compression 4 --minutes 60 -o tuned.safetensors\n"
+     "danaus tune all-MiniLM-L6-v2 --text sentences.txt --factors projected.safetensors --steps 2000 \\\n"
+     "            --checkpoint run.safetensors --resume -o tuned.safetensors\n"
+     "danaus eval all-MiniLM-L6-v2 --text other.txt --factors tuned.safetensors",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       app.add_option("--text", arguments.text,
+                      "The text (.json: token ids), - for stdin; encoders: one sentence or paragraph per line")
+           ->type_name("FILE")
+           ->required()
+           ->check(not_empty);
+       add_output(app, arguments, "The trained factors, gains and biases, for eval --factors", true);
+       add_tune(app, arguments);
+       add_structure(app, arguments);
+       CLI::Option* factors = app.add_option("--factors", arguments.factors,
+                                             "Start from these factors (danaus project -o); excludes the rest")
+                                  ->type_name("FILE")
+                                  ->check(not_empty)
+                                  ->group("Structure");
+       for (const char* name : {"--structure", "--blocks", "--compression", "--group", "--policy", "--pad", "--trim"})
+         factors->excludes(app.get_option(name));
+       add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
        add_json(app, arguments);
      }},
     {"generate", "Go on from a prompt, token by token. The prompt is used as it is: no chat template is applied",

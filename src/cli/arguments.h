@@ -15,6 +15,7 @@
 #include "danaus/nn/moment_collector.h"
 #include "danaus/pipeline/analog.h"
 #include "danaus/pipeline/auto/auto_options.h"
+#include "danaus/tune/tune.h"
 
 namespace danaus::cli {
 
@@ -97,6 +98,9 @@ struct Arguments {
   double top_p = 1;
   /// trace: the first and the last ns of a picture; empty = all.
   std::vector<double> between;
+  tune::Options tune;
+  bool single_precision = false;  ///< tune: float32 whatever the processor can do
+  std::string log;                ///< tune: file of records
   /// explain: an option that means nothing without a model.
   std::string of_model;
 };

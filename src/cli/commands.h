@@ -35,6 +35,7 @@ Result<int> reproduce_command(const Arguments& arguments, Console& console);
 Result<int> show_command(const Arguments& arguments, Console& console);
 Result<int> explore_command(const Arguments& arguments, Console& console);
 Result<int> explain_command(const Arguments& arguments, Console& console);
+Result<int> tune_command(const Arguments& arguments, Console& console);
 
 // Shared by several of them.
 

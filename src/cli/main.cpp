@@ -38,7 +38,8 @@ constexpr Entry kCommands[] = {{"run", run_command},
                                {"show", show_command},
                                {"explain", explain_command},
                                {"trace", trace_command},
-                               {"calibrate", calibrate_command}};
+                               {"calibrate", calibrate_command},
+                               {"tune", tune_command}};
 
 Result<int> run(int argc, const char* const* argv) {
   DANAUS_TRY(parsed, parse_arguments(argc, argv));

@@ -36,6 +36,8 @@ NOT_REACHABLE = {
     "explore.merge": "tests/explore merges databases of different studies",
     "explore.mpi": "tests/explore starts ranks",
     "explore.parquet": "tests/explore takes Python away",
+    "tune.engine-failed": "a mistake of danaus, or of the library",
+    "tune.no-engine": "tests/tune takes the library away",
     "graph.order": "both forms of a program refuse it earlier",
     "graph.sources": "both forms of a program refuse it earlier",
     "graph.name": "both forms of a program refuse it earlier",

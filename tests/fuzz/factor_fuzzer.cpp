@@ -62,7 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (kind == 0) {
     const auto factors = danaus::factor::parse_factors(std::as_bytes(std::span(data, size)), "fuzz.safetensors");
     if (!factors) return 0;
-    for (const auto& [name, factor] : *factors) {
+    for (const auto& [name, factor] : factors->operators) {
       std::vector<float> x(factor.structure.in, 1), y(factor.structure.out);
       danaus::factor::apply(factor, x, y);
     }

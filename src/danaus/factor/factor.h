@@ -127,29 +127,39 @@ Result<std::vector<LayerReport>> project_model(
 /// gathered one, and metadata "danaus.factors" = JSON with the structure of every operator. The tensors of a trimmed
 /// operator have the full shape, zeros where it was cut.
 ///
+/// Factors that were trained come with the gains and biases that were trained with them (Model::constants): F32 tensors
+/// with the names of the constants, and "constants", a list of these names, in the metadata.
+using Constants = std::vector<std::pair<std::string, std::vector<float>>>;
+
 /// The writer takes operators one by one, in the order in which they were announced, and holds none of them.
 class FactorWriter {
  public:
   static Result<FactorWriter> create(const std::filesystem::path& path,
-                                     std::vector<std::pair<std::string, Structure>> operators);
+                                     std::vector<std::pair<std::string, Structure>> operators,
+                                     Constants constants = {});
   Result<void> add(std::string_view name, const Factors& factors);
   /// All announced operators are there: the file appears under its name. Without it nothing is left behind.
   Result<void> commit();
 
  private:
-  FactorWriter(AtomicFile file, std::vector<std::pair<std::string, Structure>> operators)
-      : file_(std::move(file)), operators_(std::move(operators)) {}
+  FactorWriter(AtomicFile file, std::vector<std::pair<std::string, Structure>> operators, Constants constants)
+      : file_(std::move(file)), operators_(std::move(operators)), constants_(std::move(constants)) {}
   AtomicFile file_;
   std::vector<std::pair<std::string, Structure>> operators_;
+  Constants constants_;
   std::size_t next_ = 0;
 };
 
 Result<void> write_factors(const std::filesystem::path& path,
-                           const std::vector<std::pair<std::string, Factors>>& factors);
+                           const std::vector<std::pair<std::string, Factors>>& factors, Constants constants = {});
+
+struct FactorFile {
+  std::vector<std::pair<std::string, Factors>> operators;
+  Constants constants;
+};
 /// Errors: factor.metadata, factor.tensor, factor.padding, factor.selection, factor.non-finite, safetensors.*, file.*.
-Result<std::vector<std::pair<std::string, Factors>>> read_factors(const std::filesystem::path& path);
+Result<FactorFile> read_factors(const std::filesystem::path& path);
 /// The same from memory; `name` is the file's name in errors.
-Result<std::vector<std::pair<std::string, Factors>>> parse_factors(std::span<const std::byte> bytes,
-                                                                   std::string_view name);
+Result<FactorFile> parse_factors(std::span<const std::byte> bytes, std::string_view name);
 
 }  // namespace danaus::factor

@@ -23,6 +23,7 @@ static_assert(std::endian::native == std::endian::little, "factor files are litt
 
 constexpr std::string_view kMetadataKey = "danaus.factors";
 constexpr int kVersion = 1;
+constexpr std::string_view kVector = "";  // the suffix of a constant
 constexpr std::string_view kSelection = ".selection";  // the suffix of a gathered operator's inputs
 
 /// One tensor of an operator: `blocks` matrices of rows x columns, the last of which may be stored shorter in memory.
@@ -31,6 +32,7 @@ struct Part {
   std::uint64_t blocks, rows, columns;
   std::uint64_t last_rows, last_columns;
   std::vector<std::uint64_t> shape() const {
+    if (suffix == kVector) return {rows};
     return suffix == ".W" ? std::vector<std::uint64_t>{rows, columns}
                           : std::vector<std::uint64_t>{blocks, rows, columns};
   }
@@ -48,7 +50,7 @@ std::vector<Part> parts_of(const Structure& structure) {
           {".L", structure.l, structure.out_block, left.in_count, left.out_count, left.in_count}};
 }
 
-std::string start_of(const std::vector<std::pair<std::string, Structure>>& operators) {
+std::string start_of(const std::vector<std::pair<std::string, Structure>>& operators, const Constants& constants) {
   using nlohmann::ordered_json;
   ordered_json list = ordered_json::array();
   std::vector<model::TensorEntry> tensors;
@@ -60,7 +62,11 @@ std::string start_of(const std::vector<std::pair<std::string, Structure>>& opera
     const std::uint64_t bytes = std::uint64_t{structure.stage_inputs(0)} * sizeof(std::uint32_t);
     tensors.push_back({name + std::string(kSelection), "I32", {structure.k, structure.in_block}, bytes});
   }
-  const ordered_json description = {{"version", kVersion}, {"operators", std::move(list)}};
+  ordered_json description = {{"version", kVersion}, {"operators", std::move(list)}};
+  for (const auto& [name, values] : constants) {
+    description["constants"].push_back(name);
+    tensors.push_back({name, "F32", {values.size()}, values.size() * sizeof(float)});
+  }
   return model::safetensors_start(kMetadataKey, description.dump(), tensors);
 }
 
@@ -123,6 +129,21 @@ Result<std::vector<Announced>> announced(const model::SafetensorsFile& file) {
   return list;
 }
 
+/// Names of the trained constants; the metadata is an object.
+Result<std::vector<std::string>> announced_constants(const model::SafetensorsFile& file) {
+  const nlohmann::json description = nlohmann::json::parse(file.metadata.at(std::string(kMetadataKey)));
+  std::vector<std::string> names;
+  if (!description.contains("constants")) return names;
+  const nlohmann::json& list = description["constants"];
+  const bool are_names = list.is_array() && std::all_of(list.begin(), list.end(), [](const nlohmann::json& name) {
+                           return name.is_string() && is_good_name(name.get_ref<const std::string&>());
+                         });
+  if (!are_names)
+    return fail(bad_metadata(fmt::format("the constants in the metadata '{}' are no list of names", kMetadataKey), file.name));
+  for (const nlohmann::json& name : list) names.push_back(name.get<std::string>());
+  return names;
+}
+
 /// The weights of one part as they are in memory: what the file pads must be zero.
 Result<std::vector<float>> weights_from(const model::Tensor& tensor, const Part& part, std::string_view file) {
   const std::string name = tensor.name;
@@ -181,24 +202,25 @@ Result<IndexList> selection_from(const model::Tensor& tensor, const Structure& s
   return selecting.selection;
 }
 
-Result<std::vector<std::pair<std::string, Factors>>> factors_from(const model::SafetensorsFile& file) {
+Result<FactorFile> factors_from(const model::SafetensorsFile& file) {
   DANAUS_TRY(operators, announced(file));
+  DANAUS_TRY(constants, announced_constants(file));
   std::map<std::string_view, const model::Tensor*> tensors;
   for (const model::Tensor& tensor : file.tensors) tensors.emplace(tensor.name, &tensor);
-  std::vector<std::pair<std::string, Factors>> result;
+  const auto take_named = [&](const std::string& name) -> Result<const model::Tensor*> {
+    const auto found = tensors.find(name);
+    if (found == tensors.end())
+      return fail(Error("factor.tensor", Failure::bad_input, fmt::format("the tensor '{}' is missing", name))
+                      .in_file(file.name)
+                      .with_hint("the metadata announces it; write the file again"));
+    const model::Tensor* const tensor = found->second;
+    tensors.erase(found);
+    return tensor;
+  };
+  FactorFile result;
   for (const Announced& operation : operators) {
     Factors factors{operation.structure, {}, {}};
-    const auto take = [&](std::string_view suffix) -> Result<const model::Tensor*> {
-      const auto found = tensors.find(operation.name + std::string(suffix));
-      if (found == tensors.end())
-        return fail(Error("factor.tensor", Failure::bad_input,
-                          fmt::format("the tensor '{}{}' is missing", operation.name, suffix))
-                        .in_file(file.name)
-                        .with_hint("the metadata announces it; write the file again"));
-      const model::Tensor* const tensor = found->second;
-      tensors.erase(found);
-      return tensor;
-    };
+    const auto take = [&](std::string_view suffix) { return take_named(operation.name + std::string(suffix)); };
     for (const Part& part : parts_of(operation.structure)) {
       DANAUS_TRY(tensor, take(part.suffix));
       DANAUS_TRY(weights, weights_from(*tensor, part, file.name));
@@ -209,7 +231,13 @@ Result<std::vector<std::pair<std::string, Factors>>> factors_from(const model::S
       DANAUS_TRY(selection, selection_from(*tensor, operation.structure, file.name));
       factors.structure.selection = selection;
     }
-    result.emplace_back(operation.name, std::move(factors));
+    result.operators.emplace_back(operation.name, std::move(factors));
+  }
+  for (const std::string& name : constants) {
+    DANAUS_TRY(tensor, take_named(name));
+    const std::uint64_t size = tensor->elements();
+    DANAUS_TRY(values, weights_from(*tensor, {kVector, 1, size, 1, size, 1}, file.name));
+    result.constants.emplace_back(name, std::move(values));
   }
   if (!tensors.empty())
     return fail(Error("factor.tensor", Failure::bad_input,
@@ -222,11 +250,13 @@ Result<std::vector<std::pair<std::string, Factors>>> factors_from(const model::S
 }  // namespace
 
 Result<FactorWriter> FactorWriter::create(const std::filesystem::path& path,
-                                          std::vector<std::pair<std::string, Structure>> operators) {
+                                          std::vector<std::pair<std::string, Structure>> operators,
+                                          Constants constants) {
   for (const auto& [name, structure] : operators) ensure(is_good_name(name), "operators have good names");
+  for (const auto& [name, values] : constants) ensure(is_good_name(name), "constants have good names");
   DANAUS_TRY(file, AtomicFile::create(path));
-  DANAUS_CHECK(file.write(start_of(operators)));
-  return FactorWriter(std::move(file), std::move(operators));
+  DANAUS_CHECK(file.write(start_of(operators, constants)));
+  return FactorWriter(std::move(file), std::move(operators), std::move(constants));
 }
 
 Result<void> FactorWriter::add(std::string_view name, const Factors& factors) {
@@ -254,25 +284,25 @@ Result<void> FactorWriter::add(std::string_view name, const Factors& factors) {
 
 Result<void> FactorWriter::commit() {
   ensure(next_ == operators_.size(), "every announced operator was added");
+  for (const auto& [name, values] : constants_) DANAUS_CHECK(file_.write(std::as_bytes(std::span(values))));
   return file_.commit();
 }
 
 Result<void> write_factors(const std::filesystem::path& path,
-                           const std::vector<std::pair<std::string, Factors>>& factors) {
+                           const std::vector<std::pair<std::string, Factors>>& factors, Constants constants) {
   std::vector<std::pair<std::string, Structure>> operators;
   for (const auto& [name, factor] : factors) operators.emplace_back(name, factor.structure);
-  DANAUS_TRY(writer, FactorWriter::create(path, std::move(operators)));
+  DANAUS_TRY(writer, FactorWriter::create(path, std::move(operators), std::move(constants)));
   for (const auto& [name, factor] : factors) DANAUS_CHECK(writer.add(name, factor));
   return writer.commit();
 }
 
-Result<std::vector<std::pair<std::string, Factors>>> read_factors(const std::filesystem::path& path) {
+Result<FactorFile> read_factors(const std::filesystem::path& path) {
   DANAUS_TRY(file, model::read_safetensors(path));
   return factors_from(file);
 }
 
-Result<std::vector<std::pair<std::string, Factors>>> parse_factors(std::span<const std::byte> bytes,
-                                                                   std::string_view name) {
+Result<FactorFile> parse_factors(std::span<const std::byte> bytes, std::string_view name) {
   DANAUS_TRY(file, model::parse_safetensors(bytes, name));
   return factors_from(file);
 }

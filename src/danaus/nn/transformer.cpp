@@ -200,6 +200,33 @@ class Transformer::Implementation {
     return segments;
   }
 
+  Result<void> set_constants(std::span<const std::pair<std::string, std::vector<float>>> constants) {
+    const std::vector<Node>& nodes = model_.graph.nodes;
+    for (const auto& [name, values] : constants) {
+      bool is_known = false;
+      for (std::size_t n = 0; n < nodes.size(); ++n) {
+        if (nodes[n].constant != name || constants_[n].size() != values.size()) continue;
+        constants_[n] = values;
+        is_known = true;
+      }
+      if (!is_known)
+        return fail(Error("nn.constant", Failure::bad_input,
+                          fmt::format("'{}' has no gain or bias '{}' of {} elements", model_.name, name, values.size()))
+                        .with_hint("the constants belong to another model"));
+    }
+    return {};
+  }
+
+  /// Vectors that go into the graph of a model with one input.
+  std::vector<float> embed_all(const std::vector<Segment>& segments) const {
+    const NodeId input = lookups_.front().source->input;
+    std::size_t rows = 0;
+    for (const Segment& segment : segments) rows += segment.ids.size();
+    std::vector<float> vectors(rows * lookups_.front().source->size);
+    embed(input, segments, vectors.data());
+    return vectors;
+  }
+
   /// Runs one part of the graph; the rows of `wanted`.
   Result<std::vector<float>> run(std::vector<Segment>& segments, bool encoder, NodeId wanted) {
     const Graph& graph = model_.graph;
@@ -641,6 +668,15 @@ Sequence Transformer::sequence() const {
   Sequence sequence;
   sequence.entries_.resize(implementation_->attends());
   return sequence;
+}
+
+Result<void> Transformer::set_constants(std::span<const std::pair<std::string, std::vector<float>>> constants) {
+  return implementation_->set_constants(constants);
+}
+
+Result<std::vector<float>> Transformer::embed(std::span<const Step> batch) const {
+  DANAUS_TRY(segments, implementation_->segments(batch, true));
+  return implementation_->embed_all(segments);
 }
 
 Result<std::vector<float>> Transformer::encode(std::span<const Step> batch) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "danaus/core/error.h"
@@ -65,6 +66,14 @@ class Transformer {
 
   /// An empty sequence.
   Sequence sequence() const;
+
+  /// Other gains and biases in place of the model's, by the names of its constants. Error nn.constant: the model has
+  /// none of that name, or one of another size.
+  Result<void> set_constants(std::span<const std::pair<std::string, std::vector<float>>> constants);
+
+  /// What the embedding makes of tokens, without running the graph: vectors {tokens of all steps, hidden}. Errors:
+  /// nn.no-tokens, nn.token-id, nn.context.
+  Result<std::vector<float>> embed(std::span<const Step> batch) const;
 
   /// Runs the encoder over whole texts: its output of every token. For an encoder-decoder model the steps' sequences
   /// must be new and hold the entries of the cross-attention afterwards; for a bare encoder the sequence may be null.

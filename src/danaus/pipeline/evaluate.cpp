@@ -39,12 +39,14 @@ Error wrong_factors(const std::filesystem::path& file, std::string text) {
 
 /// The factors of a file in the order of model.linear; operators that it leaves out stay dense.
 Result<std::vector<factor::Factors>> factors_of_file(const model::Model& model, const std::filesystem::path& file,
-                                                     LinearReport& report, Progress& progress) {
+                                                     Linear& into, Progress& progress) {
+  LinearReport& report = into.report;
   DANAUS_TRY(read, factor::read_factors(file));
+  into.constants = std::move(read.constants);
   std::map<std::string_view, std::size_t> numbers;
   for (std::size_t number = 0; number < model.linear.size(); ++number) numbers[model.linear[number].name] = number;
   std::vector<std::optional<factor::Factors>> found(model.linear.size());
-  for (auto& [name, factors] : read) {
+  for (auto& [name, factors] : read.operators) {
     const std::map<std::string_view, std::size_t>::const_iterator number = numbers.find(name);
     if (number == numbers.end())
       return fail(wrong_factors(file, fmt::format("'{}' has no linear operator '{}'", model.name, name)));
@@ -126,29 +128,6 @@ Result<nn::Tokenizer> tokenizer_of(const model::Model& model, const std::string&
   DANAUS_TRY(tokenizer, nn::Tokenizer::read(home));
   DANAUS_CHECK(tokenizer.check_embedding(model.dimensions.vocab));
   return tokenizer;
-}
-
-/// GGUF says it by a number, sentence-transformers by a file; without either the mean.
-Result<nn::Pooling> pooling_of(const std::string& path) {
-  const std::filesystem::path home = home_of(path);
-  if (home.extension() != ".gguf") return nn::read_pooling(home);
-  DANAUS_TRY(file, model::read_gguf(home));
-  nn::Pooling pooling;
-  const model::GgufValue* architecture = file.find("general.architecture");
-  if (architecture == nullptr || !architecture->text()) return pooling;
-  const model::GgufValue* kind = file.find(fmt::format("{}.pooling_type", *architecture->text()));
-  if (kind == nullptr) return pooling;
-  const std::optional<std::uint64_t> number = kind->whole();
-  if (number == 1u) return pooling;
-  if (number == 2u || number == 3u) {
-    pooling.kind = number == 2u ? nn::Pooling::Kind::first : nn::Pooling::Kind::last;
-    return pooling;
-  }
-  return fail(
-      Error("nn.pooling", Failure::unsupported,
-            fmt::format("the key {}.pooling_type asks for a pooling that is not supported", *architecture->text()))
-          .in_file(path)
-          .with_hint("supported are 1 (mean), 2 (first token) and 3 (last token)"));
 }
 
 /// Without the line ends LF and CR LF; what stands behind the last one is a line unless it is nothing.
@@ -379,6 +358,29 @@ Result<TokenSequences> token_sequences(const model::Model& model, const std::str
   return sequences;
 }
 
+/// GGUF says it by a number, sentence-transformers by a file; without either the mean.
+Result<nn::Pooling> pooling_of(const std::string& path) {
+  const std::filesystem::path home = home_of(path);
+  if (home.extension() != ".gguf") return nn::read_pooling(home);
+  DANAUS_TRY(file, model::read_gguf(home));
+  nn::Pooling pooling;
+  const model::GgufValue* architecture = file.find("general.architecture");
+  if (architecture == nullptr || !architecture->text()) return pooling;
+  const model::GgufValue* kind = file.find(fmt::format("{}.pooling_type", *architecture->text()));
+  if (kind == nullptr) return pooling;
+  const std::optional<std::uint64_t> number = kind->whole();
+  if (number == 1u) return pooling;
+  if (number == 2u || number == 3u) {
+    pooling.kind = number == 2u ? nn::Pooling::Kind::first : nn::Pooling::Kind::last;
+    return pooling;
+  }
+  return fail(
+      Error("nn.pooling", Failure::unsupported,
+            fmt::format("the key {}.pooling_type asks for a pooling that is not supported", *architecture->text()))
+          .in_file(path)
+          .with_hint("supported are 1 (mean), 2 (first token) and 3 (last token)"));
+}
+
 Result<Linear> make_backend(const model::Model& model, const LinearOptions& options, Progress& progress) {
   Linear linear;
   for (const model::LinearOperator& operation : model.linear)
@@ -404,7 +406,7 @@ Result<Linear> make_backend(const model::Model& model, const LinearOptions& opti
   }
   std::vector<factor::Factors> operators;
   if (options.factors) {
-    DANAUS_TRY(read, factors_of_file(model, *options.factors, linear.report, progress));
+    DANAUS_TRY(read, factors_of_file(model, *options.factors, linear, progress));
     operators = std::move(read);
   } else {
     DANAUS_TRY(made, projected(model, *policy, options.array_edge, linear.report, progress));
@@ -444,6 +446,7 @@ Result<Ready> prepare(const model::Model& model, const std::string& path, const 
   }
   DANAUS_TRY(linear, make_backend(model, options, progress));
   DANAUS_TRY(transformer, nn::Transformer::create(model, *linear.backend));
+  DANAUS_CHECK(transformer.set_constants(linear.constants));
   DANAUS_CHECK(calibrate(calibration, linear, transformer, progress));
   return Ready{std::move(linear), std::move(transformer)};
 }

@@ -43,6 +43,10 @@ struct TokenSequences {
 Result<TokenSequences> token_sequences(const model::Model& model, const std::string& path, const EvaluateInput& input,
                                        std::uint32_t window);
 
+/// How an encoder's outputs become an embedding, as the model's files say; without a word in them the mean, normalised.
+/// Errors: nn.pooling, file.*, gguf.*.
+Result<nn::Pooling> pooling_of(const std::string& path);
+
 /// The linear operators on the analog machine.
 struct AnalogRequest {
   AnalogOptions options;                     ///< adc_range "auto" becomes cal-shared with a calibration, l1 without
@@ -86,6 +90,7 @@ struct LinearReport {
 struct Linear {
   std::unique_ptr<nn::LinearBackend> backend;
   AnalogBackend* analog = nullptr;  ///< the backend, where it is one
+  factor::Constants constants;      ///< of a factor file: gains and biases that were trained with the factors
   LinearReport report;
 };
 

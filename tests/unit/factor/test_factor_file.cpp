@@ -53,8 +53,10 @@ TEST_CASE("factor files round-trip, trimmed and dense operators too") {
                                 {"c", random_factors(Structure::padded_square(40, 10).trim(), 7)},
                                 {"d", random_factors(Structure::padded_square(40, 10), 9)}};
   REQUIRE(write_factors(file.path, factors).has_value());
-  const Result<NamedFactors> read = read_factors(file.path);
-  REQUIRE(read.has_value());
+  const Result<FactorFile> whole = read_factors(file.path);
+  REQUIRE(whole.has_value());
+  CHECK(whole->constants.empty());
+  const NamedFactors* const read = &whole->operators;
   REQUIRE(read->size() == factors.size());
   for (std::size_t n = 0; n < factors.size(); ++n) {
     INFO(factors[n].first);

@@ -198,8 +198,9 @@ TEST_CASE("factor files keep selections") {
     factors.emplace_back(name, project(weights, structure)->factors);
   }
   REQUIRE(write_factors(path, factors).has_value());
-  const auto read = read_factors(path);
-  REQUIRE_MESSAGE(read.has_value(), (read ? "" : to_string(read.error())));
+  const auto whole = read_factors(path);
+  REQUIRE_MESSAGE(whole.has_value(), (whole ? "" : to_string(whole.error())));
+  const auto* const read = &whole->operators;
   REQUIRE(read->size() == factors.size());
   for (std::size_t n = 0; n < factors.size(); ++n) {
     CHECK((*read)[n].first == factors[n].first);

@@ -1,0 +1,568 @@
+// The engine on LibTorch. A step has three parts: the parameters are multiplied out to one matrix per operator (each
+// operator its own small graph of derivatives), the shards compute their losses and the derivatives with respect to
+// these matrices (each shard on one thread), and the sums of these go back through the small graphs.
+//
+// Products take bfloat16 where asked for; norms, activations, softmax and sums are in single precision.
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <exception>
+#include <utility>
+
+#include "danaus/core/internal_error.h"
+#include "danaus/tune/engine.h"
+#include "danaus/tune/torch/entry.h"
+
+namespace danaus::tune {
+namespace {
+
+using torch::Tensor;
+using torch::indexing::Slice;
+
+std::int64_t signed_size(std::size_t size) { return static_cast<std::int64_t>(size); }
+
+Tensor tensor_of(std::span<const float> values, at::IntArrayRef shape) {
+  return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat);
+}
+
+/// What an operator multiplies with: one matrix {out, in}, or the two stages of blocks.
+struct Weights {
+  Tensor whole;
+  Tensor right;  ///< {k, l * r, in_block}
+  Tensor left;   ///< {l, out_block, r * k}
+  std::vector<Tensor> all() const {
+    return whole.defined() ? std::vector<Tensor>{whole} : std::vector<Tensor>{right, left};
+  }
+};
+
+/// y = x W^T, {rows, in} -> {rows, out}.
+Tensor product(const Tensor& x, const Tensor& weights) {
+  return at::linear(x.to(weights.scalar_type()), weights).to(torch::kFloat);
+}
+
+/// Blocks stage after stage: x {rows, in} -> {rows, out}.
+Tensor staged_product(const Structure& s, const Tensor& x, const Weights& weights) {
+  const std::int64_t rows = x.size(0), k = s.k, l = s.l, r = s.r, p = s.in_block;
+  Tensor inputs = x.to(weights.right.scalar_type());
+  if (k == 1 && l == 1 && s.in == s.in_block && s.out == s.out_block)
+    return at::linear(at::linear(inputs, weights.right[0]), weights.left[0]).to(torch::kFloat);
+  if (k * p != s.in) inputs = at::constant_pad_nd(inputs, {0, k * p - s.in});
+  const Tensor middle =
+      at::bmm(inputs.view({rows, k, p}).transpose(0, 1), weights.right.transpose(1, 2));  // {k, rows, l*r}
+  const Tensor turned = middle.view({k, rows, l, r}).permute({2, 1, 3, 0}).reshape({l, rows, r * k});
+  const Tensor blocks = at::bmm(turned, weights.left.transpose(1, 2));  // {l, rows, out_block}
+  return blocks.permute({1, 0, 2}).reshape({rows, l * s.out_block}).narrow(1, 0, s.out).to(torch::kFloat);
+}
+
+/// The parameters of an operator multiplied out: {out, in}. Slice (i, j) of blocks is L_i[:, (rho, j)] R_j[(i, rho),
+/// :].
+Tensor multiplied_out(const Structure& s, const Tensor& right, const Tensor& left, const Tensor& selection) {
+  const std::int64_t k = s.k, l = s.l, r = s.r, p = s.in_block, q = s.out_block;
+  if (s.kind == Structure::Kind::dense) return right;
+  if (s.kind == Structure::Kind::gather) {
+    const Tensor blocks = at::constant_pad_nd(right, {0, 0, 0, k * q - s.out}).view({k, q, p});
+    const Tensor whole = torch::zeros({k, q, s.in}).scatter(2, selection, blocks);
+    return whole.view({k * q, s.in}).narrow(0, 0, s.out);
+  }
+  const Tensor lefts = left.view({l, q, r, k}).permute({0, 3, 1, 2}), rights = right.view({k, l, r, p}).transpose(0, 1);
+  const Tensor slices = at::matmul(lefts, rights);  // {l, k, q, p}
+  return slices.transpose(1, 2).reshape({l * q, k * p}).narrow(0, 0, s.out).narrow(1, 0, s.in);
+}
+
+/// Sizes of what a shard computes with.
+struct Batch {
+  std::int64_t sequences, length;
+  std::int64_t rows() const { return sequences * length; }
+};
+
+Tensor normalised(const Config& config, const Tensor& x, const Tensor& gain) {
+  if (config.norm == Config::Norm::layer) return at::layer_norm(x, {x.size(1)}, gain, Tensor(), config.epsilon);
+  return x * at::rsqrt(x.square().mean(1, true) + config.epsilon) * gain;
+}
+
+/// Source: Su et al. 2021 (arXiv:2104.09864).
+Tensor rotated(const Config& config, const Tensor& x, const Batch& batch) {
+  const std::int64_t size = config.size, turned = config.turned(), half = turned / 2, heads = x.size(1) / size;
+  const Tensor exponents = torch::arange(half, torch::kDouble) * (-2.0 / static_cast<double>(turned));
+  const Tensor angles = torch::arange(batch.length, torch::kDouble).view({-1, 1}) * at::pow(config.theta, exponents);
+  const bool is_adjacent = config.pairs == Config::Pairs::adjacent;
+  const Tensor cosine = angles.cos().to(torch::kFloat).view({1, batch.length, 1, half});
+  const Tensor sine = angles.sin().to(torch::kFloat).view({1, batch.length, 1, half});
+  const Tensor whole = x.view({batch.sequences, batch.length, heads, size});
+  const Tensor part = whole.narrow(3, 0, turned);
+  const Tensor a = is_adjacent ? part.slice(3, 0, turned, 2) : part.narrow(3, 0, half);
+  const Tensor b = is_adjacent ? part.slice(3, 1, turned, 2) : part.narrow(3, half, half);
+  const Tensor first = a * cosine - b * sine, second = a * sine + b * cosine;
+  const Tensor both = is_adjacent ? at::stack({first, second}, 4).flatten(3) : at::cat({first, second}, 3);
+  return (turned == size ? both : at::cat({both, whole.narrow(3, turned, size - turned)}, 3)).reshape(x.sizes());
+}
+
+/// Query heads of one key head lie one after the other, so that nothing is copied for grouped queries. Written out: the
+/// library's fused attention is several times slower backwards on short sequences.
+Tensor attended(const Node& node, const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,
+                torch::ScalarType type) {
+  const std::int64_t b = batch.sequences, t = batch.length, d = node.head_size, heads = node.kv_heads;
+  const std::int64_t group = node.query_heads / node.kv_heads;
+  const auto entries = [&](const Tensor& x) {
+    return x.to(type).view({b, t, heads, d}).transpose(1, 2).reshape({b * heads, t, d});
+  };
+  const Tensor queries = (q * (1 / std::sqrt(static_cast<double>(d))))
+                             .to(type)
+                             .view({b, t, heads, group, d})
+                             .permute({0, 2, 3, 1, 4})
+                             .reshape({b * heads, group * t, d});
+  Tensor scores = at::bmm(queries, entries(k).transpose(1, 2)).to(torch::kFloat).view({b * heads, group, t, t});
+  if (node.span == Span::earlier) scores = scores + torch::full({t, t}, -INFINITY).triu(1);
+  const Tensor weights = at::softmax(scores, 3).to(type).view({b * heads, group * t, t});
+  const Tensor context = at::bmm(weights, entries(v)).to(torch::kFloat);
+  return context.view({b, heads, group, t, d}).permute({0, 3, 1, 2, 4}).reshape({b * t, heads * group * d});
+}
+
+struct Values {
+  Tensor output;
+  std::vector<Tensor> features;
+};
+
+Tensor relative_error(const Tensor& student, const Tensor& teacher) {
+  return (student - teacher).square().sum() / teacher.square().sum();
+}
+
+class TorchEngine final : public Engine {
+ public:
+  TorchEngine(Network network, EngineOptions options)
+      : graph_(std::move(network.graph)),
+        features_(std::move(network.features)),
+        trained_(std::move(network.trained)),
+        options_(std::move(options)) {
+    type_ = options_.precision == Precision::bfloat ? torch::kBFloat16 : torch::kFloat;
+    const torch::NoGradGuard no_gradients;
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      if (graph_.nodes[n].kind == NodeKind::linear) numbers_.push_back(n);
+      const std::vector<float>& constant = network.constants[n];
+      constants_.push_back(constant.empty() ? Tensor() : tensor_of(constant, {signed_size(constant.size())}).clone());
+    }
+    linear_of_node_.resize(graph_.nodes.size());
+    for (std::size_t number = 0; number < numbers_.size(); ++number) linear_of_node_[numbers_[number]] = number;
+    for (NetworkOperator& operation : network.operators) {
+      const Structure& s = operation.structure;
+      teacher_.push_back(tensor_of(operation.weights, {s.out, s.in}).to(type_, false, true));
+      operation.weights = {};
+      Operator entry{s, operation.right, operation.left, operation.staged, Tensor()};
+      if (s.kind == Structure::Kind::gather) {
+        const std::vector<std::int64_t> copy(operation.selection.begin(), operation.selection.end());
+        entry.selection =
+            torch::tensor(copy).view({s.k, 1, s.in_block}).expand({s.k, s.out_block, s.in_block}).contiguous();
+      }
+      operators_.push_back(std::move(entry));
+    }
+    if (!network.head.empty()) {
+      const std::int64_t size = graph_.at(graph_.outputs.front()).size;
+      head_ = tensor_of(network.head, {signed_size(network.head.size()) / size, size}).to(type_, false, true);
+      if (!network.head_bias.empty())
+        head_bias_ = tensor_of(network.head_bias, {signed_size(network.head_bias.size())}).clone();
+    }
+    shapes_ = std::move(network.sizes);
+  }
+
+  Result<LossParts> gradients(std::span<const Shard> shards, const LossParts& weights,
+                              std::span<const Parameter> parameters, std::span<std::vector<float>> gradients) override {
+    return guarded([&] { return compute_gradients(shards, weights, parameters, gradients); });
+  }
+
+  Result<LossParts> losses(std::span<const Shard> shards, const LossParts& weights,
+                           std::span<const Parameter> parameters) override {
+    return guarded([&] {
+      const torch::NoGradGuard no_gradients;
+      const Student student = make_student(parameters, false);
+      std::vector<LossParts> parts(shards.size());
+      run(shards.size(), [&](std::size_t n) {
+        const torch::NoGradGuard inner;
+        parts[n] = shard_losses(shards[n], weights, student).parts;
+      });
+      return mean(parts);
+    });
+  }
+
+  Result<std::vector<float>> outputs(const Shard& shard, bool student, std::span<const Parameter> parameters) override {
+    return guarded([&] {
+      const torch::NoGradGuard no_gradients;
+      Tensor result;
+      const Student made = student ? make_student(parameters, false) : Student();
+      run(1, [&](std::size_t) {
+        const torch::NoGradGuard inner;
+        result = forward(shard, student ? &made : nullptr).output.contiguous();
+      });
+      return std::vector<float>(result.data_ptr<float>(), result.data_ptr<float>() + result.numel());
+    });
+  }
+
+  std::string description() const override {
+    return std::string("LibTorch ") + TORCH_VERSION + (type_ == torch::kFloat ? ", float32" : ", bfloat16 products");
+  }
+
+ private:
+  struct Operator {
+    Structure structure;
+    std::optional<std::size_t> right, left;
+    bool staged = false;
+    Tensor selection;  ///< gather: inputs {k, out_block, in_block}
+  };
+
+  /// A student's weights as the shards use them (leaves of their graphs), and where they come from.
+  struct Student {
+    std::vector<Weights> operators;
+    std::vector<Tensor> constants;                ///< by node
+    std::vector<Tensor> leaves;                   ///< what shards differentiate with respect to
+    std::vector<std::size_t> owner;               ///< of each leaf: operator, or operators + parameter of a constant
+    std::vector<Weights> sources;                 ///< by operator: the leaves with their graphs
+    std::vector<std::vector<Tensor>> parameters;  ///< by operator
+  };
+
+  struct ShardResult {
+    LossParts parts;
+    std::vector<Tensor> gradients;  ///< of the leaves
+  };
+
+  template <typename Body>
+  static auto guarded(const Body& body) -> Result<decltype(body())> {
+    try {
+      return body();
+    } catch (const InternalError&) {
+      throw;
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (const std::exception& error) {
+      const std::string text = error.what();
+      return fail(Error("tune.engine-failed", Failure::internal, "LibTorch reports: " + text.substr(0, text.find('\n')))
+                      .with_hint("please report this with the command line"));
+    }
+  }
+
+  /// body(0) ... on the threads of the caller, each with a single thread of the library's own.
+  void run(std::size_t count, const std::function<void(std::size_t)>& body) const {
+    std::vector<std::exception_ptr> errors(count);
+    options_.for_each(count, [&](std::size_t n) {
+      try {
+        at::set_num_threads(1);
+        body(n);
+      } catch (...) {
+        errors[n] = std::current_exception();
+      }
+    });
+    for (const std::exception_ptr& error : errors) {
+      if (error) std::rethrow_exception(error);
+    }
+  }
+
+  static LossParts mean(std::span<const LossParts> parts) {
+    LossParts sum;
+    for (const LossParts& part : parts) {
+      sum.output += part.output, sum.embedding += part.embedding, sum.features += part.features;
+      sum.distillation += part.distillation, sum.language += part.language;
+    }
+    const double count = static_cast<double>(std::max<std::size_t>(1, parts.size()));
+    return {sum.output / count, sum.embedding / count, sum.features / count, sum.distillation / count,
+            sum.language / count};
+  }
+
+  static Weights leaf_of(const Weights& source, torch::ScalarType type, bool train) {
+    const auto leaf = [&](const Tensor& tensor) {
+      return tensor.defined() ? tensor.detach().to(type, false, true).requires_grad_(train) : Tensor();
+    };
+    return {leaf(source.whole), leaf(source.right), leaf(source.left)};
+  }
+
+  Student make_student(std::span<const Parameter> parameters, bool train) const {
+    Student student;
+    student.operators.resize(operators_.size());
+    student.sources.resize(operators_.size());
+    student.parameters.resize(operators_.size());
+    run(operators_.size(), [&](std::size_t n) {
+      const Operator& operation = operators_[n];
+      if (!operation.right) {
+        student.operators[n].whole = teacher_[n];
+        return;
+      }
+      const torch::AutoGradMode mode(train);
+      const Structure& s = operation.structure;
+      const bool two = s.kind == Structure::Kind::blocks;
+      const std::int64_t columns = s.kind == Structure::Kind::dense ? s.in : s.in_block;
+      const std::int64_t k = s.k, l = s.l, r = s.r;
+      const Tensor right = two ? tensor_of(parameters[*operation.right].values, {k, l * r, columns})
+                               : tensor_of(parameters[*operation.right].values, {s.out, columns});
+      right.requires_grad_(train);
+      student.parameters[n] = {right};
+      Tensor left;
+      if (two) {
+        left = tensor_of(parameters[*operation.left].values, {l, s.out_block, r * k}).requires_grad_(train);
+        student.parameters[n].push_back(left);
+      }
+      Weights& source = student.sources[n];
+      if (operation.staged) {
+        source.right = right, source.left = left;
+      } else {
+        source.whole = multiplied_out(s, right, left, operation.selection);
+      }
+      student.operators[n] = leaf_of(source, type_, train);
+    });
+    for (std::size_t n = 0; n < operators_.size(); ++n) {
+      if (!operators_[n].right) continue;
+      for (const Tensor& leaf : student.operators[n].all()) student.leaves.push_back(leaf), student.owner.push_back(n);
+    }
+    std::vector<Tensor> shared(parameters.size());  // a constant may belong to several nodes
+    student.constants = constants_;
+    for (std::size_t node = 0; node < graph_.nodes.size(); ++node) {
+      if (!trained_[node]) continue;
+      Tensor& leaf = shared[*trained_[node]];
+      if (!leaf.defined()) {
+        const std::vector<float>& values = parameters[*trained_[node]].values;
+        leaf = tensor_of(values, {signed_size(values.size())}).clone().requires_grad_(train);
+        student.leaves.push_back(leaf);
+        student.owner.push_back(operators_.size() + *trained_[node]);
+      }
+      student.constants[node] = leaf;
+    }
+    return student;
+  }
+
+  /// The graph, node by node. Without a student the teacher.
+  Values forward(const Shard& shard, const Student* student) const {
+    const Batch batch{signed_size(shard.sequences), signed_size(shard.length)};
+    std::vector<Tensor> values(graph_.nodes.size());
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      const Node& node = graph_.nodes[n];
+      const auto source = [&](std::size_t s) -> const Tensor& { return values[index(node.sources[s])]; };
+      const Config& config = graph_.configs[index(node.configs[0])];
+      const Tensor& constant = student != nullptr ? student->constants[n] : constants_[n];
+      switch (node.kind) {
+        case NodeKind::input:
+          values[n] = tensor_of(shard.vectors, {batch.rows(), node.size});
+          break;
+        case NodeKind::norm:
+          values[n] = normalised(config, source(0), constant);
+          break;
+        case NodeKind::linear:
+          values[n] = multiplied(linear_of_node_[n], source(0), student);
+          break;
+        case NodeKind::bias:
+          values[n] = source(0) + constant;
+          break;
+        case NodeKind::rope:
+          values[n] = rotated(config, source(0), batch);
+          break;
+        case NodeKind::attend:
+          values[n] = attended(node, source(0), source(1), source(2), batch, type_);
+          break;
+        case NodeKind::add:
+          values[n] = source(0) + source(1);
+          break;
+        case NodeKind::mul:
+          values[n] = source(0) * source(1);
+          break;
+        case NodeKind::silu:
+          values[n] = at::silu(source(0));
+          break;
+        case NodeKind::gelu:
+          values[n] = at::gelu(source(0));
+          break;
+        case NodeKind::gelu_tanh:
+          values[n] = at::gelu(source(0), "tanh");
+          break;
+        case NodeKind::relu:
+          values[n] = at::relu(source(0));
+          break;
+        case NodeKind::route:
+        case NodeKind::blend:
+          ensure(false, "networks with experts are not trained");
+      }
+    }
+    Values result{values[index(graph_.outputs.front())], {}};
+    for (const NodeId feature : features_) result.features.push_back(values[index(feature)]);
+    return result;
+  }
+
+  Tensor multiplied(std::size_t number, const Tensor& x, const Student* student) const {
+    if (student == nullptr) return product(x, teacher_[number]);
+    const Weights& weights = student->operators[number];
+    return weights.whole.defined() ? product(x, weights.whole)
+                                   : staged_product(operators_[number].structure, x, weights);
+  }
+
+  Tensor pooled(const Tensor& hidden, const Shard& shard) const {
+    const Tensor whole = hidden.view({signed_size(shard.sequences), signed_size(shard.length), hidden.size(1)});
+    switch (options_.pooling) {
+      case Pooling::first:
+        return whole.select(1, 0);
+      case Pooling::last:
+        return whole.select(1, -1);
+      case Pooling::max:
+        return whole.amax(1);
+      case Pooling::mean:
+        break;
+    }
+    return whole.mean(1);
+  }
+
+  /// The losses of a shard; with gradients enabled also the derivatives of their weighted sum.
+  ShardResult shard_losses(const Shard& shard, const LossParts& weights, const Student& student) const {
+    Values teacher;
+    {
+      const torch::NoGradGuard no_gradients;
+      teacher = forward(shard, nullptr);
+    }
+    const Values found = forward(shard, &student);
+    ShardResult result;
+    Tensor loss = torch::zeros({});
+    const auto add = [&](double weight, double& part, const Tensor& value) {
+      part = value.item<double>();
+      loss = loss + weight * value;
+    };
+    if (weights.output != 0) add(weights.output, result.parts.output, relative_error(found.output, teacher.output));
+    if (weights.embedding != 0) {
+      const Tensor cosines = at::cosine_similarity(pooled(found.output, shard), pooled(teacher.output, shard), 1);
+      add(weights.embedding, result.parts.embedding, 1 - cosines.mean());
+    }
+    if (weights.features != 0 && !features_.empty()) {
+      Tensor sum = torch::zeros({});
+      for (std::size_t n = 0; n < features_.size(); ++n)
+        sum = sum + relative_error(found.features[n], teacher.features[n]);
+      add(weights.features, result.parts.features, sum / static_cast<double>(features_.size()));
+    }
+    Tensor from_head;
+    if (weights.distillation != 0 || weights.language != 0)
+      from_head = head_losses(shard, weights, found.output.detach(), teacher.output, result.parts);
+    if (!torch::GradMode::is_enabled()) return result;
+    std::vector<Tensor> ends, starts;
+    if (loss.requires_grad()) ends.push_back(loss), starts.push_back(torch::ones({}));
+    if (from_head.defined()) ends.push_back(found.output), starts.push_back(from_head);
+    result.gradients = torch::autograd::grad(ends, student.leaves, starts, false, false, true);
+    return result;
+  }
+
+  /// Losses of the next token's probabilities, some tokens at a time, and their weighted sum's derivatives with respect
+  /// to the outputs: with z = W h of the student, those with respect to z are (a + b) softmax(z) - a p_teacher - b
+  /// [z is the next token].
+  Tensor head_losses(const Shard& shard, const LossParts& weights, const Tensor& student, const Tensor& teacher,
+                     LossParts& parts) const {
+    constexpr std::int64_t kRows = 128;
+    const torch::NoGradGuard no_gradients;
+    const std::int64_t length = signed_size(shard.length), sequences = signed_size(shard.sequences);
+    const std::int64_t count = sequences * (length - 1);
+    Tensor gradients = torch::zeros_like(student);
+    const Tensor numbers =
+        torch::arange(sequences * length).view({sequences, length}).narrow(1, 0, length - 1).reshape(-1);
+    std::vector<std::int64_t> next(shard.ids.begin() + 1, shard.ids.end());
+    next.push_back(0);
+    const Tensor targets = torch::tensor(next).index_select(0, numbers);
+    double distillation = 0, language = 0;
+    for (std::int64_t first = 0; first < count; first += kRows) {
+      const std::int64_t rows = std::min(kRows, count - first);
+      const Tensor at_once = numbers.narrow(0, first, rows), wanted = targets.narrow(0, first, rows).view({rows, 1});
+      const Tensor logits = log_probabilities(student.index_select(0, at_once));
+      Tensor slope = logits.exp().mul_(weights.distillation + weights.language);
+      if (weights.distillation != 0) {
+        const Tensor expected = log_probabilities(teacher.index_select(0, at_once));
+        const Tensor p = expected.exp();
+        distillation += (p * (expected - logits)).sum().item<double>();
+        slope.sub_(p, weights.distillation);
+      }
+      if (weights.language != 0) {
+        language -= logits.gather(1, wanted).sum().item<double>();
+        slope.scatter_add_(1, wanted, torch::full({rows, 1}, -weights.language));
+      }
+      gradients.index_copy_(0, at_once, slope.to(type_).mm(head_).to(torch::kFloat));
+    }
+    parts.distillation = distillation / static_cast<double>(count);
+    parts.language = language / static_cast<double>(count);
+    return gradients.div_(static_cast<double>(count));
+  }
+
+  Tensor log_probabilities(const Tensor& hidden) const {
+    Tensor logits = product(hidden, head_);
+    if (head_bias_.defined()) logits += head_bias_;
+    return at::log_softmax(logits, 1);
+  }
+
+  LossParts compute_gradients(std::span<const Shard> shards, const LossParts& weights,
+                              std::span<const Parameter> parameters, std::span<std::vector<float>> gradients) const {
+    const Student student = make_student(parameters, true);
+    std::vector<ShardResult> results(shards.size());
+    run(shards.size(), [&](std::size_t n) {
+      const torch::AutoGradMode mode(true);
+      results[n] = shard_losses(shards[n], weights, student);
+    });
+    // The sums over the shards, leaf by leaf, and back through what made the leaves.
+    std::vector<Tensor> sums(student.leaves.size());
+    run(sums.size(), [&](std::size_t leaf) {
+      const torch::NoGradGuard no_gradients;
+      for (const ShardResult& result : results) {
+        const Tensor& one = result.gradients[leaf];
+        if (!one.defined()) continue;
+        if (!sums[leaf].defined()) {
+          sums[leaf] = one.to(torch::kFloat, false, true);
+        } else {
+          sums[leaf] += one;
+        }
+      }
+      if (!sums[leaf].defined()) sums[leaf] = torch::zeros_like(student.leaves[leaf], torch::kFloat);
+      sums[leaf].div_(static_cast<double>(shards.size()));
+    });
+    for (std::size_t n = 0; n < parameters.size(); ++n) gradients[n].assign(parameters[n].values.size(), 0.0f);
+    run(operators_.size(), [&](std::size_t n) {
+      const Operator& operation = operators_[n];
+      if (!operation.right) return;
+      std::vector<Tensor> own;
+      for (std::size_t leaf = 0; leaf < sums.size(); ++leaf) {
+        if (student.owner[leaf] == n) own.push_back(sums[leaf]);
+      }
+      std::vector<Tensor> found = own;
+      if (!operation.staged && operation.structure.kind != Structure::Kind::dense) {
+        const torch::AutoGradMode mode(true);
+        found = torch::autograd::grad({student.sources[n].whole}, student.parameters[n], own);
+      }
+      copy_to(found[0], gradients[*operation.right]);
+      if (operation.left) copy_to(found[1], gradients[*operation.left]);
+    });
+    for (std::size_t leaf = 0; leaf < sums.size(); ++leaf) {
+      if (student.owner[leaf] >= operators_.size())
+        copy_to(sums[leaf], gradients[student.owner[leaf] - operators_.size()]);
+    }
+    std::vector<LossParts> parts;
+    for (const ShardResult& result : results) parts.push_back(result.parts);
+    return mean(parts);
+  }
+
+  static void copy_to(const Tensor& from, std::vector<float>& to) {
+    const Tensor flat = from.contiguous();
+    ensure(flat.numel() == signed_size(to.size()), "a gradient has the size of its parameter");
+    std::copy_n(flat.data_ptr<float>(), to.size(), to.begin());
+  }
+
+  Graph graph_;
+  std::vector<NodeId> features_;
+  std::vector<std::optional<std::size_t>> trained_;
+  EngineOptions options_;
+  torch::ScalarType type_ = torch::kFloat;
+  std::vector<std::size_t> numbers_, linear_of_node_, shapes_;
+  std::vector<Tensor> constants_;  ///< by node
+  std::vector<Operator> operators_;
+  std::vector<Tensor> teacher_;
+  Tensor head_, head_bias_;
+};
+
+}  // namespace
+}  // namespace danaus::tune
+
+extern "C" danaus::tune::MadeEngine* danaus_make_engine(danaus::tune::Network* network,
+                                                        const danaus::tune::EngineOptions* options) {
+  using namespace danaus;
+  try {
+    return new tune::MadeEngine(std::make_unique<tune::TorchEngine>(std::move(*network), *options));
+  } catch (const std::exception& error) {
+    return new tune::MadeEngine(
+        fail(Error("tune.engine-failed", Failure::internal, std::string("LibTorch reports: ") + error.what())));
+  }
+}

@@ -1,0 +1,150 @@
+// The engine against the reference transformer of nn (values) and against differences of its own losses (derivatives).
+
+#include "danaus/tune/engine.h"
+
+#include <optional>
+
+#include "tune_support.h"
+
+namespace danaus::tune {
+namespace {
+
+const std::vector<std::string> kModels = {"bert", "llama", "llama-tied", "qwen2", "mistral", "phi", "falcon", "gpt2"};
+
+/// What nn makes of the texts, with these factors and constants or, without, with the weights.
+std::vector<float> reference_outputs(const model::Model& model, const std::vector<std::vector<nn::TokenId>>& texts,
+                                     const factor::FactorFile* file) {
+  std::unique_ptr<nn::LinearBackend> backend;
+  if (file == nullptr) {
+    backend = value_of(nn::float_backend(model));
+  } else {
+    std::vector<factor::Factors> operators;
+    for (const auto& [name, factors] : file->operators) operators.push_back(factors);
+    backend = value_of(nn::factor_backend(model, std::move(operators)));
+  }
+  nn::Transformer transformer = value_of(nn::Transformer::create(model, *backend));
+  if (file != nullptr) REQUIRE(transformer.set_constants(file->constants).has_value());
+  std::vector<nn::Sequence> sequences(texts.size(), transformer.sequence());
+  std::vector<nn::Step> steps;
+  for (std::size_t n = 0; n < texts.size(); ++n) steps.push_back({&sequences[n], texts[n]});
+  return value_of(transformer.has_decoder() ? transformer.decode(steps) : transformer.encode(steps));
+}
+
+double worst(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double most = 0, difference = 0;
+  for (std::size_t n = 0; n < a.size(); ++n) {
+    most = std::max(most, std::abs(double{b[n]}));
+    difference = std::max(difference, std::abs(double{a[n]} - double{b[n]}));
+  }
+  return difference / most;
+}
+
+TEST_CASE("engine: teacher and student say what nn says, for every family and structure") {
+  if (!has_engine()) return;
+  for (const std::string& name : kModels) {
+    for (const bool staged : {false, true}) {
+      CAPTURE(name);
+      CAPTURE(staged);
+      const model::Model model = small_model(name);
+      factor::FactorFile file = mixed_factors(model);
+      TrainingNetwork made = value_of(make_network(model, file, 1, true));
+      shake(made.parameters);
+      file = trained_factors(file, made.parameters, made.constants);
+      // Trimmed padding has no place in a file, so what was shaken there must not count either.
+      const TrainingNetwork again = value_of(make_network(model, file, 1, true));
+      for (NetworkOperator& operation : made.network.operators)
+        operation.staged = staged && operation.structure.kind == Structure::Kind::blocks;
+      const std::unique_ptr<nn::LinearBackend> backend = value_of(nn::float_backend(model));
+      const nn::Transformer transformer = value_of(nn::Transformer::create(model, *backend));
+      const std::vector<std::vector<nn::TokenId>> texts = random_texts(3, 9, model.dimensions.vocab);
+      const Shard shard = shard_of(transformer, texts);
+      const std::unique_ptr<Engine> engine = value_of(make_engine(std::move(made.network), single_options()));
+      CHECK(worst(value_of(engine->outputs(shard, false, again.parameters)), reference_outputs(model, texts, nullptr)) <
+            1e-5);
+      CHECK(worst(value_of(engine->outputs(shard, true, again.parameters)), reference_outputs(model, texts, &file)) <
+            1e-5);
+    }
+  }
+}
+
+TEST_CASE("engine: gradients are the slopes of the losses") {
+  if (!has_engine()) return;
+  struct Case {
+    std::string model;
+    LossParts weights;
+    Pooling pooling = Pooling::mean;
+  };
+  const std::vector<Case> cases = {
+      {"bert", {1, 0, 0, 0, 0}},  {"bert", {0.5, 1, 0.7, 0, 0}},     {"bert", {0, 1, 0, 0, 0}, Pooling::first},
+      {"llama", {0, 0, 0, 1, 0}}, {"gpt2", {0.2, 0, 0.3, 0.5, 0.4}}, {"phi", {0, 0, 0, 0, 1}}};
+  for (const Case& one : cases) {
+    CAPTURE(one.model);
+    const model::Model model = small_model(one.model);
+    const factor::FactorFile file = mixed_factors(model);
+    TrainingNetwork made = value_of(make_network(model, file, 1, true));
+    shake(made.parameters);
+    const std::unique_ptr<nn::LinearBackend> backend = value_of(nn::float_backend(model));
+    const nn::Transformer transformer = value_of(nn::Transformer::create(model, *backend));
+    const std::vector<Shard> shards = {shard_of(transformer, random_texts(2, 7, model.dimensions.vocab)),
+                                       shard_of(transformer, random_texts(3, 5, model.dimensions.vocab))};
+    EngineOptions options = single_options();
+    options.pooling = one.pooling;
+    const std::unique_ptr<Engine> engine = value_of(make_engine(std::move(made.network), std::move(options)));
+    const auto loss = [&](std::span<const Parameter> parameters) {
+      const LossParts parts = value_of(engine->losses(shards, one.weights, parameters));
+      return one.weights.output * parts.output + one.weights.embedding * parts.embedding +
+             one.weights.features * parts.features + one.weights.distillation * parts.distillation +
+             one.weights.language * parts.language;
+    };
+    std::vector<std::vector<float>> gradients(made.parameters.size());
+    value_of(engine->gradients(shards, one.weights, made.parameters, gradients));
+    // Along the gradient of each parameter the loss grows by its squared length times the step.
+    double checked = 0;
+    for (std::size_t p = 0; p < made.parameters.size(); ++p) {
+      double length = 0;
+      for (const float g : gradients[p]) length += double{g} * double{g};
+      length = std::sqrt(length);
+      if (length < 1e-3) continue;  // lost in the rounding of the loss
+      CAPTURE(made.parameters[p].name);
+      const double step = 5e-3;
+      const auto moved = [&](double sign) {
+        std::vector<Parameter> there = made.parameters;
+        for (std::size_t n = 0; n < there[p].values.size(); ++n)
+          there[p].values[n] += static_cast<float>(sign * step * double{gradients[p][n]} / length);
+        return loss(there);
+      };
+      CHECK((moved(1) - moved(-1)) / (2 * step) == doctest::Approx(length).epsilon(0.05));
+      ++checked;
+    }
+    CHECK(checked > 5);
+  }
+}
+
+TEST_CASE("engine: the same bits for any thread count") {
+  if (!has_engine()) return;
+  const model::Model model = small_model("bert");
+  std::optional<std::vector<std::vector<float>>> first;
+  for (const int threads : {1, 2, 3}) {
+    set_thread_count(threads);
+    TrainingNetwork made = value_of(make_network(model, mixed_factors(model), 1, false));
+    const std::unique_ptr<nn::LinearBackend> backend = value_of(nn::float_backend(model));
+    const nn::Transformer transformer = value_of(nn::Transformer::create(model, *backend));
+    std::vector<Shard> shards;
+    for (std::size_t length : {5, 9, 7, 11})
+      shards.push_back(shard_of(transformer, random_texts(4, length, model.dimensions.vocab)));
+    for (const Precision precision : {Precision::single}) {
+      EngineOptions options = single_options();
+      options.precision = precision;
+      const std::unique_ptr<Engine> engine = value_of(make_engine(std::move(made.network), std::move(options)));
+      std::vector<std::vector<float>> gradients(made.parameters.size());
+      value_of(engine->gradients(shards, {1, 1, 1, 0, 0}, made.parameters, gradients));
+      if (!first) first = gradients;
+      CHECK(*first == gradients);
+    }
+  }
+  set_thread_count(0);
+}
+
+}  // namespace
+}  // namespace danaus::tune
