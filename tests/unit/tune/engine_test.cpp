@@ -2,6 +2,7 @@
 
 #include "danaus/tune/engine.h"
 
+#include <filesystem>
 #include <optional>
 
 #include "tune_support.h"
@@ -65,6 +66,28 @@ TEST_CASE("engine: teacher and student say what nn says, for every family and st
       CHECK(worst(value_of(engine->outputs(shard, true, again.parameters)), reference_outputs(model, texts, &file)) <
             1e-5);
     }
+  }
+}
+
+TEST_CASE("engine: real models say what nn says") {
+  if (!has_engine()) return;
+  for (const char* name : {"all-MiniLM-L6-v2", "SmolLM2-135M-Instruct.Q4_1.gguf"}) {
+    CAPTURE(name);
+    const std::string path = std::string(DANAUS_SOURCE_DIR) + "/models/" + name;
+    if (!std::filesystem::exists(path)) {
+      MESSAGE("no model: make models");
+      continue;
+    }
+    const model::Model model = value_of(model::load(path));
+    TrainingNetwork made = value_of(make_network(model, {}, 1, false));
+    const std::unique_ptr<nn::LinearBackend> backend = value_of(nn::float_backend(model));
+    const nn::Transformer transformer = value_of(nn::Transformer::create(model, *backend));
+    const std::vector<std::vector<nn::TokenId>> texts = random_texts(2, 24, model.dimensions.vocab);
+    const Shard shard = shard_of(transformer, texts);
+    const std::unique_ptr<Engine> engine = value_of(make_engine(std::move(made.network), single_options()));
+    const std::vector<float> expected = reference_outputs(model, texts, nullptr);
+    CHECK(worst(value_of(engine->outputs(shard, false, made.parameters)), expected) < 1e-4);
+    CHECK(worst(value_of(engine->outputs(shard, true, made.parameters)), expected) < 1e-4);
   }
 }
 
