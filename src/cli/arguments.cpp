@@ -472,6 +472,20 @@ void add_tune(CLI::App& app, Arguments& arguments) {
   add_weight("--loss-logits", options.weights.distillation,
              "Divergence of the next token's probabilities from the dense model's");
   add_weight("--loss-text", options.weights.language, "-ln p of the text's next token");
+  const std::string noise = "Noise (training with what arrays and converters do, docs/tuning.md)";
+  app.add_option("--dac-bits", options.noise.input_bits, "Round what a stage reads to so many bits")
+      ->type_name("N")
+      ->check(whole_number(2, 16))
+      ->group(noise);
+  app.add_option("--adc-bits", options.noise.output_bits, "Round what a stage gives to so many bits")
+      ->type_name("N")
+      ->check(whole_number(2, 16))
+      ->group(noise);
+  app.add_option("--weight-noise", options.noise.weights,
+                 "Spread of the weights, in the largest weight of their output, drawn anew in every step")
+      ->type_name("SD")
+      ->check(number(0, 1))
+      ->group(noise);
   const std::string files = "Checkpoints";
   CLI::Option* checkpoint =
       app.add_option("--checkpoint", options.checkpoint, "Keep the state of the training in this file")

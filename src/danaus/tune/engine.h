@@ -73,10 +73,21 @@ struct LossParts {
 /// How the last hidden states of a sequence become its embedding.
 enum class Pooling : std::uint8_t { mean, first, last, max };
 
+/// What arrays and converters do to the student in training, so that it learns to live with it. 0: nothing of the kind.
+/// Operators are then computed stage by stage, as an array does; derivatives go straight through rounding.
+struct Noise {
+  std::uint32_t input_bits = 0;   ///< of the DACs; full scale is the largest input of the token
+  std::uint32_t output_bits = 0;  ///< of the ADCs; full scale is 4 root mean squares of a stage's currents
+  double weights = 0;  ///< spread of the weights, in the largest weight of their output; drawn for each shard
+  std::uint64_t seed = 1;
+  bool any() const { return input_bits != 0 || output_bits != 0 || weights != 0; }
+};
+
 /// What an engine is asked for.
 struct EngineOptions {
   Precision precision = Precision::single;
   Pooling pooling = Pooling::mean;
+  Noise noise;
   /// Runs body(0) ... body(count - 1) on some threads and returns when all are done.
   std::function<void(std::size_t count, const std::function<void(std::size_t)>& body)> for_each;
 };

@@ -87,12 +87,12 @@ std::string training_text(const model::Model& model, const factor::FactorFile& s
     ids += to_string(digest_of(std::as_bytes(std::span<const nn::TokenId>(sequence))));
   return fmt::format(
       "model {} factors {} text {} lengths {} batch {} in {} rate {} warm-up {} gradient {} loss {} {} {} {} {} until "
-      "{} {} seed {}",
+      "{} {} noise {} {} {} seed {}",
       to_string(model.digest), to_string(digest_of(structures)), to_string(digest_of(ids)),
       fmt::join(options.lengths, ","), options.batch_tokens, options.shards, options.rate, options.warm_up,
       options.most_gradient, weights.output, weights.embedding, weights.features, weights.distillation,
       weights.language, options.features_until, options.precision == Precision::single ? "float32" : "bfloat16",
-      options.seed);
+      options.noise.input_bits, options.noise.output_bits, options.noise.weights, options.seed);
 }
 
 /// Buffers of a step are asked for again in the next one; the system would clear each of them anew.
@@ -149,6 +149,7 @@ class Training {
       weights_ = text_.encoder ? LossParts{1, 1, 1, 0, 0} : LossParts{0, 0, 0, 1, 0.1};
     if (options_.lengths.empty())
       options_.lengths = text_.encoder ? std::vector<std::uint32_t>{16, 32, 64, 128} : std::vector<std::uint32_t>{256};
+    options_.noise.seed = options_.seed;
     const bool with_head = weights_.distillation != 0 || weights_.language != 0;
     if (with_head && !model_.head)
       return fail(unsupported(model_, "has no lm head: it gives no probabilities that could be trained on",
@@ -178,8 +179,8 @@ class Training {
         for (std::size_t n = first; n < last; ++n) body(n);
       });
     };
-    DANAUS_TRY(engine,
-               make_engine(std::move(made->network), {options_.precision, pooling_of(text_.pooling.kind), on_threads}));
+    DANAUS_TRY(engine, make_engine(std::move(made->network),
+                                   {options_.precision, pooling_of(text_.pooling.kind), options_.noise, on_threads}));
     engine_ = std::move(engine);
     keep_freed_memory();
     progressed_.steps = options_.steps;

@@ -37,6 +37,7 @@ struct Options {
   LossParts weights;
   double features_until = 0.5;  ///< the weight of the features falls to 0 in this part of all steps
   Precision precision = Precision::bfloat;
+  Noise noise;  ///< its seed is that of the training
   std::uint64_t seed = 1;
   std::filesystem::path checkpoint;  ///< empty: none
   double checkpoint_minutes = 5;

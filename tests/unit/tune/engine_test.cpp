@@ -144,6 +144,52 @@ TEST_CASE("engine: gradients are the slopes of the losses") {
   }
 }
 
+TEST_CASE("engine: noise is what it says") {
+  if (!has_engine()) return;
+  const model::Model model = small_model("bert");
+  const factor::FactorFile file = mixed_factors(model);
+  const std::unique_ptr<nn::LinearBackend> backend = value_of(nn::float_backend(model));
+  const nn::Transformer transformer = value_of(nn::Transformer::create(model, *backend));
+  Shard shard = shard_of(transformer, random_texts(4, 16, model.dimensions.vocab));
+  const auto outputs = [&](const Noise& noise) {
+    TrainingNetwork made = value_of(make_network(model, file, 1, false));
+    EngineOptions options = single_options();
+    options.noise = noise;
+    const std::unique_ptr<Engine> engine = value_of(make_engine(std::move(made.network), std::move(options)));
+    return value_of(engine->outputs(shard, true, made.parameters));
+  };
+  const std::vector<float> exact = outputs({});
+  // Converters of many bits change little, each bit less doubles the error.
+  const double fine = worst(outputs({16, 16, 0, 1}), exact);
+  CHECK(fine < 2e-3);
+  const double coarse = worst(outputs({8, 8, 0, 1}), exact), coarser = worst(outputs({5, 5, 0, 1}), exact);
+  CHECK(coarse > 4 * fine);
+  CHECK(coarser > 4 * coarse);
+  CHECK(coarser < 64 * coarse);
+  // Weights: the same draws for the same shard and seed, others for others; twice the spread, about twice the error.
+  const std::vector<float> once = outputs({0, 0, 0.001, 1});
+  CHECK(once == outputs({0, 0, 0.001, 1}));
+  CHECK(once != outputs({0, 0, 0.001, 2}));
+  CHECK(worst(outputs({0, 0, 0.002, 1}), exact) == doctest::Approx(2 * worst(once, exact)).epsilon(0.1));
+  shard.number = 1;
+  CHECK(once != outputs({0, 0, 0.001, 1}));
+  shard.number = 0;
+
+  // Derivatives go straight through: with fine converters they are those without.
+  const auto gradients = [&](const Noise& noise) {
+    TrainingNetwork made = value_of(make_network(model, file, 1, false));
+    EngineOptions options = single_options();
+    options.noise = noise;
+    const std::unique_ptr<Engine> engine = value_of(make_engine(std::move(made.network), std::move(options)));
+    std::vector<std::vector<float>> found(made.parameters.size());
+    value_of(engine->gradients(std::span(&shard, 1), {1, 1, 0, 0, 0}, made.parameters, found));
+    std::vector<float> all;
+    for (const std::vector<float>& one : found) all.insert(all.end(), one.begin(), one.end());
+    return all;
+  };
+  CHECK(worst(gradients({16, 16, 0, 1}), gradients({})) < 0.05);
+}
+
 TEST_CASE("engine: the same bits for any thread count") {
   if (!has_engine()) return;
   const model::Model model = small_model("bert");

@@ -57,6 +57,67 @@ Tensor staged_product(const Structure& s, const Tensor& x, const Weights& weight
   return blocks.permute({1, 0, 2}).reshape({rows, l * s.out_block}).narrow(1, 0, s.out).to(torch::kFloat);
 }
 
+/// `value`, with the derivatives of `x`.
+Tensor straight_through(const Tensor& value, const Tensor& x) { return x + (value - x).detach(); }
+
+/// Weights and converters of arrays that compute one stage of one operator for one shard.
+class NoisyStage {
+ public:
+  NoisyStage(const Noise& noise, std::uint64_t shard, std::uint64_t stage)
+      : noise_(noise), seed_((noise.seed * 0x9e3779b97f4a7c15u + shard) * 0xbf58476d1ce4e5b9u + stage) {}
+
+  /// x {rows, inputs} as the DACs give it.
+  Tensor input(const Tensor& x) const {
+    if (noise_.input_bits == 0) return x;
+    const double codes = std::ldexp(1.0, static_cast<int>(noise_.input_bits) - 1) - 1;
+    const Tensor step = x.detach().abs().amax(1, true).clamp_min_(1e-30) / codes;
+    return straight_through(at::round(x / step) * step, x);
+  }
+
+  /// Blocks x {k, rows, inputs} times weights {k, outputs, inputs}, as the ADCs read it.
+  Tensor multiply(const Tensor& x, const Tensor& weights) const {
+    const Tensor scale = weights.detach().to(torch::kFloat).abs().amax(2, true).clamp_min_(1e-30);  // {k, outputs, 1}
+    Tensor noisy = weights;
+    if (noise_.weights != 0) {
+      const at::Generator generator = at::detail::createCPUGenerator(seed_);
+      const Tensor draws = at::normal(0.0, noise_.weights, weights.sizes(), generator);
+      noisy = weights + (draws * scale).to(weights.scalar_type());
+    }
+    const Tensor y = at::bmm(x.to(noisy.scalar_type()), noisy.transpose(1, 2)).to(torch::kFloat);
+    if (noise_.output_bits == 0) return y;
+    const double codes = std::ldexp(1.0, static_cast<int>(noise_.output_bits) - 1) - 1;
+    const Tensor currents = y.detach() / scale.transpose(1, 2);
+    const Tensor full = currents.square().mean().sqrt().mul_(4).clamp_min_(1e-30);
+    const Tensor step = full / codes * scale.transpose(1, 2), limit = step * codes;
+    const Tensor clipped = at::minimum(at::maximum(y, -limit), limit);
+    return straight_through(at::round(clipped / step) * step, clipped);
+  }
+
+ private:
+  const Noise& noise_;
+  std::uint64_t seed_;
+};
+
+/// An operator stage by stage on noisy arrays: x {rows, in} -> {rows, out}. `number` is that of the operator.
+Tensor noisy_product(const Structure& s, const Tensor& x, const Weights& weights, const Tensor& inputs,
+                     const Noise& noise, std::uint64_t shard, std::uint64_t number) {
+  const std::int64_t rows = x.size(0), k = s.k, l = s.l, r = s.r, p = s.in_block;
+  const NoisyStage first(noise, shard, 2 * number), second(noise, shard, 2 * number + 1);
+  const Tensor driven = first.input(x);
+  if (s.kind == Structure::Kind::dense) return first.multiply(driven.unsqueeze(0), weights.whole.unsqueeze(0))[0];
+  if (s.kind == Structure::Kind::gather) {
+    const Tensor gathered = driven.index_select(1, inputs).view({rows, k, p}).transpose(0, 1);
+    const Tensor blocks =
+        at::constant_pad_nd(weights.whole, {0, 0, 0, k * s.out_block - s.out}).view({k, s.out_block, p});
+    return first.multiply(gathered, blocks).transpose(0, 1).reshape({rows, k * s.out_block}).narrow(1, 0, s.out);
+  }
+  const Tensor padded = k * p == s.in ? driven : at::constant_pad_nd(driven, {0, k * p - s.in});
+  const Tensor middle = first.multiply(padded.view({rows, k, p}).transpose(0, 1), weights.right);  // {k, rows, l*r}
+  const Tensor turned = second.input(middle.view({k, rows, l, r}).permute({1, 2, 3, 0}).reshape({rows, l * r * k}));
+  const Tensor blocks = second.multiply(turned.view({rows, l, r * k}).transpose(0, 1), weights.left);
+  return blocks.transpose(0, 1).reshape({rows, l * s.out_block}).narrow(1, 0, s.out);
+}
+
 /// The parameters of an operator multiplied out: {out, in}. Slice (i, j) of blocks is L_i[:, (rho, j)] R_j[(i, rho),
 /// :].
 Tensor multiplied_out(const Structure& s, const Tensor& right, const Tensor& left, const Tensor& selection) {
@@ -150,9 +211,11 @@ class TorchEngine final : public Engine {
       const Structure& s = operation.structure;
       teacher_.push_back(tensor_of(operation.weights, {s.out, s.in}).to(type_, false, true));
       operation.weights = {};
-      Operator entry{s, operation.right, operation.left, operation.staged, Tensor()};
+      const bool two = s.kind == Structure::Kind::blocks;
+      Operator entry{s, operation.right, operation.left, two && (operation.staged || options_.noise.any()), {}, {}};
       if (s.kind == Structure::Kind::gather) {
         const std::vector<std::int64_t> copy(operation.selection.begin(), operation.selection.end());
+        entry.inputs = torch::tensor(copy);
         entry.selection =
             torch::tensor(copy).view({s.k, 1, s.in_block}).expand({s.k, s.out_block, s.in_block}).contiguous();
       }
@@ -209,6 +272,7 @@ class TorchEngine final : public Engine {
     std::optional<std::size_t> right, left;
     bool staged = false;
     Tensor selection;  ///< gather: inputs {k, out_block, in_block}
+    Tensor inputs;     ///< and {k * in_block}
   };
 
   /// A student's weights as the shards use them (leaves of their graphs), and where they come from.
@@ -303,6 +367,8 @@ class TorchEngine final : public Engine {
       Weights& source = student.sources[n];
       if (operation.staged) {
         source.right = right, source.left = left;
+      } else if (options_.noise.any()) {
+        source.whole = right;
       } else {
         source.whole = multiplied_out(s, right, left, operation.selection);
       }
@@ -345,7 +411,7 @@ class TorchEngine final : public Engine {
           values[n] = normalised(config, source(0), constant);
           break;
         case NodeKind::linear:
-          values[n] = multiplied(linear_of_node_[n], source(0), student);
+          values[n] = multiplied(linear_of_node_[n], source(0), student, shard.number);
           break;
         case NodeKind::bias:
           values[n] = source(0) + constant;
@@ -384,9 +450,12 @@ class TorchEngine final : public Engine {
     return result;
   }
 
-  Tensor multiplied(std::size_t number, const Tensor& x, const Student* student) const {
+  Tensor multiplied(std::size_t number, const Tensor& x, const Student* student, std::uint64_t shard) const {
     if (student == nullptr) return product(x, teacher_[number]);
     const Weights& weights = student->operators[number];
+    if (options_.noise.any())
+      return noisy_product(operators_[number].structure, x, weights, operators_[number].inputs, options_.noise, shard,
+                           number);
     return weights.whole.defined() ? product(x, weights.whole)
                                    : staged_product(operators_[number].structure, x, weights);
   }
@@ -519,7 +588,8 @@ class TorchEngine final : public Engine {
         if (student.owner[leaf] == n) own.push_back(sums[leaf]);
       }
       std::vector<Tensor> found = own;
-      if (!operation.staged && operation.structure.kind != Structure::Kind::dense) {
+      if (student.sources[n].whole.defined() && student.sources[n].whole.requires_grad() &&
+          !student.sources[n].whole.is_leaf()) {
         const torch::AutoGradMode mode(true);
         found = torch::autograd::grad({student.sources[n].whole}, student.parameters[n], own);
       }
