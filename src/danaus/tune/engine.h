@@ -77,7 +77,7 @@ enum class Pooling : std::uint8_t { mean, first, last, max };
 /// Operators are then computed stage by stage, as an array does; derivatives go straight through rounding.
 struct Noise {
   std::uint32_t input_bits = 0;   ///< of the DACs; full scale is the largest input of the token
-  std::uint32_t output_bits = 0;  ///< of the ADCs; full scale is 4 root mean squares of a stage's currents
+  std::uint32_t output_bits = 0;  ///< of the ADCs; one full scale for a stage, a few root mean squares of its currents
   double weights = 0;  ///< spread of the weights, in the largest weight of their output; drawn for each shard
   std::uint64_t seed = 1;
   bool any() const { return input_bits != 0 || output_bits != 0 || weights != 0; }

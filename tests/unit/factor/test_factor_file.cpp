@@ -45,6 +45,40 @@ struct TemporaryFile {
 
 }  // namespace
 
+TEST_CASE("factor files keep trained constants") {
+  const TemporaryFile file("danaus-unit-constants.safetensors");
+  const NamedFactors factors = {{"a", random_factors(Structure::blocks(6, 4, 2, 2, 1), 1)}};
+  const Constants constants = {{"norm.weight", {1, 2, 3}}, {"a.bias", {-4}}};
+  REQUIRE(write_factors(file.path, factors, constants).has_value());
+  const Result<FactorFile> read = read_factors(file.path);
+  REQUIRE(read.has_value());
+  CHECK(read->constants == constants);
+  CHECK(read->operators.size() == 1);
+
+  const std::string good = read_text(file.path, 1u << 20).value();
+  const auto parse = [](const std::string& text) {
+    return parse_factors(std::as_bytes(std::span(text.data(), text.size())), "f");
+  };
+  for (std::size_t length = 0; length < good.size(); ++length) CHECK_FALSE(parse(good.substr(0, length)).has_value());
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    std::string damaged = good;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x40);
+    if (const auto result = parse(damaged); !result) CHECK(result.error().failure != Failure::internal);
+  }
+  const auto replaced = [&](std::string_view from, std::string_view to) {
+    REQUIRE(from.size() == to.size());
+    std::string text = good;
+    text.replace(text.find(from), from.size(), to);
+    return id_of(text);
+  };
+  CHECK(replaced("norm.weight\\\"", "morm.weight\\\"") == "factor.tensor");
+  CHECK(replaced("\\\"a.bias\\\"]", "\\\"a bias\\\"]") == "factor.metadata");
+  CHECK(replaced("\"shape\":[3]", "\"shape\":[2]") != "");
+  std::string infinite = good;
+  infinite.replace(good.size() - 4, 4, std::string("\0\0\x80\x7f", 4));
+  CHECK(id_of(infinite) == "factor.non-finite");
+}
+
 TEST_CASE("factor files round-trip, trimmed and dense operators too") {
   const TemporaryFile file("danaus-unit-factors.safetensors");
   const NamedFactors factors = {{"a.q", random_factors(Structure::blocks(30, 20, 4, 3, 2), 1)},

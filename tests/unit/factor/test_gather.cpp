@@ -222,7 +222,7 @@ TEST_CASE("factor files keep selections") {
     damaged[at] = static_cast<char>(damaged[at] ^ 0x40);
     const auto result = parse(damaged);
     if (result) {
-      for (const auto& [name, factor] : *result) CHECK(check_selection(factor.structure).has_value());
+      for (const auto& [name, factor] : result->operators) CHECK(check_selection(factor.structure).has_value());
     } else {
       ++refused;
       CHECK(result.error().failure != Failure::internal);

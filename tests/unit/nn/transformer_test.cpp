@@ -47,6 +47,32 @@ TEST_CASE("transformer: hidden states of bert are those of PyTorch") {
   CHECK(worst(value_of(reference->encode(batch)), all) < 1e-6);
 }
 
+TEST_CASE("transformer: other constants in place of the model's, and back") {
+  Reference reference(data_folder("bert"));
+  const std::vector<TokenId> ids = ids_of(texts_of("bert").front().at("ids"));
+  const Step step = {nullptr, ids};
+  const std::vector<float> before = value_of(reference->encode(std::span(&step, 1)));
+  // The last node adds a bias: twice the bias, and the output is once more of it away.
+  const model::ConstantView& last = reference.model->constants.back();
+  REQUIRE(reference.model->graph.nodes.back().constant == last.name);
+  std::vector<float> bias(last.tensor.elements());
+  model::dequantise_rows(last.tensor, 0, 1, bias);
+  std::vector<float> twice = bias;
+  for (float& value : twice) value += value;
+  std::vector<std::pair<std::string, std::vector<float>>> constants = {{last.name, twice}};
+  REQUIRE(reference->set_constants(constants).has_value());
+  const std::vector<float> after = value_of(reference->encode(std::span(&step, 1)));
+  for (std::size_t n = 0; n < after.size(); ++n)
+    CHECK(after[n] == doctest::Approx(before[n] + bias[n % bias.size()]).epsilon(1e-5));
+  constants = {{last.name, bias}};
+  REQUIRE(reference->set_constants(constants).has_value());
+  CHECK(value_of(reference->encode(std::span(&step, 1))) == before);
+  constants = {{"nobody", bias}};
+  CHECK(reference->set_constants(constants).error().id == "nn.constant");
+  constants = {{last.name, {1}}};
+  CHECK(reference->set_constants(constants).error().id == "nn.constant");
+}
+
 TEST_CASE("transformer: logits of bart, its encoder and decoder apart and cached") {
   Reference reference(data_folder("bart"));
   for (const Json& text : texts_of("bart")) {

@@ -67,42 +67,47 @@ class NoisyStage {
       : noise_(noise), seed_((noise.seed * 0x9e3779b97f4a7c15u + shard) * 0xbf58476d1ce4e5b9u + stage) {}
 
   /// x {rows, inputs} as the DACs give it.
-  Tensor input(const Tensor& x) const {
+  Tensor input(const Tensor& x) {
+    full_ = x.detach().abs().amax(1, true).clamp_min_(1e-30);
     if (noise_.input_bits == 0) return x;
-    const double codes = std::ldexp(1.0, static_cast<int>(noise_.input_bits) - 1) - 1;
-    const Tensor step = x.detach().abs().amax(1, true).clamp_min_(1e-30) / codes;
+    const Tensor step = full_ / codes(noise_.input_bits);
     return straight_through(at::round(x / step) * step, x);
   }
 
-  /// Blocks x {k, rows, inputs} times weights {k, outputs, inputs}, as the ADCs read it.
+  /// Blocks of these inputs, x {k, rows, inputs}, times weights {k, outputs, inputs}, as the ADCs read it. Currents are
+  /// relative to the full scales of the DACs and of the outputs' weights.
   Tensor multiply(const Tensor& x, const Tensor& weights) const {
-    const Tensor scale = weights.detach().to(torch::kFloat).abs().amax(2, true).clamp_min_(1e-30);  // {k, outputs, 1}
+    const Tensor largest = weights.detach().to(torch::kFloat).abs().amax(2, true).clamp_min_(1e-30);  // {k, outputs, 1}
     Tensor noisy = weights;
     if (noise_.weights != 0) {
       const at::Generator generator = at::detail::createCPUGenerator(seed_);
       const Tensor draws = at::normal(0.0, noise_.weights, weights.sizes(), generator);
-      noisy = weights + (draws * scale).to(weights.scalar_type());
+      noisy = weights + (draws * largest).to(weights.scalar_type());
     }
     const Tensor y = at::bmm(x.to(noisy.scalar_type()), noisy.transpose(1, 2)).to(torch::kFloat);
     if (noise_.output_bits == 0) return y;
-    const double codes = std::ldexp(1.0, static_cast<int>(noise_.output_bits) - 1) - 1;
-    const Tensor currents = y.detach() / scale.transpose(1, 2);
-    const Tensor full = currents.square().mean().sqrt().mul_(4).clamp_min_(1e-30);
-    const Tensor step = full / codes * scale.transpose(1, 2), limit = step * codes;
+    const Tensor unit = largest.transpose(1, 2) * full_;  // {k, rows, outputs}
+    const Tensor range = (y.detach() / unit).square().mean().sqrt().mul_(loading(noise_.output_bits)).clamp_min_(1e-30);
+    const Tensor limit = unit * range, step = limit / codes(noise_.output_bits);
     const Tensor clipped = at::minimum(at::maximum(y, -limit), limit);
     return straight_through(at::round(clipped / step) * step, clipped);
   }
 
  private:
+  static double codes(std::uint32_t bits) { return std::ldexp(1.0, static_cast<int>(bits) - 1) - 1; }
+  /// Full scale in root mean squares with about the least squared error for values of normal distribution.
+  static double loading(std::uint32_t bits) { return 1 + 0.42 * bits; }
+
   const Noise& noise_;
   std::uint64_t seed_;
+  Tensor full_;  ///< {rows, 1}
 };
 
 /// An operator stage by stage on noisy arrays: x {rows, in} -> {rows, out}. `number` is that of the operator.
 Tensor noisy_product(const Structure& s, const Tensor& x, const Weights& weights, const Tensor& inputs,
                      const Noise& noise, std::uint64_t shard, std::uint64_t number) {
   const std::int64_t rows = x.size(0), k = s.k, l = s.l, r = s.r, p = s.in_block;
-  const NoisyStage first(noise, shard, 2 * number), second(noise, shard, 2 * number + 1);
+  NoisyStage first(noise, shard, 2 * number), second(noise, shard, 2 * number + 1);
   const Tensor driven = first.input(x);
   if (s.kind == Structure::Kind::dense) return first.multiply(driven.unsqueeze(0), weights.whole.unsqueeze(0))[0];
   if (s.kind == Structure::Kind::gather) {
