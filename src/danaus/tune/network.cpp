@@ -76,7 +76,8 @@ double default_rate(const Structure& structure) {
     case Structure::Kind::blocks:
       break;
   }
-  return 4e-3 / std::sqrt(static_cast<double>(structure.r));
+  const double most = structure.k == 1 && structure.l == 1 ? 8e-3 : 4e-3;
+  return most / std::sqrt(static_cast<double>(structure.r));
 }
 
 Result<TrainingNetwork> make_network(const model::Model& model, const factor::FactorFile& start, double rate,
