@@ -379,6 +379,14 @@ void add_output(CLI::App& app, Arguments& arguments, const std::string& help, bo
   app.add_option("-o,--output", arguments.output, help)->type_name("FILE")->required(required)->check(not_empty);
 }
 
+/// A text that a command cannot do without.
+void add_text(CLI::App& app, Arguments& arguments, const std::string& lines) {
+  app.add_option("--text", arguments.text, "The text (.json: token ids), - for stdin; encoders: " + lines)
+      ->type_name("FILE")
+      ->required()
+      ->check(not_empty);
+}
+
 /// How the tokens of a calibration count; for --calibrate of project too.
 void add_token_weights(CLI::App& app, Arguments& arguments) {
   const std::string group = "Calibration";
@@ -461,7 +469,8 @@ void add_tune(CLI::App& app, Arguments& arguments) {
   app.add_flag("--float32", arguments.single_precision,
                "Products in single precision [bfloat16 where the processor has fast ones]")
       ->group(group);
-  const std::string loss = "Loss (weights; none given: encoders 1 output, embedding, layers; decoders 1 logits, 0.1 text)";
+  const std::string loss =
+      "Loss (weights; none given: encoders 1 output, embedding, layers; decoders 1 logits, 0.1 text)";
   const auto add_weight = [&](const char* name, double& target, const std::string& help) {
     app.add_option(name, target, help)->type_name("W")->check(number(0, 1e6))->group(loss);
   };
@@ -623,11 +632,7 @@ constexpr Subcommand kSubcommands[] = {
      "danaus project model.gguf --calibrate moments.safetensors --compression 2 -o factors.safetensors",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
-       app.add_option("--text", arguments.text,
-                      "The text (.json: token ids), - for stdin; encoders: one sentence per line")
-           ->type_name("FILE")
-           ->required()
-           ->check(not_empty);
+       add_text(app, arguments, "one sentence per line");
        add_output(app, arguments, "The moments, as safetensors; what there is every half minute", true);
        app.add_flag("--resume", arguments.resume, "Go on with this file, or start it");
        add_token_weights(app, arguments);
@@ -698,11 +703,7 @@ constexpr Subcommand kSubcommands[] = {
      "danaus eval all-MiniLM-L6-v2 --text other.txt --factors tuned.safetensors",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
-       app.add_option("--text", arguments.text,
-                      "The text (.json: token ids), - for stdin; encoders: one sentence or paragraph per line")
-           ->type_name("FILE")
-           ->required()
-           ->check(not_empty);
+       add_text(app, arguments, "one sentence or paragraph per line");
        add_output(app, arguments, "The trained factors, gains and biases, for eval --factors", true);
        add_tune(app, arguments);
        add_structure(app, arguments);

@@ -159,7 +159,7 @@ class Training {
     DANAUS_TRY(transformer, nn::Transformer::create(model_, *backend_));
     transformer_.emplace(std::move(transformer));
     const std::size_t context = transformer_->context();
-    std::erase_if(options_.lengths, [&](std::uint32_t length) { return options_lengths_chosen_ && length > context; });
+    std::erase_if(options_.lengths, [&](std::uint32_t length) { return lengths_by_default_ && length > context; });
     DANAUS_TRY(batches, Batches::create(text_.sequences, options_.lengths,
                                         std::max<std::size_t>(1, options_.batch_tokens / options_.shards), context,
                                         options_.seed));
@@ -214,18 +214,18 @@ class Training {
   Result<void> fix_steps() {
     constexpr std::uint64_t kLooks = 8;
     progress_.begin("measure the speed", kLooks);
-    double best = 0;
+    double step_seconds = 0;  // the mean; the first step is warm-up
     const Clock::time_point start = Clock::now();
     for (std::uint64_t n = 0; n < kLooks; ++n) {
       const Clock::time_point one = Clock::now();
       DANAUS_TRY(parts, compute(n));
       static_cast<void>(parts);
-      if (n != 0) best += seconds_since(one) / static_cast<double>(kLooks - 1);
+      if (n != 0) step_seconds += seconds_since(one) / static_cast<double>(kLooks - 1);
       progress_.update(n + 1);
     }
     progress_.end();
     const double left = options_.minutes * 60 - seconds_since(start);
-    progressed_.steps = static_cast<std::uint64_t>(std::max(1.0, left / best));
+    progressed_.steps = static_cast<std::uint64_t>(std::max(1.0, left / step_seconds));
     return {};
   }
 
@@ -305,7 +305,7 @@ class Training {
   const model::Model& model_;
   const Text& text_;
   Options options_;
-  bool options_lengths_chosen_ = options_.lengths.empty();
+  bool lengths_by_default_ = options_.lengths.empty();
   Progress& progress_;
   LossParts weights_;
   std::unique_ptr<nn::LinearBackend> backend_;

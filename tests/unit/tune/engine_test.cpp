@@ -31,16 +31,6 @@ std::vector<float> reference_outputs(const model::Model& model, const std::vecto
   return value_of(transformer.has_decoder() ? transformer.decode(steps) : transformer.encode(steps));
 }
 
-double worst(const std::vector<float>& a, const std::vector<float>& b) {
-  REQUIRE(a.size() == b.size());
-  double most = 0, difference = 0;
-  for (std::size_t n = 0; n < a.size(); ++n) {
-    most = std::max(most, std::abs(double{b[n]}));
-    difference = std::max(difference, std::abs(double{a[n]} - double{b[n]}));
-  }
-  return difference / most;
-}
-
 TEST_CASE("engine: teacher and student say what nn says, for every family and structure") {
   if (!has_engine()) return;
   for (const std::string& name : kModels) {

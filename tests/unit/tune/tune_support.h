@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../nn/nn_support.h"
 #include "danaus/core/parallel.h"
 #include "danaus/core/random.h"
 #include "danaus/factor/factor.h"
@@ -20,16 +21,13 @@
 
 namespace danaus::tune {
 
+using nn::value_of;
+using nn::worst;
+
 inline model::Model small_model(const std::string& name) {
-  Result<model::Model> loaded = model::load(std::string(DANAUS_SOURCE_DIR) + "/tests/data/nn/" + name);
+  Result<model::Model> loaded = model::load(nn::data_folder(name));
   REQUIRE_MESSAGE(loaded.has_value(), (loaded ? "" : to_string(loaded.error())));
   return std::move(*loaded);
-}
-
-template <typename Value>
-Value value_of(Result<Value> result) {
-  REQUIRE_MESSAGE(result.has_value(), (result ? "" : to_string(result.error())));
-  return std::move(*result);
 }
 
 /// The weights of a model projected onto structures of all kinds, one after the other.
