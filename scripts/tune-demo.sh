@@ -9,7 +9,7 @@ folder=build/tune-demo
 model=models/all-MiniLM-L6-v2
 mkdir -p "$folder"
 [ -f "$folder/train.txt" ] || scripts/make-tuning-text "$folder" --only wordnet-base fortunes python3.11-doc
-awk 'length($0) > 150' "$folder/held-out.txt" | head -n 200 > "$folder/check.txt"
+awk 'length($0) > 150 && ++count <= 200' "$folder/held-out.txt" > "$folder/check.txt"
 
 blocks=(--structure gather --group 8 --compression 4)
 build/danaus project "$model" "${blocks[@]}" -o "$folder/projected.safetensors" -q > "$folder/project.txt"
