@@ -168,6 +168,16 @@ std::string positive_check(const std::string& text) {
   return fmt::format("'{}' is not a number above 0", text);
 }
 
+/// Structures to choose from.
+void add_candidates(CLI::App& app, std::vector<std::string>& candidates, const std::string& help,
+                    const std::string& group) {
+  const auto split = [&candidates](const CLI::results_t& texts) {
+    candidates = CLI::detail::split(texts.back(), ',');
+    return true;
+  };
+  app.add_option("--candidates", split, help)->type_name("A,B")->group(group);
+}
+
 /// What --map auto may choose, and what for.
 void add_auto(CLI::App& app, Arguments& arguments) {
   pipeline::AutoOptions& automatic = arguments.automatic;
@@ -193,15 +203,10 @@ void add_auto(CLI::App& app, Arguments& arguments) {
       ->type_name("E")
       ->check(positive_check)
       ->group(group);
-  const auto split = [&automatic](const CLI::results_t& texts) {
-    automatic.candidates = CLI::detail::split(texts.back(), ',');
-    return true;
-  };
-  app.add_option("--candidates", split,
+  add_candidates(app, automatic.candidates,
                  "Structures to choose from: dense, given, monarch:8, lowrank:8, gather:8:32, blocks:16x64:2 "
-                 "[dense,given; with --max-error all families at 2, 4 and 8 times]")
-      ->type_name("A,B")
-      ->group(group);
+                 "[dense,given; with --max-error all families at 2, 4 and 8 times]",
+                 group);
   app.add_option("--sensitivity", automatic.sensitivity, "TOML file: what a structure costs an operator, as measured")
       ->type_name("FILE")
       ->group(group);
@@ -406,6 +411,35 @@ void add_token_weights(CLI::App& app, Arguments& arguments) {
       ->group(group);
 }
 
+void add_only(CLI::App& app, Arguments& arguments) {
+  app.add_option("--only", arguments.only, "Only operators whose name matches one of these globs")
+      ->type_name("NAME...");
+}
+
+/// Projections that keep what the outputs say on a text.
+CLI::Option* add_calibration(CLI::App& app, Arguments& arguments) {
+  const std::string group = "Calibration";
+  CLI::Option* calibration =
+      app.add_option("--calibrate", arguments.calibration,
+                     "Keep the outputs on this text (.json: token ids), or on what danaus calibrate has written "
+                     "(.safetensors), instead of the weights")
+          ->type_name("FILE")
+          ->check(not_empty)
+          ->group(group);
+  app.add_option("--damping", arguments.fit.damping,
+                 "Part of the correlations between inputs that is not believed [0.003]")
+      ->type_name("D")
+      ->check(number(1e-6, 0.999))
+      ->needs(calibration)
+      ->group(group);
+  app.add_option("--sweeps", arguments.fit.most_sweeps, "Of alternating least squares, at most [50]")
+      ->type_name("N")
+      ->check(whole_number(0, 1000000))
+      ->needs(calibration)
+      ->group(group);
+  return calibration;
+}
+
 /// Lengths between commas.
 void add_lengths(CLI::App& app, tune::Options& options, const std::string& group) {
   const auto split = [&options](const CLI::results_t& texts) {
@@ -575,28 +609,11 @@ constexpr Subcommand kSubcommands[] = {
      "factors.safetensors",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
-       app.add_option("--only", arguments.only, "Only operators whose name matches one of these globs")
-           ->type_name("NAME...");
+       add_only(app, arguments);
        add_output(app, arguments, "Write the factors as safetensors", false);
-       CLI::Option* calibration =
-           app.add_option("--calibrate", arguments.calibration,
-                          "Keep the outputs on this text (.json: token ids), or on what danaus calibrate has written "
-                          "(.safetensors), instead of the weights")
-               ->type_name("FILE")
-               ->check(not_empty)
-               ->group("Calibration");
+       CLI::Option* calibration = add_calibration(app, arguments);
        add_token_weights(app, arguments);
-       app.add_option("--damping", arguments.fit.damping,
-                      "Part of the correlations between inputs that is not believed [0.003]")
-           ->type_name("D")
-           ->check(number(1e-6, 0.999))
-           ->group("Calibration");
-       app.add_option("--sweeps", arguments.fit.most_sweeps, "Of alternating least squares, at most [50]")
-           ->type_name("N")
-           ->check(whole_number(0, 1000000))
-           ->group("Calibration");
-       for (const char* name : {"--window", "--first-token", "--normalise", "--damping", "--sweeps"})
-         app.get_option(name)->needs(calibration);
+       for (const char* name : {"--window", "--first-token", "--normalise"}) app.get_option(name)->needs(calibration);
        add_structure(app, arguments);
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
        add_json(app, arguments);
@@ -641,6 +658,28 @@ constexpr Subcommand kSubcommands[] = {
            ->type_name("GB")
            ->check(whole_number(1, 1u << 20))
            ->group("Calibration");
+       add_json(app, arguments);
+     }},
+    {"sensitivity", "Measure what structures cost a model, one operator at a time, for --map auto --sensitivity",
+     "danaus sensitivity all-MiniLM-L6-v2 --text sentences.txt --calibrate moments.safetensors -o costs.toml\n"
+     "danaus sensitivity model.gguf --text book.txt --candidates monarch:4,gather:4:8 --only '*ffn*' -o costs.toml\n"
+     "danaus run model.gguf --map auto --objective arrays --sensitivity costs.toml --max-error 0.5",
+     [](CLI::App& app, Arguments& arguments) {
+       add_model(app, arguments);
+       add_text(app, arguments, "one sentence per line");
+       add_output(app, arguments, "The costs, as TOML; written after every candidate", true);
+       arguments.tokens = 1024;
+       app.add_option("--tokens", arguments.tokens, "Read about so many tokens of the text [1024]")
+           ->type_name("N")
+           ->check(whole_number(1, kMostTokens));
+       add_candidates(
+           app, arguments.automatic.candidates,
+           "Structures to measure: dense, monarch:8, lowrank:8, gather:8:32, blocks:16x64:2 [all families at "
+           "2, 4 and 8 times]",
+           "Options");
+       add_only(app, arguments);
+       add_calibration(app, arguments);
+       add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
        add_json(app, arguments);
      }},
     {"compile", "Compile a model for one mapping into a program",

@@ -24,6 +24,20 @@ Result<pipeline::CalibrateOptions> calibrate_options(const Arguments& arguments,
   return options;
 }
 
+Result<factor::MomentSet> moments_of(const Arguments& arguments, const model::Model& model, Console& console) {
+  if (!arguments.calibration.ends_with(".safetensors")) {
+    DANAUS_TRY(options, calibrate_options(arguments, arguments.calibration));
+    return pipeline::calibrate(model, arguments.model, options, console.progress());
+  }
+  const nn::TokenWeights defaults;
+  if (arguments.window != 0 || arguments.token_weights != defaults)
+    return fail(Error("cli.arguments", Failure::usage,
+                      fmt::format("{} has been calibrated: --window, --first-token and --normalise come too late",
+                                  arguments.calibration))
+                    .with_hint("give them to danaus calibrate, or a text to --calibrate"));
+  return factor::read_moments(arguments.calibration);
+}
+
 Result<int> calibrate_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(options, calibrate_options(arguments, arguments.text));
   DANAUS_TRY(model, model::load(arguments.model));

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 
 #include <fmt/format.h>
+#include <fnmatch.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -35,6 +36,28 @@ std::string utc_now() {
 }
 
 }  // namespace
+
+bool selected(const std::vector<std::string>& globs, const std::string& name) {
+  return globs.empty() || std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
+           return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0;
+         });
+}
+
+Result<void> check_globs(const std::vector<std::string>& globs, const model::Model& model) {
+  for (const std::string& glob : globs) {
+    std::vector<std::string_view> names;
+    for (const model::LinearOperator& linear : model.linear) names.push_back(linear.name);
+    const bool found = std::any_of(names.begin(), names.end(),
+                                   [&](std::string_view name) { return selected({glob}, std::string(name)); });
+    if (found) continue;
+    const std::string_view near = nearest(glob, names);
+    return fail(Error("cli.no-operator", Failure::usage,
+                      fmt::format("--only: no linear operator of '{}' matches '{}'", model.name, glob))
+                    .with_hint(near.empty() ? fmt::format("the first one is '{}'", names.empty() ? "" : names.front())
+                                            : fmt::format("did you mean '{}'?", near)));
+  }
+  return {};
+}
 
 report::Provenance provenance(const Arguments& arguments) {
   return {.version = std::string(version()),

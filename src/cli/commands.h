@@ -9,6 +9,7 @@
 #include "cli/console.h"
 #include "danaus/chip/chip.h"
 #include "danaus/core/error.h"
+#include "danaus/factor/moments.h"
 #include "danaus/model/model.h"
 #include "danaus/pipeline/calibrate.h"
 #include "danaus/pipeline/run.h"
@@ -22,6 +23,7 @@ using Command = Result<int> (*)(const Arguments&, Console&);
 Result<int> run_command(const Arguments& arguments, Console& console);
 Result<int> project_command(const Arguments& arguments, Console& console);
 Result<int> calibrate_command(const Arguments& arguments, Console& console);
+Result<int> sensitivity_command(const Arguments& arguments, Console& console);
 Result<int> compile_command(const Arguments& arguments, Console& console);
 Result<int> eval_command(const Arguments& arguments, Console& console);
 Result<int> generate_command(const Arguments& arguments, Console& console);
@@ -43,6 +45,13 @@ Result<int> tune_command(const Arguments& arguments, Console& console);
 Result<pipeline::EvaluateInput> read_input(const std::string& name);
 /// What a calibration on --calibrate's or calibrate's text is asked for.
 Result<pipeline::CalibrateOptions> calibrate_options(const Arguments& arguments, const std::string& text);
+/// The moments of --calibrate: of a file that danaus calibrate has written, or of a text. Errors also:
+/// cli.arguments (weights of tokens come too late for such a file).
+Result<factor::MomentSet> moments_of(const Arguments& arguments, const model::Model& model, Console& console);
+/// Whether one of the globs of --only matches, or there are none.
+bool selected(const std::vector<std::string>& globs, const std::string& name);
+/// Every glob must select something: a typing error must not look like an empty result. Error cli.no-operator.
+Result<void> check_globs(const std::vector<std::string>& globs, const model::Model& model);
 /// How this run came about; the wall time counts from the start of the process.
 report::Provenance provenance(const Arguments& arguments);
 /// The options of the pipeline, with the defaults that depend on the model filled in. Error cli.tokens.

@@ -39,6 +39,7 @@ constexpr Entry kCommands[] = {{"run", run_command},
                                {"explain", explain_command},
                                {"trace", trace_command},
                                {"calibrate", calibrate_command},
+                               {"sensitivity", sensitivity_command},
                                {"tune", tune_command}};
 
 Result<int> run(int argc, const char* const* argv) {

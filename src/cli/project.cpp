@@ -1,7 +1,6 @@
 // danaus project: the weights approximated by blocks. A model without weights still shows what its structures cost.
 
 #include <fmt/format.h>
-#include <fnmatch.h>
 
 #include <algorithm>
 #include <optional>
@@ -14,44 +13,6 @@
 
 namespace danaus::cli {
 namespace {
-
-bool selected(const std::vector<std::string>& globs, const std::string& name) {
-  return globs.empty() || std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
-           return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0;
-         });
-}
-
-/// Every glob must select something: a typing error must not look like an empty result.
-Result<void> check_globs(const std::vector<std::string>& globs, const model::Model& model) {
-  for (const std::string& glob : globs) {
-    std::vector<std::string_view> names;
-    for (const model::LinearOperator& linear : model.linear) names.push_back(linear.name);
-    const bool found = std::any_of(names.begin(), names.end(),
-                                   [&](std::string_view name) { return selected({glob}, std::string(name)); });
-    if (found) continue;
-    const std::string_view near = nearest(glob, names);
-    return fail(Error("cli.no-operator", Failure::usage,
-                      fmt::format("--only: no linear operator of '{}' matches '{}'", model.name, glob))
-                    .with_hint(near.empty() ? fmt::format("the first one is '{}'", names.empty() ? "" : names.front())
-                                            : fmt::format("did you mean '{}'?", near)));
-  }
-  return {};
-}
-
-/// The moments of a file, or those of a text.
-Result<factor::MomentSet> moments_of(const Arguments& arguments, const model::Model& model, Console& console) {
-  if (!arguments.calibration.ends_with(".safetensors")) {
-    DANAUS_TRY(options, calibrate_options(arguments, arguments.calibration));
-    return pipeline::calibrate(model, arguments.model, options, console.progress());
-  }
-  const nn::TokenWeights defaults;
-  if (arguments.window != 0 || arguments.token_weights != defaults)
-    return fail(Error("cli.arguments", Failure::usage,
-                      fmt::format("{} has been calibrated: --window, --first-token and --normalise come too late",
-                                  arguments.calibration))
-                    .with_hint("give them to danaus calibrate, or a text to --calibrate"));
-  return factor::read_moments(arguments.calibration);
-}
 
 /// Projects operator by operator; with -o each goes into the file and out of the memory.
 Result<std::vector<factor::LayerReport>> project_weights(const Arguments& arguments, const model::Model& model,

@@ -1,5 +1,7 @@
 """--map auto where a mixture has to win, and where limits rule everything else out."""
 
+import json
+
 import pytest
 
 from conftest import ROOT
@@ -126,3 +128,24 @@ def test_an_energy_between_those_of_the_mappings_is_used(danaus):
     result, = danaus.json("run", "bert-large", "--map", "auto", *options)["results"]
     assert result["energy_nj"] <= 27000
     assert result["latency_ns"] < 80000
+
+
+def test_measured_costs_are_what_auto_spends(danaus, tmp_path):
+    model = ROOT / "tests/data/nn/llama"
+    ids, costs = tmp_path / "ids.json", tmp_path / "costs.toml"
+    ids.write_text(json.dumps([(n * n * 31 + n * 7) % 29 for n in range(400)]))
+    document = danaus.json("sensitivity", model, "--text", ids, "--calibrate", ids, "--candidates", "gather:2:4,lowrank:2", "--tokens", 120, "-o", costs)
+    assert document["schema"] == "danaus.sensitivity/1" and document["measure"] == "kl-nats" and document["tokens"] == 120
+    plain = danaus.json("sensitivity", model, "--text", ids, "--candidates", "gather:2:4,lowrank:2", "--tokens", 120, "-o", tmp_path / "plain.toml")
+    for calibrated, weights in zip(document["candidates"], plain["candidates"]):
+        assert calibrated["sum"] < weights["sum"]
+    small = ["--set", "array.rows=8", "--set", "array.cols=8", "--reference", "none", "--objective", "arrays"]
+    budget = document["candidates"][0]["sum"] / 2
+    result, = danaus.json("run", model, "--map", "auto", *small, "--sensitivity", costs, "--max-error", budget)["results"]
+    by_name = {one["name"]: dict(zip(document["operators"], one["costs"])) for one in document["candidates"]}
+    spent = 0
+    for choice in result["automatic"]["choices"]:
+        expected = 0 if choice["candidate"] == "dense" else by_name[choice["candidate"]][choice["name"]]
+        assert choice["error"] == pytest.approx(expected, rel=1e-3, abs=1e-9)
+        spent += expected
+    assert 0 < spent <= budget * 1.001

@@ -10,7 +10,7 @@ from conftest import ROOT
 HERE = pathlib.Path(__file__).parent
 TEXTS = HERE / "text"
 SMALL_CHIP = ("--chip", "unit", "--set", "array.rows=16", "--set", "array.cols=16", "--set", "adc.per_array=4")
-SUBCOMMANDS = ["run", "project", "precision", "calibrate", "compile", "eval", "tune", "generate", "verify", "disasm", "asm", "simulate", "trace", "reproduce", "explore", "show", "explain"]
+SUBCOMMANDS = ["run", "project", "precision", "calibrate", "sensitivity", "compile", "eval", "tune", "generate", "verify", "disasm", "asm", "simulate", "trace", "reproduce", "explore", "show", "explain"]
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)

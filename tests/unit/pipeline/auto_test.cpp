@@ -64,9 +64,13 @@ TEST_CASE("a damaged sensitivity file is an error or another file, never anythin
         "[[operator]]\nmatch = \"*\"\ncosts = { dense = nan }", "[[operator]]\nmatch = \"*\"\ncosts = { dense = inf }",
         "[[operator]]\nmatch = \"*\"\ncosts = { dense = true }"})
     CHECK(parse_sensitivity(text, "s.toml").error().id == "auto.sensitivity-value");
-  const Error long_file = parse_sensitivity(std::string(70000, ' '), "s.toml").error();
+  const Error long_file = parse_sensitivity(std::string(2000000, ' '), "s.toml").error();
   CHECK(long_file.id == "auto.sensitivity-syntax");
   CHECK(long_file.hint == "use patterns: match = \"blk.*.ffn_up\"");
+  const Error long_line = parse_sensitivity(std::string(70000, ' '), "s.toml").error();
+  CHECK(long_line.id == "auto.sensitivity-syntax");
+  CHECK(long_line.hint == long_file.hint);
+  CHECK(parse_sensitivity(std::string(70000, '\n'), "s.toml").has_value());
   const Error other = parse_sensitivity("[[operator]]\nmatch =\xe1\x9a\x80\"*\"\n", "s.toml").error();
   CHECK(other.id == "auto.sensitivity-syntax");
   CHECK(other.where.line == 2);

@@ -59,9 +59,7 @@ std::vector<std::string> default_names(const AutoOptions& options, const std::ve
   }
   names.emplace_back(kGiven);
   if (!options.most_error) return names;
-  for (const char* const family : {"monarch", "lowrank", "gather"}) {
-    for (const int compression : {2, 4, 8}) names.push_back(fmt::format("{}:{}", family, compression));
-  }
+  for (std::string& name : candidate_ladder()) names.push_back(std::move(name));
   return names;
 }
 
@@ -126,6 +124,14 @@ Result<void> set_projection_errors(const model::Model& model, const std::vector<
 }
 
 }  // namespace
+
+std::vector<std::string> candidate_ladder() {
+  std::vector<std::string> names;
+  for (const char* const family : {"monarch", "lowrank", "gather"}) {
+    for (const int compression : {2, 4, 8}) names.push_back(fmt::format("{}:{}", family, compression));
+  }
+  return names;
+}
 
 double Candidates::figure(double sum) const { return squared ? std::sqrt(sum) : sum; }
 

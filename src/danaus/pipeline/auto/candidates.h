@@ -39,9 +39,12 @@ struct Candidates {
 /// "given" stands for `given`. Error auto.candidate.
 Result<factor::Policy> parse_candidate(std::string_view text, const factor::Policy& given);
 
-/// Those that the options name; by default dense and given, and with a limit of the error the ladder of all families at
-/// 2, 4 and 8 times; with a sensitivity file those that it names. With a limit and no file the weights are projected
-/// onto every candidate. Errors: auto.candidate, auto.no-errors, auto.sensitivity-*, factor.*.
+/// All families at 2, 4 and 8 times.
+std::vector<std::string> candidate_ladder();
+
+/// Those that the options name; by default dense and given, and with a limit of the error candidate_ladder() too; with
+/// a sensitivity file those that it names. With a limit and no file the weights are projected onto every candidate.
+/// Errors: auto.candidate, auto.no-errors, auto.sensitivity-*, factor.*.
 Result<Candidates> make_candidates(const model::Model& model, const chip::Chip& chip, const RunOptions& options,
                                    Progress& progress);
 

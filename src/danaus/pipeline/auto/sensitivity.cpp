@@ -6,8 +6,12 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <optional>
+#include <sstream>
+#include <utility>
 
 #include "danaus/core/files.h"
 #include "danaus/core/toml.h"
@@ -17,6 +21,8 @@ namespace danaus::pipeline {
 namespace {
 
 constexpr std::size_t kLargestFile = std::size_t{1} << 20;
+// An operator has its line, which names every candidate.
+constexpr TomlLimits kLimits = {.text = kLargestFile, .line = std::size_t{1} << 15};
 
 Result<SensitivityRule> read_rule(const factor::RuleFile& format, const toml::table& table) {
   DANAUS_CHECK(format.check_keys(table, {"match", "costs"}, "an [[operator]] has match and costs"));
@@ -40,13 +46,13 @@ Result<SensitivityRule> read_rule(const factor::RuleFile& format, const toml::ta
 }  // namespace
 
 Result<std::vector<SensitivityRule>> parse_sensitivity(std::string_view text, const std::string& file) {
-  const TomlLimits limits;
   Result<toml::table> parsed = parse_toml(text, "a sensitivity file",
                                           Error("auto.sensitivity-syntax", Failure::bad_input, "")
                                               .in_file(file)
                                               .with_hint("a sensitivity file is TOML with [[operator]] tables"),
-                                          limits);
-  if (!parsed && text.size() > limits.text) parsed.error().hint = "use patterns: match = \"blk.*.ffn_up\"";
+                                          kLimits);
+  // A text that is too long comes back without a hint.
+  if (!parsed && parsed.error().hint.empty()) parsed.error().hint = "use patterns: match = \"blk.*.ffn_up\"";
   DANAUS_TRY(root, std::move(parsed));
   const factor::RuleFile format("operator", Error("auto.sensitivity-value", Failure::bad_input, "").in_file(file),
                                 Error("auto.sensitivity-key", Failure::bad_input, "").in_file(file));
@@ -57,6 +63,30 @@ Result<std::vector<SensitivityRule>> parse_sensitivity(std::string_view text, co
     rules.push_back(std::move(rule));
   }
   return rules;
+}
+
+namespace {
+
+std::string quoted(const std::string& text) {
+  std::ostringstream stream;
+  stream << toml::value(text);
+  return std::move(stream).str();
+}
+
+}  // namespace
+
+std::string sensitivity_text(const std::vector<SensitivityRule>& rules, std::string_view comment) {
+  std::string text = fmt::format("# {}\n", comment);
+  for (const SensitivityRule& rule : rules) {
+    text += fmt::format("\n[[operator]]\nmatch = {}\ncosts = {{", quoted(rule.pattern));
+    std::string_view separator = " ";
+    for (const auto& [name, cost] : rule.costs) {
+      text += fmt::format("{}{} = {:.4g}", separator, quoted(name), cost);
+      separator = ", ";
+    }
+    text += " }\n";
+  }
+  return text;
 }
 
 Result<std::vector<SensitivityRule>> read_sensitivity(const std::string& path) {
