@@ -588,6 +588,12 @@ constexpr Subcommand kSubcommands[] = {
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm");
        add_adc_bits(app, arguments);
        add_system(app, arguments);
+       app.add_option("--save-policy", arguments.policy_out, "Write the structures that auto chose, for --policy")
+           ->type_name("FILE")
+           ->check(not_empty)
+           ->excludes(app.get_option("--policy"))
+           ->excludes(app.get_option("--pad"))
+           ->group("Map auto");
        app.add_flag("--no-error", arguments.no_error, "Do not project the weights: no relative error, no wait")
            ->group("Structure");
        arguments.references = {"cpu", "gpu"};

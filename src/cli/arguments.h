@@ -62,6 +62,7 @@ struct Arguments {
   std::uint32_t sliver = 0;         ///< 0 = automatic
   compile::Objective objective{};   ///< latency
   pipeline::AutoOptions automatic;  ///< map auto
+  std::string policy_out;           ///< map auto: file of the structures that it chose
   bool no_error = false;
   std::vector<std::string> only;  ///< project: globs of operator names
   std::string input;              ///< the program or text file

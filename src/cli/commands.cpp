@@ -111,7 +111,7 @@ Result<pipeline::RunOptions> run_options(const Arguments& arguments, const model
   const bool is_auto =
       std::find(arguments.maps.begin(), arguments.maps.end(), pipeline::kAutoMap) != arguments.maps.end() ||
       std::find(arguments.topic.begin(), arguments.topic.end(), pipeline::kAutoMap) != arguments.topic.end();
-  if (!is_auto && arguments.automatic != pipeline::AutoOptions{})
+  if (!is_auto && (arguments.automatic != pipeline::AutoOptions{} || !arguments.policy_out.empty()))
     return fail(Error("cli.arguments", Failure::usage, "limits and candidates are for --map auto")
                     .with_hint("add auto to --map, or leave them out (see Map auto in --help)"));
   pipeline::RunOptions options;

@@ -1,11 +1,14 @@
 // danaus run: every map compiled, proved and timed.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "danaus/chip/sources.h"
+#include "danaus/pipeline/auto/candidates.h"
 #include "danaus/pipeline/capacity.h"
 #include "danaus/pipeline/list.h"
 
@@ -34,6 +37,13 @@ Result<int> run_command(const Arguments& arguments, Console& console) {
     if (options.copies == 0 || map.copies != 0 || map.automatic) continue;
     DANAUS_TRY(reason, pipeline::why_no_copies(model, chip, map.map, options));
     console.talk("note: " + reason);
+  }
+  for (const pipeline::MapResult& map : result.results) {
+    if (!map.automatic || arguments.policy_out.empty()) continue;
+    DANAUS_TRY(policy, pipeline::policy_of(*map.automatic, options.policy));
+    DANAUS_CHECK(write_output(arguments.policy_out, policy));
+    console.talk(
+        fmt::format("wrote {}: structures of {} operators", arguments.policy_out, map.automatic->choices.size()));
   }
   DANAUS_CHECK(console.result(arguments.json ? report::run_json(result, provenance(arguments))
                                              : report::run_table(result, arguments.verbose)));

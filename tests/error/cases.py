@@ -242,6 +242,7 @@ CASES = [
     Case("auto.sensitivity-match", 3, "run m.toml --map auto --max-error 1 --sensitivity s.toml",
          files={**tiny(), "s.toml": '[[operator]]\nmatch = "*query*"\ncosts = { "monarch:8" = 1 }\n'}),
     Case("cli.arguments", 2, "run m.toml --max-arrays 4", files=tiny(), name="auto-only"),
+    Case("cli.arguments", 2, "run m.toml --map linear --save-policy p.toml", files=tiny(), name="save-policy"),
     Case("cli.arguments", 2, "compile m.toml --map auto --from-placement p.json -o p.dnx", files=tiny(), name="auto-placement"),
     Case("factor.non-finite", 3, "project m.safetensors --blocks 2",
          files={"m.safetensors": f32("w", [4, 4], [float("nan")] + [1.0] * 15)}),

@@ -141,7 +141,9 @@ def test_measured_costs_are_what_auto_spends(danaus, tmp_path):
         assert calibrated["sum"] < weights["sum"]
     small = ["--set", "array.rows=8", "--set", "array.cols=8", "--reference", "none", "--objective", "arrays"]
     budget = document["candidates"][0]["sum"] / 2
-    result, = danaus.json("run", model, "--map", "auto", *small, "--sensitivity", costs, "--max-error", budget)["results"]
+    result, = danaus.json("run", model, "--map", "auto", *small, "--sensitivity", costs, "--max-error", budget, "--save-policy", tmp_path / "policy.toml")["results"]
+    projected = danaus.json("project", model, "--policy", tmp_path / "policy.toml", *small[:4])
+    assert sum(layer["parameters"] for layer in projected["layers"]) == result["parameters"]
     by_name = {one["name"]: dict(zip(document["operators"], one["costs"])) for one in document["candidates"]}
     spent = 0
     for choice in result["automatic"]["choices"]:

@@ -30,6 +30,9 @@ Result<std::vector<LayerRule>> read_policy(const std::string& path, const Policy
 
 Result<std::vector<LayerRule>> parse_policy(std::string_view text, const std::string& file, const Policy& base);
 
+/// The file of these rules. Policies that come from a file, or pad, have no rule: the rule says the rest of them.
+std::string policy_text(const std::vector<LayerRule>& rules);
+
 /// Whether the whole name matches: '*' stands for any text, '?' for any one character.
 bool matches(std::string_view pattern, std::string_view name);
 

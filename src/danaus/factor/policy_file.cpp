@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
+#include <sstream>
+#include <utility>
+
 #include "danaus/core/files.h"
 #include "danaus/core/toml.h"
 #include "danaus/factor/choose.h"
@@ -67,6 +71,20 @@ Result<LayerRule> read_rule(const RuleFile& format, const toml::table& table, co
   return rule;
 }
 
+std::string_view name_of(Policy::Kind kind) {
+  switch (kind) {
+    case Policy::Kind::monarch:
+      return "monarch";
+    case Policy::Kind::lowrank:
+      return "lowrank";
+    case Policy::Kind::gather:
+      return "gather";
+    case Policy::Kind::dense:
+      break;
+  }
+  return "dense";
+}
+
 }  // namespace
 
 Result<std::vector<LayerRule>> parse_policy(std::string_view text, const std::string& file, const Policy& base) {
@@ -88,6 +106,22 @@ Result<std::vector<LayerRule>> parse_policy(std::string_view text, const std::st
 Result<std::vector<LayerRule>> read_policy(const std::string& path, const Policy& base) {
   DANAUS_TRY(text, read_text(path, kLargestFile));
   return parse_policy(text, path, base);
+}
+
+std::string policy_text(const std::vector<LayerRule>& rules) {
+  std::string text;
+  for (const LayerRule& rule : rules) {
+    std::ostringstream match;
+    match << toml::value(rule.pattern);
+    const Policy& policy = rule.policy;
+    text += fmt::format("{}[[layer]]\nmatch = {}\nstructure = \"{}\"\n", text.empty() ? "" : "\n",
+                        std::move(match).str(), name_of(policy.kind));
+    if (policy.kind == Policy::Kind::dense) continue;
+    text += policy.blocks.empty() ? fmt::format("compression = {}\n", policy.compression)
+                                  : fmt::format("blocks = \"{}\"\n", policy.blocks);
+    if (policy.kind == Policy::Kind::gather) text += fmt::format("group = {}\n", policy.group);
+  }
+  return text;
 }
 
 bool matches(std::string_view pattern, std::string_view name) {

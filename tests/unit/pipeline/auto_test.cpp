@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "danaus/factor/choose.h"
 #include "danaus/pipeline/auto/candidates.h"
 #include "danaus/pipeline/auto/cost_model.h"
 #include "danaus/pipeline/auto/search.h"
@@ -75,6 +76,33 @@ TEST_CASE("a damaged sensitivity file is an error or another file, never anythin
   CHECK(other.id == "auto.sensitivity-syntax");
   CHECK(other.where.line == 2);
   CHECK(parse_sensitivity("# \xc3\xa9\n" + kRules, "s.toml").has_value());
+}
+
+TEST_CASE("what was chosen is a policy file that gives the same structures") {
+  AutoReport report;
+  const std::vector<std::pair<std::string, std::string>> chosen = {{"a", "dense"},          {"b \"c\"", "gather:1.5:8"},
+                                                                   {"d", "monarch:4"},      {"e", "lowrank:2.75"},
+                                                                   {"f", "blocks:16x64:2"}, {"g", "given"}};
+  for (const auto& [name, candidate] : chosen) {
+    Choice& choice = report.choices.emplace_back();
+    choice.name = name;
+    choice.candidate = candidate;
+  }
+  factor::Policy given;
+  given.kind = factor::Policy::Kind::lowrank;
+  given.compression = 3;
+  const std::vector<factor::LayerRule> rules =
+      factor::parse_policy(policy_of(report, given).value(), "p.toml", {}).value();
+  REQUIRE(rules.size() == chosen.size());
+  for (std::size_t n = 0; n < rules.size(); ++n) {
+    CHECK(rules[n].pattern == chosen[n].first);
+    const factor::Policy expected = parse_candidate(chosen[n].second, given).value();
+    CHECK(rules[n].policy.kind == expected.kind);
+    if (expected.kind == factor::Policy::Kind::dense) continue;
+    CHECK(rules[n].policy.blocks == expected.blocks);
+    if (expected.blocks.empty()) CHECK(rules[n].policy.compression == expected.compression);
+    if (expected.kind == factor::Policy::Kind::gather) CHECK(rules[n].policy.group == expected.group);
+  }
 }
 
 TEST_CASE("candidates by name") {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "danaus/compile/compile.h"
+#include "danaus/core/internal_error.h"
 #include "danaus/factor/choose.h"
 #include "danaus/pipeline/auto/sensitivity.h"
 
@@ -174,6 +175,16 @@ Result<factor::Policy> parse_candidate(std::string_view text, const factor::Poli
     return fail(bad_candidate(text, "the group is a whole number of at least 1"));
   policy.group = *group;
   return policy;
+}
+
+Result<std::string> policy_of(const AutoReport& report, const factor::Policy& given) {
+  ensure(given.file.empty() && !given.pad_square, "a policy file holds structures alone");
+  std::vector<factor::LayerRule> rules;
+  for (const Choice& choice : report.choices) {
+    DANAUS_TRY(policy, parse_candidate(choice.candidate, given));
+    rules.push_back({choice.name, 0, std::move(policy)});
+  }
+  return factor::policy_text(rules);
 }
 
 Result<Candidates> make_candidates(const model::Model& model, const chip::Chip& chip, const RunOptions& options,

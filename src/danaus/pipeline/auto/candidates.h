@@ -42,6 +42,12 @@ Result<factor::Policy> parse_candidate(std::string_view text, const factor::Poli
 /// All families at 2, 4 and 8 times.
 std::vector<std::string> candidate_ladder();
 
+/// The structures that were chosen as a policy file, a rule per operator; what options besides `--structure`,
+/// `--blocks`,
+/// `--compression` and `--group` gave (trimming) stays an option. `given`: the policy of the run, without file and
+/// padding.
+Result<std::string> policy_of(const AutoReport& report, const factor::Policy& given);
+
 /// Those that the options name; by default dense and given, and with a limit of the error candidate_ladder() too; with
 /// a sensitivity file those that it names. With a limit and no file the weights are projected onto every candidate.
 /// Errors: auto.candidate, auto.no-errors, auto.sensitivity-*, factor.*.
