@@ -6,9 +6,10 @@ and for those that see what the operators see on a calibration text.
     bench/d2s.py build/danaus [--only minilm|smollm2] [--moments FOLDER] [--quick]
 
 Needs the models (make models). Calibrates on data/text/calibration-long*, evaluates on data/text/evaluation*. Prints Markdown
-tables; docs/d2s.md is such a print. --moments keeps the calibrations in a folder, or takes them from there. --quick: MiniLM at 2x
+tables; docs/d2s.md is made of them. --moments keeps the calibrations in a folder, or takes them from there. --quick: MiniLM at 2x
 alone."""
 import argparse
+import collections
 import json
 import math
 import pathlib
@@ -26,6 +27,8 @@ STRUCTURES = [("Monarch, 32 blocks", lambda c: ["--blocks", f"32:{8 // c}"]),
               ("low rank", lambda c: ["--structure", "lowrank", "--compression", str(c)]),
               ("gathered, groups of 32", lambda c: ["--structure", "gather", "--group", "32", "--compression", str(c)]),
               ("gathered, groups of 8", lambda c: ["--structure", "gather", "--group", "8", "--compression", str(c)])]
+CANDIDATES = ",".join([f"gather:{c}:8" for c in (1.5, 2, 3, 4, 6, 8, 12, 16)] + [f"lowrank:{c}" for c in (1.5, 2, 3, 4, 8, 12, 16)] +
+                      ["monarch:2", "monarch:4"])
 
 
 def run(program, *arguments):
@@ -91,6 +94,45 @@ def minilm(program, ratios, folder, keep):
             row([f"1/{1 / share:.2f}", name, *cells, f"{error:.3f}"])
 
 
+def minilm_by_costs(program, ratios, folder, keep):
+    """Structures per operator, by their measured costs: the least that map auto finds on the default chip within a ratio."""
+    text = TEXT / "evaluation-sentences.txt"
+    moments = moments_of(program, MINILM, TEXT / "calibration-long-sentences.txt", keep)
+    costs, policy = pathlib.Path(keep) / "minilm-costs.toml", pathlib.Path(folder) / "policy.toml"
+    if not costs.exists():
+        run(program, "sensitivity", MINILM, "--text", TEXT / "calibration-sentences.txt", "--calibrate", moments, "--candidates",
+            CANDIDATES, "-o", costs)
+    dense = evaluate(program, MINILM, text, None, None, folder)[0]["embeddings"]
+    own = neighbours(dense)
+
+    def choose(budget):
+        result, = json.loads(run(program, "run", MINILM, "--map", "auto", "--objective", "arrays", "--sensitivity", costs, "--max-error",
+                                 budget, "--save-policy", policy, "--no-error", "--reference", "none", "--json"))["results"]
+        return result
+
+    print("\n## all-MiniLM-L6-v2, a structure for each operator by its measured costs, calibrated\n")
+    row(["parameters", "arrays", "sum of costs", "cosine (same nearest neighbour)", "structures"])
+    row(["---"] * 5)
+    dense_parameters = sum(layer["parameters"] for layer in json.loads(
+        run(program, "project", MINILM, "--structure", "dense", "--json"))["layers"])
+    for ratio in ratios:
+        low, high = 1e-4, 4.0  # of the budget: too little, enough
+        for _ in range(12):
+            middle = math.sqrt(low * high)
+            if choose(middle)["parameters"] * ratio > dense_parameters:
+                low = middle
+            else:
+                high = middle
+        chosen = choose(high)
+        result, _ = evaluate(program, MINILM, text, ["--policy", policy], moments, folder)
+        found = result["embeddings"]
+        agreement = sum(a == b for a, b in zip(neighbours(found), own)) / len(own)
+        counts = collections.Counter(choice["candidate"] for choice in chosen["automatic"]["choices"])
+        row([f"1/{dense_parameters / chosen['parameters']:.2f}", str(chosen["arrays"]),
+             f"{chosen['automatic']['limits'][0]['used']:.3f}", f"{sum(map(cosine, found, dense)) / len(dense):.3f} ({agreement:.2f})",
+             ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))])
+
+
 def smollm2(program, folder, keep):
     text = TEXT / "evaluation.txt"
     moments = moments_of(program, SMOLLM2, TEXT / "calibration-long.txt", keep)
@@ -122,6 +164,7 @@ def main():
         keep = arguments.moments or folder
         if arguments.only != "smollm2":
             minilm(arguments.program, [2] if arguments.quick else [2, 4, 8], folder, keep)
+            minilm_by_costs(arguments.program, [2] if arguments.quick else [1.5, 2, 4, 8], folder, keep)
         if arguments.only != "minilm" and not arguments.quick:
             smollm2(arguments.program, folder, keep)
 

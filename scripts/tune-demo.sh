@@ -12,7 +12,9 @@ mkdir -p "$folder"
 awk 'length($0) > 150 && ++count <= 200' "$folder/held-out.txt" > "$folder/check.txt"
 
 blocks=(--structure gather --group 8 --compression 4)
-build/danaus project "$model" "${blocks[@]}" -o "$folder/projected.safetensors" -q > "$folder/project.txt"
+sed -n 1,1500p "$folder/train.txt" > "$folder/calibration.txt"
+build/danaus project "$model" "${blocks[@]}" --calibrate "$folder/calibration.txt" -o "$folder/projected.safetensors" -q \
+  > "$folder/project.txt"
 build/danaus tune "$model" --text "$folder/train.txt" --factors "$folder/projected.safetensors" --minutes "$minutes" \
   -o "$folder/tuned.safetensors"
 echo
