@@ -12,7 +12,7 @@ mkdir -p "$folder"
 awk 'length($0) > 150 && ++count <= 200' "$folder/held-out.txt" > "$folder/check.txt"
 
 blocks=(--structure gather --group 8 --compression 4)
-sed -n 1,1500p "$folder/train.txt" > "$folder/calibration.txt"
+awk 'NR % 100 == 0' "$folder/train.txt" > "$folder/calibration.txt"
 build/danaus project "$model" "${blocks[@]}" --calibrate "$folder/calibration.txt" -o "$folder/projected.safetensors" -q \
   > "$folder/project.txt"
 build/danaus tune "$model" --text "$folder/train.txt" --factors "$folder/projected.safetensors" --minutes "$minutes" \
