@@ -183,7 +183,7 @@ TEST_CASE("what is measured is written as rules that map auto reads") {
   found.candidates = {{.name = "gather:4:8", .parameters = 1, .damages = {0.25, 1e-7}, .sum = 0, .together = {}},
                       {.name = "monarch:4", .parameters = 1, .damages = {0, 12345.5}, .sum = 0, .together = {}}};
   const std::vector<SensitivityRule> rules =
-      value_of(parse_sensitivity(sensitivity_text(rules_of(found), "of m"), "f"));
+      value_of(parse_sensitivity(sensitivity_text(rules_of(found), "of m\n\xff\x7f["), "f"));
   REQUIRE(rules.size() == 2);
   using Costs = std::vector<std::pair<std::string, double>>;
   CHECK(rules[0].pattern == found.operators[0]);
@@ -198,9 +198,13 @@ TEST_CASE("what is measured is written as rules that map auto reads") {
   CHECK(text.size() > 65536);
   CHECK(value_of(parse_sensitivity(text, "f")).size() == 1000);
   // But keys of any depth could exhaust the stack.
-  std::string deep = "a";
-  for (int n = 0; n < 40000; ++n) deep += ".a";
-  CHECK(parse_sensitivity(deep + " = 1", "f").error().id == "auto.sensitivity-syntax");
+  const auto deep = [](int depth) {
+    std::string key = "a";
+    for (int n = 0; n < depth; ++n) key += ".a";
+    return parse_sensitivity(key + " = 1", "f").error().id;
+  };
+  CHECK(deep(30000) == "auto.sensitivity-key");
+  CHECK(deep(40000) == "auto.sensitivity-syntax");
 }
 
 TEST_CASE("measurements that cannot be made are refused") {

@@ -77,6 +77,9 @@ std::string quoted(const std::string& text) {
 
 std::string sensitivity_text(const std::vector<SensitivityRule>& rules, std::string_view comment) {
   std::string text = fmt::format("# {}\n", comment);
+  // Names of models are any bytes.
+  std::replace_if(
+      text.begin(), text.end() - 1, [](char byte) { return byte < ' ' || byte > '~'; }, '?');
   for (const SensitivityRule& rule : rules) {
     text += fmt::format("\n[[operator]]\nmatch = {}\ncosts = {{", quoted(rule.pattern));
     std::string_view separator = " ";

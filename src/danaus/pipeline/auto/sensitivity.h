@@ -22,7 +22,7 @@ struct SensitivityRule {
 Result<std::vector<SensitivityRule>> read_sensitivity(const std::string& path);
 Result<std::vector<SensitivityRule>> parse_sensitivity(std::string_view text, const std::string& file);
 
-/// The file that parse_sensitivity reads, costs to four digits, with a comment of one line at its head.
+/// The file that parse_sensitivity reads, costs to four digits, with a comment at its head.
 std::string sensitivity_text(const std::vector<SensitivityRule>& rules, std::string_view comment);
 
 }  // namespace danaus::pipeline
