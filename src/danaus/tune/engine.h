@@ -68,6 +68,17 @@ struct LossParts {
   double features = 0;      ///< as `output`, the mean over the features
   double distillation = 0;  ///< KL(teacher || student) of the next token's probabilities, the mean over the tokens
   double language = 0;      ///< -ln p(next token) of the student, the mean over the tokens
+  LossParts& operator+=(const LossParts& other) {
+    output += other.output;
+    embedding += other.embedding;
+    features += other.features;
+    distillation += other.distillation;
+    language += other.language;
+    return *this;
+  }
+  LossParts operator/(double count) const {
+    return {output / count, embedding / count, features / count, distillation / count, language / count};
+  }
 };
 
 /// How the last hidden states of a sequence become its embedding.

@@ -109,15 +109,15 @@ struct Means {
   LossParts parts;
   void add(double one_loss, double one_gradient, const LossParts& one) {
     ++steps;
-    loss += one_loss, gradient += one_gradient;
-    parts.output += one.output, parts.embedding += one.embedding, parts.features += one.features;
-    parts.distillation += one.distillation, parts.language += one.language;
+    loss += one_loss;
+    gradient += one_gradient;
+    parts += one;
   }
   void put_into(Record& record) const {
     const double n = static_cast<double>(std::max<std::uint64_t>(1, steps));
-    record.loss = loss / n, record.gradient = gradient / n;
-    record.parts = {parts.output / n, parts.embedding / n, parts.features / n, parts.distillation / n,
-                    parts.language / n};
+    record.loss = loss / n;
+    record.gradient = gradient / n;
+    record.parts = parts / n;
   }
 };
 

@@ -328,13 +328,8 @@ class TorchEngine final : public Engine {
 
   static LossParts mean(std::span<const LossParts> parts) {
     LossParts sum;
-    for (const LossParts& part : parts) {
-      sum.output += part.output, sum.embedding += part.embedding, sum.features += part.features;
-      sum.distillation += part.distillation, sum.language += part.language;
-    }
-    const double count = static_cast<double>(std::max<std::size_t>(1, parts.size()));
-    return {sum.output / count, sum.embedding / count, sum.features / count, sum.distillation / count,
-            sum.language / count};
+    for (const LossParts& part : parts) sum += part;
+    return sum / static_cast<double>(std::max<std::size_t>(1, parts.size()));
   }
 
   static Weights leaf_of(const Weights& source, torch::ScalarType type, bool train) {
