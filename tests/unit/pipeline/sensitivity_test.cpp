@@ -203,8 +203,8 @@ TEST_CASE("what is measured is written as rules that map auto reads") {
     for (int n = 0; n < depth; ++n) key += ".a";
     return parse_sensitivity(key + " = 1", "f").error().id;
   };
-  CHECK(deep(30000) == "auto.sensitivity-key");
-  CHECK(deep(40000) == "auto.sensitivity-syntax");
+  CHECK(deep(15000) == "auto.sensitivity-key");
+  CHECK(deep(20000) == "auto.sensitivity-syntax");
 }
 
 TEST_CASE("measurements that cannot be made are refused") {
