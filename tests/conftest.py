@@ -6,6 +6,7 @@ pytest tests/golden tests/error --update     writes the golden files anew; read 
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -32,6 +33,17 @@ class Danaus:
 
     def json(self, *arguments, **options):
         return json.loads(self(*arguments, "--json", **options)[0])
+
+
+def mpirun(ranks):
+    """The command and environment that start ranks here, however few cores there are and whoever we are.
+
+    psec: PMIx asks a MUNGE daemon who we are, ten times and for two seconds, where MUNGE is installed and its daemon is down.
+    """
+    if shutil.which("mpirun") is None:
+        pytest.skip("no mpirun")
+    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PMIX_MCA_psec": "native"}
+    return ["mpirun", "--oversubscribe", "-n", str(ranks)], environment
 
 
 @pytest.fixture(scope="session")

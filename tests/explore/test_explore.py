@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, mpirun
 
 TINY = (ROOT / "tests/golden/tiny.toml").read_text()
 STUDY = """[study]
@@ -49,14 +49,6 @@ def export(danaus, folder, database="t.db", *options):
 
 def rows(text):
     return list(csv.DictReader(io.StringIO(text)))
-
-
-def mpirun(ranks):
-    """The command and environment that start ranks here, however few cores there are and whoever we are."""
-    if shutil.which("mpirun") is None:
-        pytest.skip("no mpirun")
-    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return ["mpirun", "--oversubscribe", "-n", str(ranks)], environment
 
 
 def run_ranks(danaus, folder, ranks, *arguments, code=0):
@@ -147,7 +139,7 @@ def test_without_the_mpi_library_of_the_launcher_ranks_are_refused(danaus, folde
     """There is none, or it is one that takes each rank for a process alone."""
     if subprocess.run(["sh", "-c", "ldconfig -p | grep -q libmpich.so.12"]).returncode == 0:
         pytest.skip("there is an MPICH, which waits for its launcher")
-    environment = {**os.environ, "PMI_SIZE": "2", "PMI_RANK": "0", "LD_LIBRARY_PATH": ""}
+    environment = {**os.environ, "PMI_SIZE": "2", "PMI_RANK": "0", "PMIX_MCA_psec": "native", "LD_LIBRARY_PATH": ""}
     done = subprocess.run([danaus.path, "explore", "s.toml"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 4 and "error[explore.mpi]" in done.stderr
 
