@@ -367,7 +367,7 @@ CASES = [
     Case("calibrate.resume", 2, "calibrate m --text b.json -o c.safetensors --resume",
          needs_compile="calibrate m --text a.json -o c.safetensors -q",
          files=folder("llama", **{"a.json": "[1, 2]", "b.json": "[1, 2, 3]"})),
-    Case("moments.operator", 3, "project m --calibrate c.safetensors --blocks 2",
+    Case("moments.model", 3, "project m --calibrate c.safetensors --blocks 2",
          needs_compile="calibrate n --text a.json -o c.safetensors -q",
          files={**folder("llama", **{"a.json": "[1, 2]"}),
                 **{name.replace("m/", "n/"): data for name, data in folder("gpt2").items()}}),

@@ -10,6 +10,8 @@
 
 #include "danaus/factor/activation.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -28,6 +30,7 @@ namespace {
 
 constexpr double kRidge = 1e-6;         // of normal equations, relative to each diagonal element
 constexpr std::size_t kBatchRows = 32;  // rows of a product with C
+constexpr double kMostDamping = 0.3;    // far beyond what rounding needs
 
 double dot(const float* a, const float* b, std::size_t n) {
   double lanes[8] = {};
@@ -69,7 +72,21 @@ double dot(const float* a, const float* b, std::size_t n) {
   return true;
 }
 
-Error impossible_moments() {
+/// Why a matrix of moments could not be factored, when the whole one is looked at: rounded to single precision, moments
+/// of vectors may be those of none, which more damping mends; what takes more than kMostDamping was never of vectors.
+Error impossible_moments(const Metric& metric) {
+  const std::size_t in = metric.in();
+  std::vector<double> matrix(in * in);
+  for (double damping = metric.damping() * 10; damping <= kMostDamping; damping *= 10) {
+    const double factor = (1 - damping) / (1 - metric.damping());
+    for (std::size_t e = 0; e < matrix.size(); ++e)
+      matrix[e] = double{metric.correlation()[e]} * (e % (in + 1) == 0 ? 1 : factor);
+    if (!cholesky(in, matrix.data())) continue;
+    return Error("moments.damping", Failure::usage,
+                 fmt::format("a damping of {:g} is too small: as they are rounded, no vectors have these moments",
+                             metric.damping()))
+        .with_hint(fmt::format("try --damping {:g} (the default is {:g})", damping, ActivationOptions().damping));
+  }
   return Error("moments.value", Failure::bad_input, "the moments of its inputs are none: no vectors have them")
       .with_hint("the calibration is damaged: write it anew with `danaus calibrate`");
 }
@@ -94,7 +111,7 @@ class BlockFit {
   /// U of all groups {group, rows, (chunk, rank)} and V {group, (chunk, rank), width}, in the units of the metric.
   Result<Factors> run() {
     factor_chunks();
-    if (!possible_) return fail(impossible_moments());
+    if (!possible_) return fail(impossible_moments(metric_));
     DANAUS_TRY(start, project(whitened(), structure_));
     take_start(start.factors);
     if (chunks_ > 1) {
@@ -106,7 +123,7 @@ class BlockFit {
           sweeps_[n] = alternate(n * together, std::min(groups_, (n + 1) * together));
       });
     }
-    if (!possible_) return fail(impossible_moments());
+    if (!possible_) return fail(impossible_moments(metric_));
     return factors();
   }
 
@@ -464,7 +481,7 @@ Metric::Metric(const InputMoments& input, double damping) : damping_(damping) {
 Result<std::span<const float>> Metric::inverse() {
   if (inverse_.empty()) {
     std::vector<double> matrix(correlation_.begin(), correlation_.end());
-    if (!invert(in(), matrix.data())) return fail(impossible_moments());
+    if (!invert(in(), matrix.data())) return fail(impossible_moments(*this));
     inverse_.assign(matrix.begin(), matrix.end());
   }
   return inverse_;

@@ -26,7 +26,7 @@ class Metric {
   std::span<const float> scale() const { return scale_; }              ///< diagonal of D
   std::span<const float> correlation() const { return correlation_; }  ///< {in, in}, damped
   /// The inverse of `correlation`, {in, in}; made at the first call. Not for several threads at once. Error
-  /// moments.value: the moments are none of any vectors.
+  /// moments.damping or moments.value: the moments are none of any vectors, with so little damping or at all.
   Result<std::span<const float>> inverse();
 
   /// tr(X C X^T) of the undamped C for each row of X {rows, in}, which is in the scaled units (a row of W times D).
@@ -43,7 +43,7 @@ class Metric {
 /// Blocks: truncated SVD of every slice, whitened by the Cholesky factor of its inputs' C_jj: with k = 1 (low rank)
 /// that is the optimum. With k > 1 alternating least squares from there on: L given R exactly, then R chunk by chunk,
 /// each exactly; the error never grows. Gathered blocks: see eliminate.h. Dense: W itself. `error.output` is set. The
-/// same bits for any thread count. Errors: factor.non-finite.
+/// same bits for any thread count. Errors: factor.non-finite, moments.damping, moments.value.
 Result<Projection> project(std::span<const float> weights, const Structure& structure, Metric& metric,
                            const ActivationOptions& options);
 

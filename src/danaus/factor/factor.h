@@ -115,8 +115,9 @@ Result<std::vector<LayerReport>> project_model(
 
 struct MomentSet;
 
-/// The same with projections that see the inputs (activation.h). Errors also: moments.unfinished, moments.operator (an
-/// operator has no moments, or those of another width).
+/// The same with projections that see the inputs (activation.h). Errors also: moments.unfinished, moments.model
+/// (another model), moments.operator (an operator has no moments, or those of another width), moments.damping,
+/// moments.value.
 Result<std::vector<LayerReport>> project_model(
     const model::Model& model, const std::vector<Structure>& structures, const MomentSet& moments,
     const ActivationOptions& options, const std::function<bool(std::string_view)>& selected,

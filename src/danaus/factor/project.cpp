@@ -478,6 +478,12 @@ Result<std::vector<LayerReport>> project_model(
     return fail(Error("moments.unfinished", Failure::usage,
                       fmt::format("the calibration has seen {} of {} texts", moments.done, moments.texts))
                     .with_hint("let it go on: danaus calibrate ... --resume"));
+  if (moments.model_digest != model.digest)
+    return fail(
+        Error("moments.model", Failure::bad_input,
+              fmt::format("the calibration is of another model, '{}', or of another file of it", moments.model))
+            .with_hint("calibrate this one: danaus calibrate MODEL --text FILE -o FILE, or give the text itself "
+                       "to --calibrate"));
   std::optional<Metric> metric;  // operators that read one value are neighbours
   const InputMoments* of = nullptr;
   const auto project_one = [&](std::size_t number, const std::function<void(std::uint32_t)>&) -> Result<Projection> {

@@ -239,6 +239,25 @@ TEST_CASE("moments that no vectors have are refused") {
   }
 }
 
+TEST_CASE("too little damping for moments as they are rounded says which would do") {
+  // Correlations c beside the diagonal: the smallest eigenvalue is 1 + (n - 1) c = -5e-5, with damping d more than 0
+  // where d > 5e-5.
+  constexpr std::uint64_t n = 16;
+  std::vector<float> moments(triangle(n), static_cast<float>(-(1 + 5e-5) / (n - 1)));
+  for (std::uint64_t i = 0; i < n; ++i) moments[triangle(i) + i] = 1;
+  InputMoments input;
+  input.in = n;
+  input.moments = moments;
+  for (const Structure& structure : {Structure::gather(n, n, 8, 3), Structure::blocks(n, n, 1, 1, 2)}) {
+    Metric metric(input, 1e-6), damped(input, 1e-4);
+    const Result<Projection> refused = project(oracle::weights_of(n, n), structure, metric, {});
+    REQUIRE(!refused.has_value());
+    CHECK(refused.error().id == "moments.damping");
+    CHECK(refused.error().hint == "try --damping 0.0001 (the default is 0.003)");
+    CHECK(project(oracle::weights_of(n, n), structure, damped, {}).has_value());
+  }
+}
+
 TEST_CASE("weights that are not finite are refused") {
   const InputMoments input = moments_of(8);
   std::vector<float> weights = oracle::weights_of(6, 8);
