@@ -189,7 +189,7 @@ calibrate = "ids.json"
     assert table[0]["perplexity"] == table[1]["perplexity"] != ""
     danaus("explore", "s.toml", "-q", cwd=place)
     assert export(danaus, place) == export(danaus, folder)
-    for name, code in (("ids.json", 6), ("p.toml", 6), ("c.toml", 6), ("../llama", 4)):
+    for name, code in (("ids.json", 6), ("p.toml", 6), ("c.toml", 6), ("../llama", 6)):
         (place / name).rename(place / "away")
         _, stderr = danaus("explore", "deep/studies/s.toml", "-o", "x.db", cwd=folder, code=code)
         assert f"deep/studies/{name}" in stderr and "named by deep/studies/s.toml:" in stderr

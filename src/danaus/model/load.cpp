@@ -74,6 +74,12 @@ Result<Model> load_path(const std::filesystem::path& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return load_hugging_face(path);
   const std::string extension = path.extension().string();
+  const bool is_known = std::any_of(std::begin(kImporters), std::end(kImporters),
+                                    [&](const Importer& importer) { return importer.extension == extension; });
+  if (!is_known && !std::filesystem::exists(path, ignored))
+    return fail(Error("file.missing", Failure::io, "there is no such file or folder")
+                    .in_file(path.string())
+                    .with_hint(std::string(kWhatModelCanBe)));
   for (const Importer& importer : kImporters) {
     if (importer.extension == extension) return importer.load(path);
   }
