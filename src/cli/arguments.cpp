@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "cli/version.h"
+#include "danaus/core/words.h"
 
 namespace danaus::cli {
 namespace {
@@ -172,7 +173,7 @@ std::string positive_check(const std::string& text) {
 void add_candidates(CLI::App& app, std::vector<std::string>& candidates, const std::string& help,
                     const std::string& group) {
   const auto split = [&candidates](const CLI::results_t& texts) {
-    candidates = CLI::detail::split(texts.back(), ',');
+    candidates = words_between_commas(texts.back());
     return true;
   };
   app.add_option("--candidates", split, help)->type_name("A,B")->group(group);
@@ -366,11 +367,11 @@ void add_program_options(CLI::App& app, Arguments& arguments, bool generates) {
 /// Names between commas, in one word.
 CLI::Option* add_maps(CLI::App& app, Arguments& arguments, const std::string& type, const std::string& help) {
   const auto split = [&arguments](const CLI::results_t& texts) {
-    arguments.maps = CLI::detail::split(texts.back(), ',');
+    arguments.maps = words_between_commas(texts.back());
     return true;
   };
   const auto each_once = [](const std::string& text) -> std::string {
-    std::vector<std::string> names = CLI::detail::split(text, ',');
+    std::vector<std::string> names = words_between_commas(text);
     std::sort(names.begin(), names.end());
     const auto twice = std::adjacent_find(names.begin(), names.end());
     return twice == names.end() ? "" : fmt::format("'{}' names {} twice", text, *twice);
@@ -443,12 +444,12 @@ CLI::Option* add_calibration(CLI::App& app, Arguments& arguments) {
 /// Lengths between commas.
 void add_lengths(CLI::App& app, tune::Options& options, const std::string& group) {
   const auto split = [&options](const CLI::results_t& texts) {
-    for (const std::string& word : CLI::detail::split(texts.back(), ','))
+    for (const std::string& word : words_between_commas(texts.back()))
       options.lengths.push_back(static_cast<std::uint32_t>(std::stoul(word)));
     return true;
   };
   const auto check = [](const std::string& text) -> std::string {
-    for (const std::string& word : CLI::detail::split(text, ',')) {
+    for (const std::string& word : words_between_commas(text)) {
       if (std::string problem = whole_number(2, kMostTokens)(word); !problem.empty()) return problem;
     }
     return "";
@@ -598,7 +599,7 @@ constexpr Subcommand kSubcommands[] = {
            ->group("Structure");
        arguments.references = {"cpu", "gpu"};
        const auto split_references = [&arguments](const CLI::results_t& texts) {
-         arguments.references = CLI::detail::split(texts.back(), ',');
+         arguments.references = words_between_commas(texts.back());
          if (texts.back() == "none") arguments.references.clear();
          return true;
        };
@@ -625,7 +626,7 @@ constexpr Subcommand kSubcommands[] = {
        add_json(app, arguments);
      }},
     {"precision", "How many converter bits each stage needs for a signal-to-noise ratio on the analog machine",
-     "danaus precision bert-large --map sparse --min-snr-db 30 -o bits.toml\n"
+     "danaus precision bert-large --map sparse --min-snr-db 15 -o bits.toml\n"
      "danaus precision model.gguf --text book.txt --set noise.device=pcm -o bits.toml\n"
      "danaus run model.gguf --map linear --set adc.rule=calibrated --adc-bits bits.toml",
      [](CLI::App& app, Arguments& arguments) {
@@ -876,10 +877,11 @@ constexpr Subcommand kSubcommands[] = {
      "danaus show models\n"
      "danaus show models gpt2-medium\n"
      "danaus show chips pcm-14nm\n"
-     "danaus show chips pcm-14nm --sources",
+     "danaus show chips pcm-14nm --sources\n"
+     "danaus show keys adc.",
      [](CLI::App& app, Arguments& arguments) {
        app.add_option("WHAT", arguments.topic,
-                      "models, chips, maps, keys, formats, references, models MODEL, or chips NAME")
+                      "models, chips, maps, keys, formats, references, models MODEL, chips NAME, or keys BEGINNING")
            ->required()
            ->type_name("")
            ->expected(1, 2);

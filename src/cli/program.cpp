@@ -115,23 +115,25 @@ Result<int> trace_command(const Arguments& arguments, Console& console) {
     return fail(Error("cli.trace-format", Failure::usage,
                       fmt::format("'{}' is neither a picture (.svg) nor trace events (.json)", arguments.output))
                     .with_hint("danaus trace PROGRAM -o NAME.svg, or NAME.json"));
+  const bool draws = output.extension() == ".svg";
+  if (!draws && !arguments.between.empty())
+    return fail(Error("cli.arguments", Failure::usage, "--between is for pictures: viewers of trace events zoom")
+                    .with_hint("leave --between out, or give -o NAME.svg"));
   DANAUS_TRY(program, program::load(arguments.input));
   DANAUS_TRY(chip, chip_for(arguments, program));
   DANAUS_CHECK(pipeline::check_runs_programs(chip));
   if (const std::optional<int> code = refuted(program, arguments, console)) return *code;
   DANAUS_TRY(trace, pipeline::trace_program(program, chip, {.seed = arguments.seed, .first = {}}, console.progress()));
-  const bool draws = output.extension() == ".svg";
   chip::Picoseconds first = 0, last = trace.timing.total;
   if (!arguments.between.empty()) {
     first = chip::to_picoseconds(arguments.between[0]);
     last = std::min(last, chip::to_picoseconds(arguments.between[1]));
-    if (!draws || first >= last)
-      return fail(Error("cli.arguments", Failure::usage,
-                        draws ? fmt::format("--between {} {}: nothing lies between; the program ends at {} ns",
-                                            arguments.between[0], arguments.between[1],
-                                            chip::to_nanoseconds(trace.timing.total))
-                              : "--between is for pictures: viewers of trace events zoom")
-                      .with_hint("see danaus trace --help"));
+    if (first >= last)
+      return fail(
+          Error("cli.arguments", Failure::usage,
+                fmt::format("--between {} {}: nothing lies between; the program ends at {} ns", arguments.between[0],
+                            arguments.between[1], chip::to_nanoseconds(trace.timing.total)))
+              .with_hint("see danaus trace --help"));
   }
   const std::string text = draws ? report::trace_svg(trace, first, last) : report::trace_json(trace);
   DANAUS_CHECK(write_output(output, text));

@@ -75,10 +75,18 @@ Result<report::Listing> references() {
   return listing;
 }
 
-report::Listing keys() {
+/// Those that begin so; all without a beginning.
+Result<report::Listing> keys(std::string_view beginning) {
   report::Listing listing{.kind = "keys", .columns = {"key", "meaning"}, .rows = {}};
-  for (const chip::KeyInfo& key : chip::keys()) listing.rows.push_back({std::string(key.key), std::string(key.help)});
-  return listing;
+  std::vector<std::string_view> names;
+  for (const chip::KeyInfo& key : chip::keys()) {
+    names.push_back(key.key);
+    if (key.key.starts_with(beginning)) listing.rows.push_back({std::string(key.key), std::string(key.help)});
+  }
+  if (!listing.rows.empty()) return listing;
+  const std::string_view near = nearest(beginning, names);
+  return fail(Error("cli.unknown-topic", Failure::usage, fmt::format("no key begins with '{}'", beginning))
+                  .with_hint(near.empty() ? "danaus show keys lists them" : fmt::format("did you mean '{}'?", near)));
 }
 
 report::Listing formats() {
@@ -93,7 +101,7 @@ Result<report::Listing> list(const std::string& kind) {
   if (kind == "formats") return formats();
   if (kind == "chips") return chips();
   if (kind == "maps") return maps();
-  if (kind == "keys") return keys();
+  if (kind == "keys") return keys("");
   if (kind == "references") return references();
   const std::string_view near = nearest(kind, {"models", "chips", "maps", "keys", "formats", "references"});
   return fail(Error("cli.unknown-topic", Failure::usage, "there is no list of '" + kind + "'")
@@ -115,9 +123,14 @@ Result<int> show_command(const Arguments& arguments, Console& console) {
       DANAUS_CHECK(console.result(arguments.json ? report::model_json(model) : report::model_table(model)));
       return 0;
     }
+    if (kind == "keys") {
+      DANAUS_TRY(listing, keys(name));
+      DANAUS_CHECK(console.result(arguments.json ? report::listing_json(listing) : report::listing_table(listing)));
+      return 0;
+    }
     if (kind != "chips")
       return fail(Error("cli.unknown-topic", Failure::usage,
-                        "only models and chips can be shown one by one, not '" + kind + "'")
+                        "only models, chips and keys can be shown one by one, not '" + kind + "'")
                       .with_hint("danaus show chips " + name));
     if (arguments.sources) {
       DANAUS_TRY(sources, chip_sources(name));

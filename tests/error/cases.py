@@ -34,6 +34,7 @@ NOT_REACHABLE = {
     "analog.too-large": "takes a model larger than the memory of the machine",
     "explore.internal": "a broken invariant, or too little memory",
     "explore.merge": "tests/explore merges databases of different studies",
+    "explore.no-point": "tests/explore has studies of such points, with a table on stdout",
     "explore.mpi": "tests/explore starts ranks",
     "explore.parquet": "tests/explore takes Python away",
     "tune.engine-failed": "a mistake of danaus, or of the library",
@@ -151,6 +152,7 @@ CASES = [
     Case("cli.unknown-option", 2, "disasm prog.dnx --json", name="no-document"),
     Case("cli.tokens", 2, "run bert-large --tokens 5"),
     Case("cli.trace-format", 2, "trace example.txt -o trace.png"),
+    Case("cli.arguments", 2, "trace nowhere.dnx -o trace.json --between 0 10", name="trace-between"),
     Case("cli.arguments", 2, "explain mapping dense --blocks 4", name="explain"),
     Case("cli.tokens", 2, "run bert-large --mode encode --tokens 2 --slots 3", name="slots"),
     Case("cli.tokens", 2, "run bert-large --mode encode --kv 5", name="kv"),
@@ -173,6 +175,9 @@ CASES = [
 
     # Files.
     Case("file.missing", 6, "run nowhere.toml"),
+    Case("file.missing", 6, "run models/nothing", name="folder"),
+    Case("chip.unknown-preset", 2, "run gpt2 --chip pcm14", name="beginning"),
+    Case("cli.unknown-topic", 2, "show keys adc.nothing", name="keys"),
     Case("file.not-regular", 6, "verify ."),
     Case("reproduce.unknown-claim", 2, "reproduce latency-sprase"),
     Case("reproduce.unknown-claim", 2, "reproduce warp-drive", name="far"),

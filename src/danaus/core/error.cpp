@@ -40,6 +40,30 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return d[a.size()][b.size()];
 }
 
+std::string letters_and_digits(std::string_view word) {
+  std::string kept;
+  for (const char letter : word) {
+    const bool is_upper = letter >= 'A' && letter <= 'Z';
+    const bool is_kept = is_upper || (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9');
+    if (is_kept) kept += is_upper ? static_cast<char>(letter - 'A' + 'a') : letter;
+  }
+  return kept;
+}
+
+// The only candidate that begins with the word, whatever stands between letters and digits.
+std::string_view begun(std::string_view word, const std::vector<std::string_view>& candidates) {
+  constexpr std::size_t kShortestBeginning = 3;
+  std::string_view found;
+  const std::string beginning = letters_and_digits(word);
+  if (beginning.size() < kShortestBeginning) return found;
+  for (const std::string_view candidate : candidates) {
+    if (!letters_and_digits(candidate).starts_with(beginning)) continue;
+    if (!found.empty() && found != candidate) return {};
+    found = candidate;
+  }
+  return found;
+}
+
 }  // namespace
 
 std::string_view nearest(std::string_view word, const std::vector<std::string_view>& candidates) {
@@ -55,7 +79,7 @@ std::string_view nearest(std::string_view word, const std::vector<std::string_vi
       best = candidate;
     }
   }
-  return best;
+  return best.empty() ? begun(word, candidates) : best;
 }
 
 }  // namespace danaus

@@ -28,6 +28,7 @@ constexpr std::uint64_t kMostTensors = 1u << 20;
 constexpr std::uint64_t kSmallestMetadata = 8 + 1 + 4 + 1;        // key of one letter, type, one byte
 constexpr std::uint64_t kSmallestTensor = 8 + 1 + 4 + 8 + 4 + 8;  // name of one letter, one dimension
 constexpr std::uint64_t kLongestName = 255;                       // as long as a node's name can be
+constexpr std::string_view kPerhapsCut = "if the file was downloaded, it may have been cut off: compare its size";
 constexpr std::uint32_t kMostDimensions = 4;
 constexpr std::uint32_t kDeepestArray = 4;
 constexpr std::uint64_t kLargestAlignment = 1u << 20;
@@ -474,13 +475,15 @@ Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, std::string_view n
         Error("gguf.count", Failure::bad_input,
               fmt::format("{} tensors are more than a file of {} bytes can describe", tensor_count, bytes.size()))
             .in_file(name)
-            .at_offset(8));
+            .at_offset(8)
+            .with_hint(std::string(kPerhapsCut)));
   if (metadata_count > kMostMetadata || metadata_count > cursor.left() / kSmallestMetadata)
     return fail(Error("gguf.count", Failure::bad_input,
                       fmt::format("{} metadata entries are more than a file of {} bytes can have", metadata_count,
                                   bytes.size()))
                     .in_file(name)
-                    .at_offset(16));
+                    .at_offset(16)
+                    .with_hint(std::string(kPerhapsCut)));
 
   for (std::uint64_t n = 0; n < metadata_count; ++n) {
     const std::uint64_t start = cursor.offset();

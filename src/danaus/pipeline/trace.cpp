@@ -71,9 +71,10 @@ class Recorder {
   }
 
   std::string name_of(std::uint32_t position, const program::Mvm& mvm) {
-    const auto [found, is_new] = activations_.try_emplace(position);
+    const auto [found, is_new] = activations_.try_emplace(position, "mvm");
     if (!is_new) return found->second;
-    if (!resolver_.resolve(mvm, images_.of(mvm.array), program_.chip) || resolver_.pieces().empty()) return "mvm";
+    if (!resolver_.resolve(mvm, images_.of(mvm.array), program_.chip) || resolver_.pieces().empty())
+      return found->second;
     const program::Patch& patch = *resolver_.pieces().front().patch;
     const Node& node = program_.intent.at(patch.node);
     found->second = node.name;

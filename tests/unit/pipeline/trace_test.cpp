@@ -51,6 +51,20 @@ TEST_CASE("trace: arrays that share converters drive, wait and convert, one acti
   CHECK(trace.timing.busiest_array == longest);
 }
 
+TEST_CASE("trace: activations of nothing that is known have a name each time") {
+  const chip::Chip chip = small_pcm();
+  RunOptions options = small_blocks();
+  options.emit.mode = compile::Mode::prefill;
+  options.emit.tokens = 3;  // the same commands three times
+  program::Program program = compile_model(tiny(), chip, "dense", options, no_progress()).value();
+  program.patches.clear();
+  const Trace trace = trace_program(program, chip, {}, no_progress()).value();
+  REQUIRE(!trace.activities.empty());
+  for (const Activity& activity : trace.activities) {
+    if (activity.kind == Activity::Kind::array) CHECK(trace.names[activity.name] == "mvm");
+  }
+}
+
 TEST_CASE("trace: what arrays and tiles do adds up to their busy times") {
   for (const std::string map : {"linear", "sparse", "dense", "striped"}) {
     for (const std::string buffer : {"false", "true"}) {
