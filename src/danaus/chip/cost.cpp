@@ -9,6 +9,8 @@
 #include <bit>
 #include <cmath>
 
+#include "danaus/chip/sharing.h"
+
 namespace danaus::chip {
 namespace {
 
@@ -37,8 +39,6 @@ std::uint32_t ceil_log2(std::uint32_t value) {
 std::uint32_t repetitions(const Chip& chip, std::uint32_t dac_bits) {
   return chip.input.kind == InputKind::bit_serial ? dac_bits : 1;
 }
-
-bool has_switch(const Chip& chip) { return chip.adc.sharing != AdcSharing::column; }
 
 std::uint64_t message_bits(const Chip& chip, std::uint64_t elements, std::uint32_t bits_per_element) {
   return elements * bits_per_element + chip.network.header_bits;
@@ -164,7 +164,7 @@ Picoseconds activation_time(const Chip& chip, std::uint32_t dac_bits, std::uint3
 std::uint32_t adc_bits(const Chip& chip, std::uint32_t rows, std::uint32_t stage) {
   switch (chip.adc.rule) {
     case AdcRule::fixed:
-    case AdcRule::calibrated:  // for what the table does not name
+    case AdcRule::calibrated:  // a program has the bits of its table; this is for what has no program
       break;
     case AdcRule::rows:
       return std::max(4u, ceil_log2(rows));

@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "danaus/chip/cost.h"
+#include "danaus/chip/sharing.h"
 
 namespace danaus::chip {
 namespace {
@@ -98,8 +99,6 @@ struct WholeArray {
         dac_bits(chip.input.bits) {}
 };
 
-bool has_switch(const Chip& chip) { return chip.adc.sharing != AdcSharing::column; }
-
 bool is_serial(const Chip& chip) { return chip.input.kind == InputKind::bit_serial; }
 
 std::string explain_input(const Chip& chip) {
@@ -139,7 +138,9 @@ void add_bits(Page& page, const Chip& chip) {
         page.line(fmt::format("            second stages: adc.second_bits = {}", chip.adc.second_bits));
       break;
     case AdcRule::calibrated:
-      page.equation("b", "adc.bits", "for stages that the table of bits does not name", bits);
+      page.equation("b", "the table of --adc-bits FILE, which has a rule for every stage", "", "not known here");
+      page.line(fmt::format("            this page goes on with adc.bits = {}, which such programs do not use",
+                            adc_bits(chip, rows)));
       break;
     case AdcRule::rows:
       page.equation("b", "max(4, ceil(log2(rows summed)))", fmt::format("max(4, ceil(log2({})))", rows), bits);
@@ -212,6 +213,27 @@ void add_regression(Page& page, const Chip& chip, std::uint32_t bits) {
                   um2(*area));
 }
 
+/// Which columns a converter has.
+std::string wiring_of(const Chip& chip) {
+  switch (chip.adc.sharing) {
+    case AdcSharing::array:
+      return "adc.sharing = \"array\": a switch between the columns of an array and its converters; adc.wiring is not "
+             "used";
+    case AdcSharing::group:
+      return fmt::format(
+          "adc.sharing = \"group\": a switch between the columns of {} arrays and their converters; adc.wiring is not "
+          "used",
+          chip.adc.group_arrays);
+    case AdcSharing::column:
+      break;
+  }
+  const std::uint32_t converters = chip.adc.per_array;
+  if (chip.adc.wiring == Wiring::interleaved)
+    return fmt::format("adc.wiring = \"interleaved\": column c is wired to converter c mod {}", converters);
+  return fmt::format("adc.wiring = \"blocked\": column c is wired to converter c div {}",
+                     (chip.array.cols + converters - 1) / converters);
+}
+
 std::string explain_adc(const Chip& chip) {
   const std::uint32_t bits = adc_bits(chip, chip.array.rows);
   Page page(fmt::format("One conversion on chip '{}' (adc.kind = {}, {} ADCs per array, {:g} nm), all {} rows summed",
@@ -224,6 +246,8 @@ std::string explain_adc(const Chip& chip) {
                   fmt::format("{:g} * {:g} pJ", chip.adc.calibration, chip.adc.energy_pj),
                   figure(conversion_energy_pj(chip, bits), pj));
   if (chip.adc.area_um2 >= 0) page.equation("a_adc", "adc.area", "", um2(chip.adc.area_um2));
+  page.gap();
+  page.line(wiring_of(chip));
   if (chip.adc.static_precision)
     page.line(
         "adc.precision = \"static\": all conversions of a program take the time and energy of its stage with the most "

@@ -110,4 +110,17 @@ TEST_CASE("every cost topic is explained on every preset") {
   CHECK(explain_cost(Chip{}, "nothing").empty());
 }
 
+TEST_CASE("what is said of converters is what the chip has") {
+  const auto page = [](std::vector<std::pair<std::string, std::string>> settings) {
+    return explain_cost(load("unit", settings).value(), "adc");
+  };
+  CHECK(page({}).find("column c is wired to converter c mod 32") != std::string::npos);
+  CHECK(page({{"adc.wiring", "blocked"}}).find("converter c div 8\n") != std::string::npos);
+  CHECK(page({{"adc.wiring", "blocked"}, {"adc.sharing", "array"}}).find(" div ") == std::string::npos);
+  // Every stage needs a rule of the table: adc.bits is nobody's.
+  const std::string calibrated = page({{"adc.rule", "calibrated"}});
+  CHECK(calibrated.find("b         = the table of --adc-bits FILE") != std::string::npos);
+  CHECK(calibrated.find("b         = adc.bits") == std::string::npos);
+}
+
 }  // namespace danaus::chip
