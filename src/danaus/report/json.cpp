@@ -6,6 +6,7 @@
 
 #include "danaus/model/summary.h"
 #include "danaus/report/automatic.h"
+#include "danaus/report/precision.h"
 #include "danaus/report/report.h"
 #include "danaus/report/reproduction.h"
 
@@ -387,6 +388,13 @@ std::string precision_json(const pipeline::Precision& precision, const Provenanc
                {"inputs", precision.has_text ? "text" : "random"},
                {"stages", Json::array()},
                {"notes", precision.notes}};
+  std::uint32_t below = 0;
+  Json limits = Json::object();
+  for (const auto& [limit, count] : below_floor(precision)) {
+    below += count;
+    limits[std::string(name_of(limit))] = count;
+  }
+  json["below_floor"] = {{"stages", below}, {"of", precision.stages.size()}, {"limits", std::move(limits)}};
   const auto decibels = [](double db) { return std::isfinite(db) ? Json(db) : Json(nullptr); };
   for (const pipeline::StagePrecision& stage : precision.stages) {
     Json by_bits = Json::object();

@@ -13,6 +13,7 @@
 #include "danaus/model/text.h"
 #include "danaus/nn/metrics.h"
 #include "danaus/report/automatic.h"
+#include "danaus/report/precision.h"
 #include "danaus/report/report.h"
 #include "danaus/report/table.h"
 #include "danaus/report/units.h"
@@ -653,7 +654,7 @@ std::string precision_table(const pipeline::Precision& precision) {
           "{} vectors; the least of the layers, floor {:g} dB\n\n",
           precision.model, precision.chip, precision.map, precision.adc_range, precision.vectors,
           precision.least_snr_db) +
-      table.to_string();
+      table.to_string() + "\n" + floor_line(precision);
   if (!precision.notes.empty()) text += "\n";
   for (const std::string& note : precision.notes) text += fmt::format("note: {}\n", note);
   return text;

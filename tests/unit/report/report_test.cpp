@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "danaus/report/precision.h"
 #include "danaus/report/table.h"
 #include "danaus/report/units.h"
 
@@ -127,4 +128,22 @@ TEST_CASE("listings keep numbers as numbers") {
       .kind = "models", .columns = {"name", "layers"}, .rows = {{std::string("m"), std::uint64_t{24}}}};
   CHECK(listing_table(listing) == "name  layers\nm         24\n");
   CHECK(listing_json(listing).find("\"layers\": 24") != std::string::npos);
+}
+
+TEST_CASE("stages below the floor of precision are counted by what limits them") {
+  using Limit = pipeline::PrecisionLimit;
+  pipeline::Precision precision;
+  precision.least_snr_db = 25;
+  for (const Limit limit : {Limit::cells, Limit::none, Limit::codes, Limit::cells}) {
+    precision.stages.emplace_back();
+    precision.stages.back().limit = limit;
+  }
+  using Counts = std::vector<std::pair<Limit, std::uint32_t>>;
+  CHECK(below_floor(precision) == Counts{{Limit::codes, 1}, {Limit::cells, 2}});
+  CHECK(floor_line(precision).starts_with(
+      "3 of 4 stages cannot keep the floor of 25 dB with any converter: limited 1 by codes of inputs and weights, "
+      "2 by devices, reads and wires.\n"));
+  precision.stages = {precision.stages[1]};
+  CHECK(below_floor(precision).empty());
+  CHECK(floor_line(precision) == "Every stage keeps the floor of 25 dB.\n");
 }
