@@ -62,7 +62,7 @@ MAPPINGS = [
     Mapping("gathered-striped", 'map = "striped"\nstructure = "gather"\ncompression = 8', 1),
     Mapping("gathered-whole", 'map = "striped"\nstructure = "gather"\ngroup = 256\ncompression = 8\nsliver = "whole"', 0.3),
     # The fastest on a quarter of the arrays of `linear`.
-    Mapping("auto", 'map = "auto"\nblocks = {blocks}\ncandidates = "dense,given,gather:8:32"\nmost_arrays = {quarter}', 3, encode=False),
+    Mapping("auto", 'map = "auto"\nblocks = {blocks}\ncandidates = "dense,given,gather:8:32"\nmax_arrays = {quarter}', 3, encode=False),
 ]
 
 DENSE = [mapping.name for mapping in MAPPINGS if len(mapping.rules) == 1]

@@ -15,6 +15,7 @@
 #include "cli/version.h"
 #include "danaus/core/parallel.h"
 #include "danaus/explore/evaluate_point.h"
+#include "danaus/explore/options.h"
 
 namespace danaus::cli {
 namespace {
@@ -73,7 +74,21 @@ void tell_hint(const explore::Results& results, const explore::Plan& plan, Conso
   const std::uint64_t number = results.rows.front().outcome.number;
   const Result<explore::MetricValues> again = explore::PointEvaluator(plan).values_of(number);
   if (!again && !again.error().hint.empty())
-    console.talk(fmt::format("hint for point {}: {}", number, again.error().hint));
+    console.talk(fmt::format("hint for point {}: {}", number, explore::in_words_of_a_study(again.error().hint)));
+}
+
+/// A study that has nothing to choose from has failed; a shard of one has not.
+Result<void> check_usable(const explore::Results& results) {
+  std::size_t failed = 0, outside = 0;
+  for (const explore::Row& row : results.rows) {
+    if (row.feasible) return {};
+    ++(row.outcome.error ? failed : outside);
+  }
+  if (!results.head.shard.empty()) return {};
+  std::string why = fmt::format("{} with an error", failed);
+  if (outside > 0) why = (failed > 0 ? why + ", " : "") + fmt::format("{} outside the constraints", outside);
+  return fail(Error("explore.no-point", Failure::check, fmt::format("no point of the study is usable: {}", why))
+                  .with_hint("the table says why, reason by reason; change what is fixed, swept or constrained"));
 }
 
 /// An interrupt waits until the database is closed: SQLite removes its log then.
@@ -108,7 +123,9 @@ Result<int> show_results(const std::string& database, const Arguments& arguments
   if (plan == nullptr) tell_how_many_are_missing(results, database, console);
   DANAUS_CHECK(console.result(arguments.json ? report::study_json(results, plan == nullptr, provenance(arguments))
                                              : report::study_table(results)));
-  if (plan != nullptr) tell_hint(results, *plan, console);
+  if (plan == nullptr) return 0;
+  tell_hint(results, *plan, console);
+  DANAUS_CHECK(check_usable(results));
   return 0;
 }
 

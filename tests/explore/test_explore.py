@@ -345,12 +345,12 @@ blocks = 32
 def test_auto_is_a_map_and_keeps_to_its_limits(danaus, folder):
     (folder / "a.toml").write_text(
         '[study]\nname = "a"\nmodel = "m.toml"\nchip = "unit"\nblocks = 4\nobjective = ["min latency_ns"]\n"array.rows" = 16\n"array.cols" = 16\n"adc.per_array" = 4\n'
-        '[sweep]\nmap = ["linear", "dense", "striped", "linear-striped", "auto"]\nmost_arrays = [4, 1000]\n'
+        '[sweep]\nmap = ["linear", "dense", "striped", "linear-striped", "auto"]\nmax_arrays = [4, 1000]\n'
     )
     danaus("explore", "a.toml", "-q", cwd=folder)
     table = rows(export(danaus, folder, "a.db"))
     for most in ("4", "1000"):
-        of_map = {row["map"]: row for row in table if row["most_arrays"] == most}
+        of_map = {row["map"]: row for row in table if row["max_arrays"] == most}
         auto = of_map.pop("auto")
         allowed = [row for row in of_map.values() if int(row["arrays"]) <= int(most)]
         if not allowed:
@@ -366,17 +366,22 @@ def test_errors_of_points_are_told_by_id(danaus, folder):
     message = rows(export(danaus, folder))[1]["message"]
     assert f"\n12 x chip.range, such as point 1: {message}\n" in stdout
     (folder / "s.toml").write_text(STUDY.replace("{from = 1, to = 32, factor = 2}", "[32, 64]"))
-    stdout, stderr = danaus("explore", "s.toml", "-o", "none.db", cwd=folder)
+    stdout, stderr = danaus("explore", "s.toml", "-o", "none.db", cwd=folder, code=1)
     assert stdout.endswith("\nno point has figures\n") and "24 x chip.range" in stdout and "24 with an error" in stderr
+    assert "error[explore.no-point]: no point of the study is usable: 24 with an error\n" in stderr
+    danaus("explore", "s.toml", "-o", "shard.db", "--shard", "1/2", cwd=folder)  # others may have some
+    (folder / "s.toml").write_text(STUDY.replace("[sweep]", 'constraint = "area_mm2 < 0.000001"\n[sweep]'))
+    stdout, stderr = danaus("explore", "s.toml", "-o", "outside.db", cwd=folder, code=1)
+    assert "no point keeps all constraints" in stdout and " outside the constraints\n" in stderr.split("error[explore.no-point]")[1]
 
 
 def test_where_no_point_has_figures_the_hint_of_the_first_error_is_there(danaus, folder):
     text = '[study]\nmodel = "gpt2"\nchip = "ibm-3dcim"\nkv = 8\n[sweep]\nmap = ["dense", "sparse"]\n'
     (folder / "s.toml").write_text(text)
-    hint = danaus("run", "gpt2", "--chip", "ibm-3dcim", "--map", "dense", "--kv", "8", code=4)[1].split("hint: ")[1]
-    stdout, stderr = danaus("explore", "s.toml", cwd=folder)
+    hint = danaus("run", "gpt2", "--chip", "ibm-3dcim", "--map", "dense", "--kv", "8", code=4)[1].split("hint: ")[1].replace("--map", "map")
+    stdout, stderr = danaus("explore", "s.toml", cwd=folder, code=1)
     assert stdout.endswith("\nno point has figures\n") and f"\nhint for point 0: {hint}" in stderr
-    _, stderr = danaus("explore", "s.toml", "--resume", cwd=folder)
+    _, stderr = danaus("explore", "s.toml", "--resume", cwd=folder, code=1)
     assert f"\nhint for point 0: {hint}" in stderr
     (folder / "s.toml").write_text(text.replace('"dense"', '"linear"'))
     _, stderr = danaus("explore", "s.toml", "-o", "some.db", cwd=folder)

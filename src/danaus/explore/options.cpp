@@ -1,4 +1,5 @@
-// One row per run option: name, kind and where its value goes. The names are those of the command line.
+// One row per run option: name, kind and where its value goes. The names are those of the command line with _ for -,
+// but goal is --objective: a study has objectives of its own.
 
 #include "danaus/explore/options.h"
 
@@ -10,6 +11,7 @@
 #include <cmath>
 
 #include "danaus/compile/compile.h"
+#include "danaus/core/words.h"
 
 namespace danaus::explore {
 namespace {
@@ -30,17 +32,6 @@ std::vector<std::string_view> map_names() {
   for (const compile::StrategyInfo& strategy : compile::strategies()) names.push_back(strategy.name);
   names.push_back(pipeline::kAutoMap);
   return names;
-}
-
-std::vector<std::string> words_of(const std::string& list) {
-  std::vector<std::string> words(1);
-  for (const char letter : list) {
-    if (letter == ',')
-      words.emplace_back();
-    else
-      words.back() += letter;
-  }
-  return words;
 }
 
 std::vector<Option> make_table() {
@@ -159,21 +150,35 @@ std::vector<Option> make_table() {
        0,
        0,
        {},
-       [](Values& v, const Value& value) { v.run.automatic.candidates = words_of(text(value)); }},
-      {"most_arrays",
+       [](Values& v, const Value& value) { v.run.automatic.candidates = words_between_commas(text(value)); }},
+      {"max_arrays",
        "map auto: at most so many, copies included",
        Kind::whole,
        1,
        1u << 24,
        {},
        [](Values& v, const Value& value) { v.run.automatic.most_arrays = whole(value); }},
-      {"most_area_mm2",
+      {"max_area_mm2",
        "map auto: at most so large",
        Kind::real,
        0,
        1e9,
        {},
        [](Values& v, const Value& value) { v.run.automatic.most_area_mm2 = real(value); }},
+      {"max_energy_nj",
+       "map auto: at most so much energy per token",
+       Kind::real,
+       0,
+       1e18,
+       {},
+       [](Values& v, const Value& value) { v.run.automatic.most_energy_nj = real(value); }},
+      {"max_latency_us",
+       "map auto: at most so long",
+       Kind::real,
+       0,
+       1e18,
+       {},
+       [](Values& v, const Value& value) { v.run.automatic.most_latency_us = real(value); }},
       {"share_inputs",
        "operators with the same input share activations [true]",
        Kind::flag,
@@ -351,6 +356,38 @@ const Option* find_option(std::string_view name) {
   const auto found =
       std::find_if(table.begin(), table.end(), [&](const Option& option) { return option.name == name; });
   return found == table.end() ? nullptr : &*found;
+}
+
+const std::vector<std::pair<std::string_view, std::string_view>>& other_names() {
+  static const std::vector<std::pair<std::string_view, std::string_view>> names = {
+      {"most_arrays", "max_arrays"},
+      {"most_area_mm2", "max_area_mm2"},
+      {"no_kv_cache", "kv_cache = false"},
+      {"no_error", "relative_error = false"}};
+  return names;
+}
+
+std::string in_words_of_a_study(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t start = text.find("--");
+    result += text.substr(0, start);
+    if (start == std::string_view::npos) break;
+    text.remove_prefix(start);
+    constexpr std::string_view kSet = "--set ";
+    if (text.starts_with(kSet)) {  // a key of the chip file has the same name in both
+      text.remove_prefix(kSet.size());
+      continue;
+    }
+    const std::string_view option = text.substr(0, text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-"));
+    std::string key(option.substr(2));
+    std::replace(key.begin(), key.end(), '-', '_');
+    if (key == "objective") key = "goal";
+    const bool is_key = key == "chips" || find_option(key) != nullptr;
+    result += is_key ? key : std::string(option);
+    text.remove_prefix(option.size());
+  }
+  return result;
 }
 
 const chip::Key* find_chip_key(std::string_view name) {

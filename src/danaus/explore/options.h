@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "danaus/core/error.h"
@@ -36,6 +37,11 @@ struct Option {
 
 const std::vector<Option>& option_table();
 const Option* find_option(std::string_view name);
+
+/// What someone may write for an option, and what a study calls it.
+const std::vector<std::pair<std::string_view, std::string_view>>& other_names();
+/// A hint for the command line with the names of a study: "raise --max-arrays" as "raise max_arrays".
+std::string in_words_of_a_study(std::string_view text);
 
 /// A key of the chip file, or null.
 const chip::Key* find_chip_key(std::string_view name);

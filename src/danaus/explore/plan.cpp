@@ -87,10 +87,10 @@ std::string line_of(std::string_view key, const Value& value) {
 
 /// Run options that change what a run costs, never what it computes.
 bool is_of_cost_alone(std::string_view option) {
-  constexpr std::array<std::string_view, 17> kOptions = {
-      "mode",   "tokens",   "kv",         "encoder_tokens", "sequences",    "slots",
-      "prompt", "kv_cache", "replicate",  "sliver",         "reload",       "relative_error",
-      "bounds", "goal",     "candidates", "most_arrays",    "most_area_mm2"};
+  constexpr std::array<std::string_view, 19> kOptions = {
+      "mode",           "tokens",     "kv",           "encoder_tokens", "sequences",     "slots", "prompt",
+      "kv_cache",       "replicate",  "sliver",       "reload",         "bounds",        "goal",  "candidates",
+      "relative_error", "max_arrays", "max_area_mm2", "max_energy_nj",  "max_latency_us"};
   return std::find(kOptions.begin(), kOptions.end(), option) != kOptions.end();
 }
 

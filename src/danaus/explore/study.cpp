@@ -169,6 +169,13 @@ std::vector<Entry> Reader::entries_of(const toml::table& table, const std::strin
 
 Error Reader::unknown_key(const Entry& entry, const Names& more) const {
   Names names = sweepable();
+  for (const auto& [other, known] : other_names()) {
+    if (other == entry.key)
+      return located(
+          Error("explore.unknown-key", Failure::bad_input, fmt::format("there is no key {}", in_quotes(entry.key)))
+              .with_hint(fmt::format("write {}", known)),
+          entry.key_at);
+  }
   if (const std::string_view known = with_unit(entry.key, names); !known.empty())
     return located(Error("explore.unit", Failure::bad_input, fmt::format("key {} has no unit", in_quotes(entry.key)))
                        .with_hint(fmt::format("write {}", known)),

@@ -1,5 +1,6 @@
 #include "danaus/explore/study.h"
 
+#include "danaus/explore/options.h"
 #include "explore_test.h"
 
 using namespace danaus;
@@ -113,6 +114,22 @@ TEST_CASE("every wrong study has a place and a hint") {
     CHECK(study.error().where.column > 0);
     CHECK_FALSE(study.error().hint.empty());
   }
+}
+
+TEST_CASE("options are called as on the command line, with _ for -") {
+  CHECK(study_of("map = [\"auto\"]", "max_arrays = 4\nmax_area_mm2 = 2.5\nmax_energy_nj = 1\nmax_latency_us = 1")
+            .has_value());
+  const Result<Study> before = study_of("most_arrays = [4]");
+  REQUIRE_FALSE(before);
+  CHECK(before.error().id == "explore.unknown-key");
+  CHECK(before.error().hint == "write max_arrays");
+  CHECK(study_of("max_area = [4]").error().hint == "write max_area_mm2");
+  CHECK(study_of("no_kv_cache = [true]").error().hint == "write kv_cache = false");
+
+  CHECK(in_words_of_a_study("give a higher --max-arrays, or another --objective") ==
+        "give a higher max_arrays, or another goal");
+  CHECK(in_words_of_a_study("--set adc.per_array=8, --chips 2, --kv") == "adc.per_array=8, chips 2, kv");
+  CHECK(in_words_of_a_study("--adc-bits FILE -- no key") == "--adc-bits FILE -- no key");
 }
 
 TEST_CASE("characters outside ASCII are for comments and quotes") {
