@@ -213,3 +213,12 @@ def test_a_length_beyond_the_context_is_noted(danaus, tmp_path):
     for command in ("run", "compile"):
         assert notes(stderr_of(command, "--kv", "1025")) == [wanted]
         assert notes(stderr_of(command, "--kv", "1024")) == []
+
+
+def test_blocked_wiring_does_not_drive_rows_for_nothing(danaus, tmp_path):
+    """An array of SparseMap reads blocks of other rows at once: what is cut for the wiring must not drive all of them. Refused by the proof otherwise."""
+    shape = (HERE / "tiny.toml").read_text().replace("hidden = 16", "hidden = 1024").replace("ffn = 32", "ffn = 4096")
+    (tmp_path / "m.toml").write_text(shape)
+    options = ["--map", "sparse", "--blocks", "32", "--chip", "unit", "--set", "adc.per_array=8", "--set", "adc.wiring=blocked"]
+    results = danaus.json("run", "m.toml", *options, cwd=tmp_path)["results"]
+    assert results[0]["conversions"] > 0

@@ -5,7 +5,8 @@
 // again, with addresses as affine as before. w = A is interleaved wiring itself, w = columns leaves all where it is.
 // What is best depends on what is read together: slivers want their own width, and where whole arrays are read any
 // width does, but only the last keeps the windows of several blocks in one piece. So each array takes the width with
-// which its activations, once each, take least time.
+// which its activations, once each, take least time. Where that cuts an activation into several, all of them drive its
+// rows, so it is for those that have a weight in every cell: of others some rows would be driven for nothing.
 #include "danaus/compile/wiring.h"
 
 #include <algorithm>
@@ -153,20 +154,33 @@ void cut_patch(const Patch& patch, std::uint32_t width, const Converters& conver
   }
 }
 
-/// Everything that the windows and the time of an activation depend on but the address and the rows.
-using Shape =
-    std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::int32_t, std::int32_t, std::uint32_t>;
-Shape shape_of(const Mvm& command) {
+/// Everything that the windows and the time of an activation depend on but the address and the rows; and whether it may
+/// be cut.
+using Shape = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::int32_t, std::int32_t,
+                         std::uint32_t, bool>;
+Shape shape_of(const Mvm& command, bool may_be_cut) {
   const Window& columns = command.columns;
-  return {columns.first,          columns.length,       columns.count, columns.stride, command.dst.element_stride,
-          command.dst.run_stride, index(command.config)};
+  return {columns.first,          columns.length,        columns.count, columns.stride, command.dst.element_stride,
+          command.dst.run_stride, index(command.config), may_be_cut};
+}
+
+/// Which of `size` lines a window touches.
+std::vector<bool> touched(const Window& window, std::uint32_t size) {
+  std::vector<bool> lines(size);
+  for (std::uint32_t run = 0; run < window.count; ++run)
+    for (std::uint32_t element = 0; element < window.length; ++element)
+      lines[(window.first + run * window.stride + element) % size] = true;
+  return lines;
 }
 
 /// The width that each array deals, by what it executes.
 class Chooser {
  public:
   Chooser(const program::Program& program, const chip::Chip& chip, const Converters& converters)
-      : program_(program), chip_(chip), converters_(converters), widths_(converters.widths()) {}
+      : program_(program), chip_(chip), converters_(converters), widths_(converters.widths()) {
+    patches_.resize(program.chip.arrays);
+    for (const Patch& patch : program.patches) patches_[index(patch.array)].push_back(&patch);
+  }
 
   std::vector<std::uint32_t> run() {
     std::vector<std::map<Shape, std::pair<Mvm, std::int64_t>>> activations(program_.chip.arrays);
@@ -174,7 +188,8 @@ class Chooser {
       const program::Command command = program::decode_unchecked(record);
       const Mvm* mvm = std::get_if<Mvm>(&command);
       if (mvm == nullptr) continue;
-      ++activations[index(mvm->array)].try_emplace(shape_of(*mvm), *mvm, 0).first->second.second;
+      const Shape shape = shape_of(*mvm, is_full(*mvm));
+      ++activations[index(mvm->array)].try_emplace(shape, *mvm, 0).first->second.second;
       most_bits_ = std::max<std::uint32_t>(most_bits_, program_.intent.configs[index(mvm->config)].adc_bits);
     }
     std::vector<std::uint32_t> chosen;
@@ -182,7 +197,11 @@ class Chooser {
       std::vector<chip::Picoseconds> sums(widths_.size());
       for (const auto& [shape, activation] : of_array) {
         const std::vector<chip::Picoseconds>& times = times_of(shape, activation.first);
-        for (std::size_t w = 0; w < widths_.size(); ++w) sums[w] += activation.second * times[w];
+        for (std::size_t w = 0; w < widths_.size(); ++w) {
+          const bool is_longest = times[w] >= chip::kLongestTime / activation.second;
+          sums[w] =
+              is_longest ? chip::kLongestTime : std::min(chip::kLongestTime, sums[w] + activation.second * times[w]);
+        }
       }
       chosen.push_back(widths_[static_cast<std::size_t>(std::min_element(sums.begin(), sums.end()) - sums.begin())]);
     }
@@ -190,7 +209,19 @@ class Chooser {
   }
 
  private:
-  /// By width.
+  /// Whether all driven rows have a weight on every column that is read.
+  bool is_full(const Mvm& command) const {
+    const std::vector<bool> rows = touched(command.rows, chip_.array.rows);
+    const std::vector<bool> columns = touched(command.columns, converters_.columns);
+    std::ptrdiff_t cells = 0;
+    for (const Patch* patch : patches_[index(command.array)]) {
+      const auto row = rows.begin() + patch->row, column = columns.begin() + patch->column;
+      cells += std::count(row, row + patch->rows, true) * std::count(column, column + patch->columns, true);
+    }
+    return cells == std::count(rows.begin(), rows.end(), true) * std::count(columns.begin(), columns.end(), true);
+  }
+
+  /// By width; the longest there is where an activation would be cut that may not be.
   const std::vector<chip::Picoseconds>& times_of(const Shape& shape, const Mvm& command) {
     const auto [entry, is_new] = times_.try_emplace(shape);
     if (!is_new) return entry->second;
@@ -198,8 +229,10 @@ class Chooser {
     const std::uint32_t bits = chip::converter_bits(chip_, config.adc_bits, most_bits_);
     for (const std::uint32_t width : widths_) {
       chip::Picoseconds time = 0;
-      for (const WindowAndPlace& window : wired_windows(command, width, converters_))
+      const std::vector<WindowAndPlace> windows = wired_windows(command, width, converters_);
+      for (const WindowAndPlace& window : windows)
         time += chip::activation_time(chip_, config.dac_bits, bits, converters_.rounds(window.window));
+      if (windows.size() > 1 && !std::get<bool>(shape)) time = chip::kLongestTime;
       entry->second.push_back(time);
     }
     return entry->second;
@@ -209,6 +242,7 @@ class Chooser {
   const chip::Chip& chip_;
   const Converters& converters_;
   const std::vector<std::uint32_t> widths_;
+  std::vector<std::vector<const Patch*>> patches_;  ///< by array
   std::uint32_t most_bits_ = 0;
   std::map<Shape, std::vector<chip::Picoseconds>> times_;
 };
