@@ -171,6 +171,41 @@ def test_relative_links_in_the_documentation_lead_somewhere():
     assert broken == []
 
 
+def shown_commands(text):
+    """(subcommand, options) of every `danaus ...` in code: indented lines, blocks and words in backticks."""
+    text = text.replace("\\\n", " ")
+    lines = re.findall(r"^ {4}(?:\$ )?(danaus .*)", text, re.M)
+    for block in re.findall(r"^```[a-z]*\n(.*?)^```", text, re.M | re.S):
+        lines += [line for line in block.splitlines() if line.startswith("danaus ")]
+    lines += re.findall(r"`(?:build/)?(danaus [^`]*)`", text)
+    for line in lines:
+        for command in re.split(r" {2,}(?=danaus )", line):  # two beside each other
+            command = re.split(r" {3,}|  #| \| | > ", command)[0]  # without what is said about it
+            words = command.split()
+            yield words[1], [word.split("=")[0] for word in words[2:] if re.fullmatch(r"--[a-z][a-z0-9-]*(=.*)?", word)]
+
+
+def test_commands_and_options_of_the_documentation_exist():
+    helps = ROOT / "tests/golden/text"
+    subcommands = {path.stem.removeprefix("help-") for path in helps.glob("help-*.txt")}
+    listed = (helps / "help.txt").read_text()
+    assert len(subcommands) > 10 and all(re.search(rf"^  {name} ", listed, re.M) for name in subcommands)
+    found, wrong = set(), []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for subcommand, options in shown_commands(page.read_text()):
+            if subcommand.startswith(("-", "SUB", "...", "<")):
+                continue
+            found.add(subcommand)
+            known = (helps / f"help-{subcommand}.txt").read_text() if subcommand in subcommands else None
+            if known is None:
+                wrong.append(f"{page.name}: danaus {subcommand}")
+                continue
+            wrong += [f"{page.name}: danaus {subcommand} {option}" for option in options
+                      if not re.search(rf"{option}\b(?!-)", known)]
+    assert not wrong
+    assert found == subcommands, "README and docs show every command"
+
+
 def test_who_includes_toml_links_it():
     """Without the flags of the library its header compiles a parser of its own into the module, and two parsers meet at link time."""
     linked = (ROOT / "cmake/modules.cmake").read_text()
