@@ -370,7 +370,7 @@ def test_errors_of_points_are_told_by_id(danaus, folder):
     assert stdout.endswith("\nno point has figures\n") and "24 x chip.range" in stdout and "24 with an error" in stderr
     assert "error[explore.no-point]: no point of the study is usable: 24 with an error\n" in stderr
     danaus("explore", "s.toml", "-o", "shard.db", "--shard", "1/2", cwd=folder)  # others may have some
-    (folder / "s.toml").write_text(STUDY.replace("[sweep]", 'constraint = "area_mm2 < 0.000001"\n[sweep]'))
+    (folder / "s.toml").write_text(STUDY.replace("latency_ns <= 1500", "latency_ns <= 0.001"))
     stdout, stderr = danaus("explore", "s.toml", "-o", "outside.db", cwd=folder, code=1)
     assert "no point keeps all constraints" in stdout and " outside the constraints\n" in stderr.split("error[explore.no-point]")[1]
 

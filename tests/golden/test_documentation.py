@@ -40,7 +40,7 @@ def test_formats_page_is_current(danaus, request):
         assert current == wanted
 
 
-@pytest.mark.parametrize("page, least", [("docs/tour.md", 4), ("docs/cost.md", 4), ("docs/bounds.md", 5)])
+@pytest.mark.parametrize("page, least", [("docs/tour.md", 4), ("docs/cost.md", 4), ("docs/bounds.md", 5), ("docs/adc-sharing.md", 3)])
 def test_commands_of_the_page_run(danaus, tmp_path, page, least):
     found = commands(page)
     assert len(found) >= least
