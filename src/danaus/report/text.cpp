@@ -654,10 +654,10 @@ std::string precision_table(const pipeline::Precision& precision) {
           "{} vectors; the least of the layers, floor {:g} dB\n\n",
           precision.model, precision.chip, precision.map, precision.adc_range, precision.vectors,
           precision.least_snr_db) +
-      table.to_string() + "\n" + floor_line(precision);
+      table.to_string();
   if (!precision.notes.empty()) text += "\n";
   for (const std::string& note : precision.notes) text += fmt::format("note: {}\n", note);
-  return text;
+  return text + "\n" + floor_line(precision);
 }
 
 std::string simulation_table(const Simulation& simulation) {
