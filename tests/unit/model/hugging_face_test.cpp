@@ -263,7 +263,7 @@ TEST_CASE("load: what MODEL can be") {
   CHECK(unknown.error().failure == Failure::usage);
   CHECK(unknown.error().hint == "did you mean 'bert-large'?");
   CHECK(load("").error().id == "model.unknown");
-  CHECK(load("nothing/like/this").error().id == "model.unsupported-format");
+  CHECK(load("nothing/like/this").error().id == "file.missing");
   CHECK(load("missing.gguf").error().id == "file.missing");
 
   const Folder folder;
