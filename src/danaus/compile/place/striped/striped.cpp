@@ -17,7 +17,9 @@
 //      into regions of whole operators; each has arrays of its own, as steps 2 to 4 say, one region after the other
 //      along a Hilbert curve through the tiles. The number of regions is that with the least sum, over stages, of the
 //      time of the activations of an array, the way across the region's tiles, there and back, and the messages of a
-//      tile to all others.
+//      tile to all others. It is found with bounds: before stages are dealt, the activations of an array are known as
+//      no fewer than its part of the slivers; numbers are laid out, those with the least bound first, until no bound is
+//      below what was found.
 // More arrays than the cells ask for are only taken when shelves do not fit, or when they are asked for.
 #include "danaus/compile/place/striped/striped.h"
 
@@ -25,7 +27,6 @@
 #include <bit>
 #include <cmath>
 #include <cstdlib>
-#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
@@ -105,6 +106,11 @@ std::vector<Stage> stages_of(const Graph& graph, const PlaceOptions& options) {
       stages.push_back(std::move(stage));
     }
     first = last;
+  }
+  if (options.mesh != nullptr) {
+    std::uint32_t most_bits = 0;
+    for (const Stage& stage : stages) most_bits = std::max(most_bits, stage.adc_bits);
+    for (Stage& stage : stages) stage.adc_bits = chip::converter_bits(*options.mesh, stage.adc_bits, most_bits);
   }
   return stages;
 }
@@ -225,10 +231,17 @@ class Dealer {
         arrays_(tile_arrays_.back().end),
         tiles_(static_cast<std::uint32_t>(tile_arrays_.size())),
         most_per_tile_(most_in(tile_arrays_)),
-        last_turn_(arrays_) {}
+        last_turn_(arrays_),
+        in_stage_(arrays_) {}
 
-  void deal(std::vector<Sliver> stage, std::vector<program::Patch>& patches) {
+  /// What a stage takes.
+  struct Dealt {
+    std::uint32_t most = 0;  ///< slivers on one array
+    std::uint32_t tiles = 0;
+  };
+  Dealt deal(std::vector<Sliver> stage, std::vector<program::Patch>& patches) {
     ++turn_;
+    std::fill(in_stage_.begin(), in_stage_.end(), 0);
     std::stable_sort(stage.begin(), stage.end(),
                      [&](const Sliver& a, const Sliver& b) { return position_of(graph_, a) < position_of(graph_, b); });
     if (tiles_ > kMostShared) {
@@ -236,12 +249,21 @@ class Dealer {
     } else {
       share_out(stage, patches);
     }
+    Dealt dealt;
+    for (const Range& tile : tile_arrays_) {
+      std::uint32_t most = 0;
+      for (std::uint32_t array = tile.first; array < tile.end; ++array) most = std::max(most, in_stage_[array]);
+      dealt.most = std::max(dealt.most, most);
+      dealt.tiles += most > 0 ? 1 : 0;
+    }
+    return dealt;
   }
 
  private:
   void put(const Sliver& sliver, std::uint32_t array, std::vector<program::Patch>& patches) {
     fill(sliver, array, slots_.at({sliver.rows, sliver.columns})[array], patches);
     last_turn_[array] = turn_;
+    ++in_stage_[array];
   }
 
   void share_out(const std::vector<Sliver>& stage, std::vector<program::Patch>& patches) {
@@ -374,6 +396,7 @@ class Dealer {
   const std::uint32_t arrays_, tiles_;
   const std::uint32_t most_per_tile_;
   std::vector<std::uint64_t> last_turn_;  ///< by array: the turn in which it got a sliver
+  std::vector<std::uint32_t> in_stage_;   ///< by array: slivers of the stage
   std::uint64_t turn_ = 0;                ///< a stage has as many turns as it gives slivers to one array
 };
 
@@ -410,37 +433,6 @@ std::vector<std::size_t> region_ends(const std::vector<Stage>& stages, std::uint
   }
   ends.push_back(stages.size());
   return ends;
-}
-
-/// The more regions, the fewer arrays convert for a stage, and the shorter are the ways.
-std::size_t best_region_count(const std::vector<Stage>& stages, std::uint64_t cells, const PlaceOptions& options) {
-  const bool is_fewest = options.objective == Objective::area || options.objective == Objective::arrays;
-  if (options.mesh == nullptr || is_fewest) return 1;
-  constexpr double kLeastArrays = 32;  // fewer, and what is left over in each counts
-  const auto units = static_cast<std::size_t>(
-      std::count_if(stages.begin(), stages.end(), [](const Stage& stage) { return stage.begins_unit; }));
-  const double all_arrays = std::max(static_cast<double>(options.least_arrays),
-                                     static_cast<double>(cells) / (static_cast<double>(options.rows) * options.cols));
-  std::size_t best = 1;
-  double least = 0;
-  for (std::size_t count = 1; count <= units; count += count / 8 + 1) {
-    const double arrays = std::ceil(all_arrays / static_cast<double>(count));
-    if (count > 1 && arrays < kLeastArrays) break;
-    double time = 0;
-    for (const Stage& stage : stages) {
-      const auto available = static_cast<std::uint64_t>(arrays);
-      const std::uint32_t width = sliver_width(stage, available, options);
-      const auto slivers = static_cast<double>(sliver_count(stage, width));
-      const double used = std::min(arrays, slivers);
-      const auto activation = static_cast<double>(chip::activation_time(
-          *options.mesh, stage.dac_bits, stage.adc_bits, (width + options.adcs - 1) / options.adcs));
-      time += activation * std::ceil(slivers / arrays);  // blocks narrower than that share an array
-      time += network_time(stage, std::ceil(used / options.arrays_per_tile),
-                           std::ceil(arrays / options.arrays_per_tile), *options.mesh);
-    }
-    if (count == 1 || time < least) best = count, least = time;
-  }
-  return best;
 }
 
 /// Cuts the stages of a region into slivers and finds shelves for them on as few arrays as it can.
@@ -523,21 +515,59 @@ std::vector<std::uint32_t> walk(std::uint32_t arrays, const PlaceOptions& option
   return order;
 }
 
-}  // namespace
+/// One activation of an array with a sliver of such a stage, in picoseconds.
+double activation_time(const Stage& stage, std::uint32_t width, const PlaceOptions& options) {
+  std::uint64_t widest = 1;
+  for (const JoinedBlocks& joined : stage.blocks) widest = std::max(widest, joined.columns);
+  const auto columns = static_cast<std::uint32_t>(std::min<std::uint64_t>(width, widest));
+  return static_cast<double>(chip::activation_time(*options.mesh, stage.dac_bits, stage.adc_bits,
+                                                   (columns + options.adcs - 1) / options.adcs));
+}
 
-Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options) {
-  std::vector<Stage> stages = stages_of(graph, options);
-  if (stages.empty()) return Placement{};
-  std::uint64_t cells = 0;
-  for (const Stage& stage : stages) cells += stage.cells;
-  std::vector<Region> regions;
+/// Arrays that the cells of all stages fill, or that are asked for.
+double arrays_of(std::uint64_t cells, const PlaceOptions& options) {
+  return std::max(static_cast<double>(options.least_arrays),
+                  static_cast<double>(cells) / (static_cast<double>(options.rows) * options.cols));
+}
+
+/// What the stages take in so many regions if each is spread evenly over the arrays of its region, in picoseconds.
+double least_time(const std::vector<Stage>& stages, std::uint64_t cells, std::size_t count,
+                  const PlaceOptions& options) {
+  double time = 0;
+  for (std::size_t first = 0; const std::size_t end : region_ends(stages, cells, count)) {
+    std::uint64_t of_region = 0;
+    for (std::size_t s = first; s < end; ++s) of_region += stages[s].cells;
+    const double arrays =
+        std::max(1.0, std::ceil(arrays_of(cells, options) * static_cast<double>(of_region) /
+                                static_cast<double>(std::max<std::uint64_t>(1, cells))));
+    for (; first < end; ++first) {
+      const Stage& stage = stages[first];
+      const std::uint32_t width = sliver_width(stage, static_cast<std::uint64_t>(arrays), options);
+      const auto slivers = static_cast<double>(sliver_count(stage, width));
+      time += activation_time(stage, width, options) * std::ceil(slivers / arrays);
+      time += network_time(stage, std::ceil(std::min(arrays, slivers) / options.arrays_per_tile),
+                           std::ceil(arrays / options.arrays_per_tile), *options.mesh);
+    }
+  }
+  return time;
+}
+
+/// All stages on arrays.
+struct Layout {
   std::uint32_t arrays = 0;
+  std::vector<program::Patch> patches;
+  double time = 0;  ///< on a mesh: what the stages take, in picoseconds
+};
+
+Layout lay_out(const Graph& graph, const std::vector<Stage>& stages, std::uint64_t cells, std::size_t count,
+               const PlaceOptions& options) {
+  Layout layout;
+  std::vector<Region> regions;
   std::uint64_t before = 0;  // cells
-  for (std::size_t first = 0;
-       const std::size_t end : region_ends(stages, cells, best_region_count(stages, cells, options))) {
+  for (std::size_t first = 0; const std::size_t end : region_ends(stages, cells, count)) {
     Region& region = regions.emplace_back();
-    region.stages.assign(std::make_move_iterator(stages.begin() + static_cast<std::ptrdiff_t>(first)),
-                         std::make_move_iterator(stages.begin() + static_cast<std::ptrdiff_t>(end)));
+    region.stages.assign(stages.begin() + static_cast<std::ptrdiff_t>(first),
+                         stages.begin() + static_cast<std::ptrdiff_t>(end));
     std::uint64_t after = before;
     for (const Stage& stage : region.stages) after += stage.cells;
     // Its part of the arrays that there have to be.
@@ -547,12 +577,11 @@ Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options)
     };
     lay_out(region, share(after) - share(before), options);
     before = after;
-    arrays += region.arrays;
+    layout.arrays += region.arrays;
     first = end;
   }
 
-  const std::vector<std::uint32_t> order = walk(arrays, options);
-  std::vector<program::Patch> patches;
+  const std::vector<std::uint32_t> order = walk(layout.arrays, options);
   for (std::uint32_t first = 0; Region & region : regions) {
     // Its tiles; the ones at its ends may be shared with its neighbours.
     std::vector<Range> tiles;
@@ -562,16 +591,60 @@ Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options)
       if (!same) tiles.push_back({n, n});
       tiles.back().end = n + 1;
     }
+    const auto region_tiles = static_cast<double>(tiles.size());
     std::stable_sort(region.stages.begin(), region.stages.end(),
                      [](const Stage& a, const Stage& b) { return a.slivers.size() > b.slivers.size(); });
-    const std::size_t begin = patches.size();
+    const std::size_t begin = layout.patches.size();
     Dealer dealer(graph, std::move(region.slots), std::move(tiles));
-    for (Stage& stage : region.stages) dealer.deal(std::move(stage.slivers), patches);
-    for (std::size_t p = begin; p < patches.size(); ++p)
-      patches[p].array = ArrayId{order[first + index(patches[p].array)]};
+    for (Stage& stage : region.stages) {
+      const Dealer::Dealt dealt = dealer.deal(std::move(stage.slivers), layout.patches);
+      if (options.mesh == nullptr) continue;
+      layout.time += dealt.most * activation_time(stage, stage.width, options) +
+                     network_time(stage, dealt.tiles, region_tiles, *options.mesh);
+    }
+    for (std::size_t p = begin; p < layout.patches.size(); ++p)
+      layout.patches[p].array = ArrayId{order[first + index(layout.patches[p].array)]};
     first += region.arrays;
   }
-  return finish(std::move(patches), arrays);
+  return layout;
+}
+
+/// In the number of regions that takes the least time: the more of them, the fewer arrays convert for a stage, and the
+/// shorter are the ways.
+Layout best_layout(const Graph& graph, const std::vector<Stage>& stages, const PlaceOptions& options) {
+  constexpr double kLeastArrays = 32;  // of a region: with fewer, what is left over in each counts
+  constexpr std::size_t kMostPatches = 2'000'000;  // of all layouts: for the largest models the bounds have to do
+  std::uint64_t cells = 0;
+  for (const Stage& stage : stages) cells += stage.cells;
+  const bool is_fewest = options.objective == Objective::area || options.objective == Objective::arrays;
+  if (options.mesh == nullptr || is_fewest) return lay_out(graph, stages, cells, 1, options);
+  const auto units = static_cast<std::size_t>(
+      std::count_if(stages.begin(), stages.end(), [](const Stage& stage) { return stage.begins_unit; }));
+  std::vector<std::pair<double, std::size_t>> bounds;  // with the number of regions
+  for (std::size_t count = 1; count <= units; count += count / 6 + 1) {
+    if (count > 1 && arrays_of(cells, options) < kLeastArrays * static_cast<double>(count)) break;
+    bounds.emplace_back(least_time(stages, cells, count, options), count);
+  }
+  std::sort(bounds.begin(), bounds.end());
+  Layout best;
+  std::size_t patches = 0;
+  for (const auto& [bound, count] : bounds) {
+    const bool is_first = best.patches.empty();
+    if (!is_first && (bound >= best.time || patches + best.patches.size() > kMostPatches)) break;
+    Layout layout = lay_out(graph, stages, cells, count, options);
+    patches += layout.patches.size();
+    if (is_first || layout.time < best.time) best = std::move(layout);
+  }
+  return best;
+}
+
+}  // namespace
+
+Result<Placement> place_striped(const Graph& graph, const PlaceOptions& options) {
+  const std::vector<Stage> stages = stages_of(graph, options);
+  if (stages.empty()) return Placement{};
+  Layout layout = best_layout(graph, stages, options);
+  return finish(std::move(layout.patches), layout.arrays);
 }
 
 }  // namespace danaus::compile
