@@ -73,6 +73,29 @@ Result<machine::Timing> time(const Compiled& compiled, const chip::Chip& chip, c
                            {.linear_only = linear_only, .routing = routing, .any_converters = true, .trace = {}});
 }
 
+/// Nothing but the sections that decide what an activation and a message take, without their energies and areas: a key
+/// that is added to a section is in it, a new section has to be named here.
+chip::Chip chip_of_times(const chip::Chip& chip) {
+  chip::Chip times;
+  times.array = chip.array;
+  times.input = chip.input;
+  times.adc = chip.adc;
+  times.network = chip.network;
+  const chip::Chip free;
+  times.array.cell_energy_pj = times.array.cell_area_um2 = times.array.activation_energy_pj = 0;
+  times.array.devices_per_weight = free.array.devices_per_weight;
+  times.input.row_energy_pj = times.input.row_area_um2 = 0;
+  times.adc.share_energy_pj = times.adc.share_area_um2 = 0;
+  times.adc.node_nm = free.adc.node_nm;
+  times.adc.energy_pj = times.adc.area_um2 = free.adc.energy_pj;
+  times.adc.sample_hold_energy_pj = times.adc.sample_hold_area_um2 = times.adc.shift_add_energy_pj = 0;
+  times.adc.calibration = free.adc.calibration;
+  times.adc.calibration_high = free.adc.calibration_high;
+  times.adc.allow_extrapolation = free.adc.allow_extrapolation;
+  times.network.energy_pj_per_bit_hop = times.network.router_area_um2 = 0;
+  return times;
+}
+
 }  // namespace
 
 /// Slots in the order of their last use, the latest first.
@@ -196,27 +219,21 @@ Result<RunResult> CostEvaluator::evaluate(const model::Model& model, const chip:
 }
 
 chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
-  chip::Chip reduced;
+  // On a mesh these maps weigh what activations and messages take.
+  const bool weighs_times = uses_converters && chip.network.topology == chip::Topology::mesh;
+  chip::Chip reduced = weighs_times ? chip_of_times(chip) : chip::Chip();
   reduced.name = "reduced";
   reduced.array.rows = chip.array.rows;
   reduced.array.cols = chip.array.cols;
   // With blocked wiring the columns of what is read together are chosen by its time.
   const bool is_rewired = chip.adc.wiring == chip::Wiring::blocked && chip.adc.sharing == chip::AdcSharing::column;
-  // On a mesh what messages cost is weighed against rounds.
-  const bool weighs_messages = uses_converters && chip.network.topology == chip::Topology::mesh;
   // A program says how many converters there are, but is the same for any number, unless somebody asks.
   reduced.adc.per_array = uses_converters || is_rewired ? chip.adc.per_array : 1;
   reduced.adc.double_buffer = chip.adc.double_buffer;
   if (uses_converters) reduced.array.idle_columns_draw = chip.array.idle_columns_draw;
-  if (weighs_messages) {
-    reduced.network = chip.network;
-    reduced.network.energy_pj_per_bit_hop = reduced.network.router_area_um2 = 0;
-  }
   if (is_rewired) {
     reduced.adc.wiring = chip.adc.wiring;
     reduced.adc.static_precision = chip.adc.static_precision;
-  }
-  if (weighs_messages || is_rewired) {
     reduced.array.slices = chip.array.slices;
     reduced.array.settle_ns = chip.array.settle_ns;
     reduced.input = chip.input;
@@ -228,7 +245,7 @@ chip::Chip reduced_chip(const chip::Chip& chip, bool uses_converters) {
     reduced.adc.sample_hold = chip.adc.sample_hold;
   }
   // Activations that take converters column by column are two steps; which arrays share them is a matter of times.
-  if (chip::are_converters_pooled(chip)) reduced.adc.sharing = chip::AdcSharing::group;
+  if (!weighs_times && chip::are_converters_pooled(chip)) reduced.adc.sharing = chip::AdcSharing::group;
   // The links that messages take are part of a program's dependences; elsewhere than on a mesh there are none.
   const bool other_steps =
       chip.network.contention == chip::Contention::links || chip.network.switching == chip::Switching::wormhole;
