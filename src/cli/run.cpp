@@ -8,11 +8,34 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "danaus/chip/sources.h"
+#include "danaus/pipeline/auto/auto.h"
 #include "danaus/pipeline/auto/candidates.h"
 #include "danaus/pipeline/capacity.h"
 #include "danaus/pipeline/list.h"
 
 namespace danaus::cli {
+namespace {
+
+/// While map auto chooses, the first interrupt ends the search; at any other time it ends the program.
+class StopWhileChoosing final : public Progress {
+ public:
+  explicit StopWhileChoosing(Progress& progress) : progress_(progress) {}
+  void begin(std::string_view step, std::uint64_t total) override {
+    if (step.ends_with(pipeline::kChooseStep)) interrupt_.emplace();
+    progress_.begin(step, total);
+  }
+  void update(std::uint64_t done) override { progress_.update(done); }
+  void end() override {
+    progress_.end();
+    interrupt_.reset();
+  }
+
+ private:
+  Progress& progress_;
+  std::optional<StopOnInterrupt> interrupt_;
+};
+
+}  // namespace
 
 Result<int> run_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(chip, chip::load(arguments.chip, arguments.settings));
@@ -24,12 +47,9 @@ Result<int> run_command(const Arguments& arguments, Console& console) {
     DANAUS_TRY(reference, pipeline::load_reference(name));
     options.references.push_back(std::move(reference));
   }
-  std::optional<StopOnInterrupt> interrupt;
-  if (std::find(options.maps.begin(), options.maps.end(), pipeline::kAutoMap) != options.maps.end()) {
-    interrupt.emplace();
-    options.stop = StopOnInterrupt::wanted;
-  }
-  DANAUS_TRY(result, pipeline::run(model, chip, options, console.progress()));
+  StopWhileChoosing progress(console.progress());
+  options.stop = StopOnInterrupt::wanted;
+  DANAUS_TRY(result, pipeline::run(model, chip, options, progress));
   DANAUS_TRY(sources, chip::sources(arguments.chip, arguments.settings));
   result.chip_sources = chip::summary(sources);
   if (const std::string note = length_note(options, model); !note.empty()) console.talk(note);

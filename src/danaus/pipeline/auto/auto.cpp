@@ -181,7 +181,7 @@ class Chooser {
     std::vector<Plan> singles = single_mappings();
     std::stable_sort(singles.begin(), singles.end(),
                      [](const Plan& a, const Plan& b) { return a.modelled < b.modelled; });
-    progress_.begin("choose", 0);
+    progress_.begin(kChooseStep, 0);
     // They tell what the closed forms leave out, too.
     try_plans(std::move(singles));
     try_plans(frontier(), kMostCommands);

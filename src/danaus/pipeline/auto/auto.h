@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "danaus/chip/chip.h"
 #include "danaus/core/error.h"
@@ -13,6 +14,9 @@
 
 /// --map auto: structure, mapping and sliver width of every operator, and copies, under limits.
 namespace danaus::pipeline {
+
+/// The step of the progress in which RunOptions::stop is asked.
+inline constexpr std::string_view kChooseStep = "choose";
 
 struct AutoResult {
   program::Program program;  ///< compiled and timed, not yet proved
