@@ -5,6 +5,9 @@
 #include <atomic>
 #include <thread>
 
+#include "danaus/chip/keys.h"
+#include "danaus/core/parallel.h"
+#include "danaus/pipeline/capacity.h"
 #include "danaus/pipeline/cost_evaluator.h"
 #include "random_program.h"
 
@@ -173,6 +176,106 @@ TEST_CASE("points that differ in times and converters share a program, under any
     for (std::size_t n = 0; n < results.size(); ++n) check_same(results[n], expected[n % chips.size()]);
     if (limit > 0) CHECK(evaluator.programs_made() == 3 * options.maps.size());
   }
+}
+
+/// A dozen operators of 64 x 64: 192 arrays of 16 x 16, six regions at most.
+model::Model long_chain() {
+  model::Shape shape;
+  shape.name = "chain";
+  model::GraphBuilder builder(shape, std::nullopt);
+  NodeId x = builder.input("x", 64);
+  for (int n = 0; n < 12; ++n) {
+    const std::string name = "l" + std::to_string(n);
+    x = builder.linear(name, name + ".weight", x, 64);
+  }
+  builder.output(x);
+  return std::move(builder).finish().value();
+}
+
+chip::Chip mesh_chip() {
+  chip::Chip chip = chip::load("pcm-14nm").value();
+  return chip::with_values(chip, {{"array.rows", std::int64_t{16}},
+                                  {"array.cols", std::int64_t{16}},
+                                  {"adc.per_array", std::int64_t{2}},
+                                  {"network.arrays_per_tile", std::int64_t{2}}})
+      .value();
+}
+
+pipeline::RunOptions striped_options() {
+  pipeline::RunOptions options;
+  options.maps = {"linear-striped", "striped"};
+  options.policy.blocks = "8";
+  options.project_weights = false;
+  return options;
+}
+
+/// Other values than the chip's.
+std::vector<chip::Value> other_values(chip::Chip chip, const chip::Key& key) {
+  std::vector<chip::Value> values;
+  const auto whole = [&](std::uint64_t now, std::uint64_t most) {
+    values.emplace_back(static_cast<std::int64_t>(std::min(most, 2 * now + 1)));
+    values.emplace_back(static_cast<std::int64_t>(now / 2));
+  };
+  if (const auto* count = std::get_if<chip::Count>(&key.kind)) whole(count->at(chip), count->most);
+  if (const auto* count = std::get_if<chip::LargeCount>(&key.kind)) whole(count->at(chip), count->most);
+  if (const auto* number = std::get_if<chip::Number>(&key.kind)) {
+    const double now = number->at(chip);
+    values = {now * 20, now / 20, now + 100, now + 0.5};
+  }
+  if (const auto* flag = std::get_if<chip::Flag>(&key.kind)) values.emplace_back(!flag->at(chip));
+  if (const auto* choice = std::get_if<chip::Choice>(&key.kind)) {
+    for (const std::string_view word : choice->words) values.emplace_back(std::string(word));
+  }
+  return values;
+}
+
+TEST_CASE("on a mesh striped maps are evaluated as they are run, whatever key of the chip is another one") {
+  const model::Model model = long_chain();
+  const pipeline::RunOptions options = striped_options();
+  pipeline::CostEvaluator evaluator;
+  int points = 0;
+  for (const char* sharing : {"column", "array"}) {
+    const chip::Chip base = chip::with_values(mesh_chip(), {{"adc.sharing", std::string(sharing)}}).value();
+    check_same(evaluator.evaluate(model, base, options), pipeline::run(model, base, options, no_progress()));
+    for (const chip::Key& key : chip::key_table()) {
+      CAPTURE(key.name);
+      for (const chip::Value& value : other_values(base, key)) {
+        const Result<chip::Chip> chip = chip::with_values(base, {{std::string(key.name), value}});
+        if (!chip) continue;  // out of range, or against a rule
+        const Result<pipeline::RunResult> expected = pipeline::run(model, *chip, options, no_progress());
+        check_same(evaluator.evaluate(model, *chip, options), expected);
+        points += expected ? 1 : 0;
+      }
+    }
+  }
+  CHECK(points > 400);
+  // What a hop and the switch before converters take decides how many regions there are.
+  const auto placement = [&](double hop_ns, double share_ns) {
+    const chip::Chip chip = chip::with_values(mesh_chip(), {{"adc.sharing", std::string("array")},
+                                                            {"network.hop_ns", hop_ns},
+                                                            {"adc.share_ns", share_ns}})
+                                .value();
+    const compile::PlaceOptions place = pipeline::place_options_for(chip, options);
+    const Graph graph = pipeline::structured_graph(model, chip, "linear-striped", options).value();
+    return (*compile::find_strategy("linear-striped"))->place(graph, place).value();
+  };
+  CHECK_FALSE(placement(0, 0) == placement(100, 0));
+  CHECK_FALSE(placement(20, 0) == placement(20, 1000));
+}
+
+TEST_CASE("striped programs are the same for any number of threads") {
+  const model::Model model = long_chain();
+  const chip::Chip chip = mesh_chip();
+  std::vector<Digest> digests;
+  for (const int threads : {1, 2}) {
+    set_thread_count(threads);
+    const Result<pipeline::RunResult> result = pipeline::run(model, chip, striped_options(), no_progress());
+    REQUIRE(result);
+    for (const pipeline::MapResult& map : result->results) digests.push_back(map.program_digest);
+  }
+  set_thread_count(0);
+  CHECK(digests[0] == digests[2]);
+  CHECK(digests[1] == digests[3]);
 }
 
 }  // namespace

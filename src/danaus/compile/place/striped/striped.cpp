@@ -495,7 +495,17 @@ void follow_curve(Vector at, Vector a, Vector b, std::vector<Vector>& curve) {
   follow_curve(at + (a - a.unit()) + (half_b - b.unit()), Vector{} - half_b, Vector{} - (a - half_a), curve);
 }
 
-/// The arrays in the order in which stages are spread over them: along the mesh's curve, or as they are numbered.
+program::ChipShape shape_of(std::uint32_t arrays, const PlaceOptions& options) {
+  program::ChipShape shape;
+  shape.arrays_per_tile = options.arrays_per_tile;
+  if (options.mesh == nullptr) return shape;
+  shape.chips = options.mesh->system.chips;
+  shape.arrays_per_chip = chip::arrays_per_chip(*options.mesh, arrays);
+  return shape;
+}
+
+/// The arrays in the order in which stages are spread over them: along the mesh's curve, that of one chip after the
+/// other, or as they are numbered.
 std::vector<std::uint32_t> walk(std::uint32_t arrays, const PlaceOptions& options) {
   std::vector<std::uint32_t> order;
   order.reserve(arrays);
@@ -503,14 +513,19 @@ std::vector<std::uint32_t> walk(std::uint32_t arrays, const PlaceOptions& option
     for (std::uint32_t array = 0; array < arrays; ++array) order.push_back(array);
     return order;
   }
-  const auto side = static_cast<std::int32_t>(chip::mesh_side(tiles_of(arrays, options)));
+  const std::uint32_t dealt = shape_of(arrays, options).arrays_per_chip;
+  const std::uint32_t share = dealt == 0 ? arrays : dealt;
+  const auto side = static_cast<std::int32_t>(chip::mesh_side(tiles_of(std::min(share, arrays), options)));
   std::vector<Vector> curve;
   follow_curve({}, {side, 0}, {0, side}, curve);
-  for (const Vector& at : curve) {
-    const std::uint64_t first =
-        (std::uint64_t(at.y) * std::uint64_t(side) + std::uint64_t(at.x)) * options.arrays_per_tile;
-    for (std::uint64_t array = first; array < std::min<std::uint64_t>(arrays, first + options.arrays_per_tile); ++array)
-      order.push_back(static_cast<std::uint32_t>(array));
+  for (std::uint64_t begin = 0; begin < arrays; begin += share) {
+    const std::uint64_t end = std::min<std::uint64_t>(arrays, begin + share);
+    for (const Vector& at : curve) {
+      const std::uint64_t first =
+          begin + (std::uint64_t(at.y) * std::uint64_t(side) + std::uint64_t(at.x)) * options.arrays_per_tile;
+      for (std::uint64_t array = first; array < std::min(end, first + options.arrays_per_tile); ++array)
+        order.push_back(static_cast<std::uint32_t>(array));
+    }
   }
   return order;
 }
@@ -582,12 +597,13 @@ Layout lay_out(const Graph& graph, const std::vector<Stage>& stages, std::uint64
   }
 
   const std::vector<std::uint32_t> order = walk(layout.arrays, options);
+  const program::ChipShape shape = shape_of(layout.arrays, options);
   for (std::uint32_t first = 0; Region & region : regions) {
     // Its tiles; the ones at its ends may be shared with its neighbours.
     std::vector<Range> tiles;
     for (std::uint32_t n = 0; n < region.arrays; ++n) {
       const bool same =
-          n > 0 && order[first + n] / options.arrays_per_tile == order[first + n - 1] / options.arrays_per_tile;
+          n > 0 && shape.tile_of(ArrayId{order[first + n]}) == shape.tile_of(ArrayId{order[first + n - 1]});
       if (!same) tiles.push_back({n, n});
       tiles.back().end = n + 1;
     }
