@@ -205,7 +205,7 @@ def by_setting(rows):
     return points
 
 
-SHORT = ["striped", "gathered-striped", "linear-striped"]
+SHORT = ["striped", "gathered-striped", "linear-striped", "auto"]
 
 
 def digest(points):

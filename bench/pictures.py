@@ -21,6 +21,7 @@ PICTURES = {  # by name: what to compile
     "dense": ["--map", "dense", *BLOCKS],
     "striped": ["--map", "striped", *BLOCKS],
     "gathered": ["--map", "striped", "--structure", "gather", "--compression", "8"],
+    "auto": ["--map", "auto", "--max-arrays", "1152", *BLOCKS],  # a quarter of the arrays of linear
 }
 
 
