@@ -149,8 +149,8 @@ void add_system(CLI::App& app, Arguments& arguments) {
   using compile::Objective;
   add_choice<Objective>(
       app, "--objective", arguments.objective,
-      "What striped maps and auto make least: the time of what --mode says, energy per token, area, or "
-      "arrays [latency]",
+      "What striped maps and auto make least: latency (decode: of one token; else of all), energy per token, area, "
+      "or arrays [latency]",
       {{"latency", Objective::latency},
        {"energy", Objective::energy},
        {"area", Objective::area},
@@ -901,7 +901,7 @@ constexpr Subcommand kSubcommands[] = {
      [](CLI::App& app, Arguments& arguments) {
        app.add_option("TOPIC", arguments.topic,
                       "An error id, a chip key, cost [TOPIC] (without: lists them), structure NAME, or mapping NAME "
-                      "[MODEL]: with a model why it takes as long as it does")
+                      "[MODEL]: with a model why a decoded token takes as long as it does")
            ->required()
            ->type_name("")
            ->expected(1, 3);

@@ -167,6 +167,12 @@ def test_interrupt(danaus):
     interrupt_at_first_step(subprocess.Popen([danaus.path, "run", *LONG, "--progress", "json"], stderr=subprocess.PIPE))
 
 
+def test_interrupt_of_another_map_than_auto(danaus):
+    """Only while auto chooses an interrupt asks for the best so far."""
+    maps = [word if word != "linear" else "linear,auto" for word in LONG]
+    interrupt_at_first_step(subprocess.Popen([danaus.path, "run", *maps, "--progress", "json"], stderr=subprocess.PIPE))
+
+
 def test_interrupt_leaves_no_half_written_file(danaus, tmp_path):
     weights = numpy.random.default_rng(1).standard_normal((1024, 1024))
     (tmp_path / "m.safetensors").write_bytes(safetensors_file.pack({f"w{n}": weights for n in range(4)}))

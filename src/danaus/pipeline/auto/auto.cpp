@@ -895,8 +895,12 @@ class Chooser {
     // Better by itself: what it would take of the limits.
     std::vector<std::string> costs;
     const double arrays = next_cost.shared + next_cost.own - own.shared - own.own;
-    if (limits_.arrays < kInfinite && arrays > 0)
-      costs.push_back(fmt::format("{:.4g} arrays, {} are left", arrays, std::max(0.0, limits_.arrays - best_->arrays)));
+    if (const double most = most_arrays(); most < kInfinite && arrays > 0) {
+      const std::size_t copies = best_->program.copies.size();
+      costs.push_back(fmt::format("{:.4g} arrays, {} are left{}{}", arrays, std::max(0.0, most - best_->arrays),
+                                  most < limits_.arrays ? " of the area" : "",
+                                  copies > 0 ? fmt::format(" beside {} copies", copies) : ""));
+    }
     if (wanted_.most_error && error(options[*next]) > error(options[assignment.options[u]])) {
       const double sum = error_of_plan(best_plan_);
       costs.push_back(
