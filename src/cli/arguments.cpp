@@ -464,6 +464,11 @@ void add_lengths(CLI::App& app, tune::Options& options, const std::string& group
 void add_tune(CLI::App& app, Arguments& arguments) {
   tune::Options& options = arguments.tune;
   const std::string group = "Training";
+  app.add_flag(
+         "--from-scratch", options.from_scratch,
+         "Train all weights of a small decoder from random ones, on the text alone; MODEL gives the shape and the "
+         "tokenizer, -o is a file like it")
+      ->group(group);
   CLI::Option* steps = app.add_option("--steps", options.steps, "Train so many steps [one pass over the text]")
                            ->type_name("N")
                            ->check(whole_number(1, 1u << 30))
@@ -746,11 +751,13 @@ constexpr Subcommand kSubcommands[] = {
      "danaus tune all-MiniLM-L6-v2 --text sentences.txt --compression 4 --minutes 60 -o tuned.safetensors\n"
      "danaus tune all-MiniLM-L6-v2 --text sentences.txt --factors projected.safetensors --steps 2000 \\\n"
      "            --checkpoint run.safetensors --resume -o tuned.safetensors\n"
-     "danaus eval all-MiniLM-L6-v2 --text other.txt --factors tuned.safetensors",
+     "danaus eval all-MiniLM-L6-v2 --text other.txt --factors tuned.safetensors\n"
+     "danaus tune start.gguf --from-scratch --text book.txt --tokens 20000000 -o model.gguf",
      [](CLI::App& app, Arguments& arguments) {
        add_model(app, arguments);
        add_text(app, arguments, "one sentence or paragraph per line");
-       add_output(app, arguments, "The trained factors, gains and biases, for eval --factors", true);
+       add_output(app, arguments, "The trained factors, gains and biases, for eval --factors (from scratch: the model)",
+                  true);
        add_tune(app, arguments);
        add_structure(app, arguments);
        CLI::Option* factors = app.add_option("--factors", arguments.factors,
@@ -758,12 +765,18 @@ constexpr Subcommand kSubcommands[] = {
                                   ->type_name("FILE")
                                   ->check(not_empty)
                                   ->group("Structure");
-       for (const char* name : {"--structure", "--blocks", "--compression", "--group", "--policy", "--pad", "--trim"})
+       CLI::Option* scratch = app.get_option("--from-scratch")->excludes(factors);
+       for (const char* name : {"--structure", "--blocks", "--compression", "--group", "--policy", "--pad", "--trim"}) {
          factors->excludes(app.get_option(name));
+         scratch->excludes(app.get_option(name));
+       }
+       for (const char* name : {"--loss-output", "--loss-embedding", "--loss-layers", "--loss-logits", "--loss-text"})
+         scratch->excludes(app.get_option(name));
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
        add_json(app, arguments);
      }},
     {"generate", "Go on from a prompt, token by token. The prompt is used as it is: no chat template is applied",
+     "danaus generate tiny-kjv \"In the beginning\"\n"
      "danaus generate model.gguf \"The monarch butterfly\"\n"
      "danaus generate model.gguf \"Once upon a time\" --temperature 0.8 --seed 7 --tokens 64\n"
      "danaus generate model.gguf \"The monarch butterfly\" --blocks 24",

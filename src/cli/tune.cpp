@@ -1,4 +1,4 @@
-// danaus tune: blocks trained end to end.
+// danaus tune: blocks trained end to end, or a model from nothing.
 
 #include "danaus/tune/tune.h"
 
@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "danaus/report/tuning.h"
+#include "danaus/tune/scratch.h"
 
 namespace danaus::cli {
 namespace {
@@ -80,7 +81,14 @@ Result<int> tune_command(const Arguments& arguments, Console& console) {
     DANAUS_TRY(pooling, pipeline::pooling_of(arguments.model));
     text.pooling = pooling;
   }
-  DANAUS_TRY(start, start_of(arguments, model, console));
+  factor::FactorFile start;
+  if (options.from_scratch) {
+    DANAUS_CHECK(tune::check_from_scratch(model));
+    start = tune::random_start(model, options.seed);
+  } else {
+    DANAUS_TRY(found, start_of(arguments, model, console));
+    start = std::move(found);
+  }
   DANAUS_TRY(log, Log::create(arguments.log, options.resume));
   const auto record = [&](const tune::Record& one) -> Result<void> {
     console.talk(report::record_line(one));
@@ -89,10 +97,15 @@ Result<int> tune_command(const Arguments& arguments, Console& console) {
   DANAUS_TRY(tuned, tune::tune(model, start, text, options, record, console.progress()));
   {
     const UninterruptedWriting guard;
-    DANAUS_CHECK(factor::write_factors(arguments.output, tuned.factors.operators, tuned.factors.constants));
+    if (options.from_scratch) {
+      DANAUS_CHECK(tune::write_model(arguments.output, model, tuned));
+    } else {
+      DANAUS_CHECK(factor::write_factors(arguments.output, tuned.factors.operators, tuned.factors.constants));
+    }
   }
-  console.talk(fmt::format("wrote {}: factors of {} operators, {} gains and biases", arguments.output,
-                           tuned.factors.operators.size(), tuned.factors.constants.size()));
+  console.talk(fmt::format("wrote {}: {} of {} operators, {} gains and biases", arguments.output,
+                           options.from_scratch ? "all weights" : "factors", tuned.factors.operators.size(),
+                           tuned.factors.constants.size()));
   report::Tuning tuning;
   tuning.model = model.name;
   tuning.tuned = &tuned;

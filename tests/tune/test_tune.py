@@ -92,6 +92,24 @@ def test_a_killed_training_goes_on_to_the_same_file(tmp_path, ids):
     assert "error[tune.checkpoint]" in refused.stderr
 
 
+KJV = ROOT / "data/tiny-kjv"
+FROM_SCRATCH = ["tune", KJV / "tiny-kjv.gguf", "--from-scratch", "--text", KJV / "calibration.txt", "--batch", 512, "--lengths", 64]
+
+
+@has_engine
+def test_a_model_from_nothing(tmp_path):
+    out, again = tmp_path / "out.gguf", tmp_path / "again.gguf"
+    document = json.loads(run(*FROM_SCRATCH, "--steps", 60, "--log-steps", 10, "--json", "-o", out).stdout)
+    assert document["first_loss"] > 5.5 and document["last_loss"] < document["first_loss"] - 0.5
+    run(*FROM_SCRATCH, "--steps", 60, "--threads", 1, "-o", again)
+    assert out.read_bytes() == again.read_bytes()
+    assert out.stat().st_size == (KJV / "tiny-kjv.gguf").stat().st_size
+    nll = json.loads(run("eval", out, "--text", KJV / "calibration.txt", "--json").stdout)["nll"]
+    assert nll < document["last_loss"] + 0.3
+    refused = run(*FROM_SCRATCH, "--factors", out, "-o", again, code=2)
+    assert "--from-scratch" in refused.stderr or "--factors" in refused.stderr
+
+
 def test_without_the_library(tmp_path, ids):
     alone = tmp_path / "danaus"
     shutil.copy(DANAUS, alone)
@@ -109,14 +127,16 @@ def test_without_the_library(tmp_path, ids):
     ("bert", ["--lengths", "4096"], 2, "tune.lengths"),
     ("bert", ["--batch", "100000"], 3, "tune.little-text"),
     ("bert", ["--loss-text", "1"], 4, "tune.unsupported"),
+    ("bert", ["--from-scratch"], 4, "tune.unsupported"),
 ])
 def test_errors(tmp_path, ids, name, more, code, error):
     text = ids if name == "bert" else tmp_path / "flat.json"
     if name != "bert":
         text.write_text(json.dumps(sum(json.loads(ids.read_text()), [])))
+    blocks = [] if "--from-scratch" in more else ["--blocks", "4"]
     lengths = [] if "--lengths" in more else ["--lengths", "8"]
     batch = [] if "--batch" in more else ["--batch", "64"]
-    done = run("tune", ROOT / "tests/data/nn" / name, "--text", text, "--blocks", "4", "--steps", "30", *lengths, *batch, *more,
+    done = run("tune", ROOT / "tests/data/nn" / name, "--text", text, *blocks, "--steps", "30", *lengths, *batch, *more,
                "-o", tmp_path / "out.safetensors", code=code)
     assert f"error[{error}]" in done.stderr
     assert not (tmp_path / "out.safetensors").exists()

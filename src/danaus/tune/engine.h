@@ -49,14 +49,17 @@ struct Network {
   std::vector<NodeId> features;                     ///< values inside the network that are compared, too
   std::vector<float> head;                          ///< decoders: {vocab, size of the output}
   std::vector<float> head_bias;                     ///< {vocab} or empty
-  std::vector<std::size_t> sizes;                   ///< of all parameters
+  /// Parameters {vocab, size of the output} that are the student's embedding and lm head, which may be one; none: both
+  /// are the teacher's.
+  std::optional<std::size_t> trained_embedding, trained_head;
+  std::vector<std::size_t> sizes;  ///< of all parameters
 };
 
 /// What one thread computes at once: sequences of one length, one after the other.
 struct Shard {
   std::size_t sequences = 0;
   std::size_t length = 0;
-  std::vector<float> vectors;      ///< what the embedding makes of the tokens, {sequences * length, size}
+  std::vector<float> vectors;      ///< what the teacher's embedding makes of the tokens, {sequences * length, size}
   std::vector<std::uint32_t> ids;  ///< of the tokens {sequences * length}
   std::uint64_t number = 0;        ///< of the shard in the whole training: draws of noise are keyed by it
 };

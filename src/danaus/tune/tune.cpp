@@ -24,6 +24,7 @@
 #include "danaus/tune/checkpoint.h"
 #include "danaus/tune/network.h"
 #include "danaus/tune/optimiser.h"
+#include "danaus/tune/scratch.h"
 
 namespace danaus::tune {
 namespace {
@@ -86,11 +87,11 @@ std::string training_text(const model::Model& model, const factor::FactorFile& s
   for (const std::vector<nn::TokenId>& sequence : text.sequences)
     ids += to_string(digest_of(std::as_bytes(std::span<const nn::TokenId>(sequence))));
   return fmt::format(
-      "model {} factors {} text {} lengths {} batch {} in {} rate {} warm-up {} gradient {} loss {} {} {} {} {} until "
-      "{} {} noise {} {} {} seed {}",
-      to_string(model.digest), to_string(digest_of(structures)), to_string(digest_of(ids)),
-      fmt::join(options.lengths, ","), options.batch_tokens, options.shards, options.rate, options.warm_up,
-      options.most_gradient, weights.output, weights.embedding, weights.features, weights.distillation,
+      "model {}{} factors {} text {} lengths {} batch {} in {} rate {} warm-up {} gradient {} loss {} {} {} {} {} "
+      "until {} {} noise {} {} {} seed {}",
+      to_string(model.digest), options.from_scratch ? " from scratch" : "", to_string(digest_of(structures)),
+      to_string(digest_of(ids)), fmt::join(options.lengths, ","), options.batch_tokens, options.shards, options.rate,
+      options.warm_up, options.most_gradient, weights.output, weights.embedding, weights.features, weights.distillation,
       weights.language, options.features_until, options.precision == Precision::single ? "float32" : "bfloat16",
       options.noise.input_bits, options.noise.output_bits, options.noise.weights, options.seed);
 }
@@ -136,6 +137,7 @@ class Training {
     progress_.end();
     DANAUS_CHECK(trained);
     result_.factors = trained_factors(start, parameters_, constants_);
+    if (options_.from_scratch) result_.matrices = trained_matrices(model_, parameters_);
     result_.steps = progressed_.steps;
     result_.tokens = progressed_.steps * step_tokens();
     result_.engine = engine_->description();
@@ -144,7 +146,7 @@ class Training {
 
  private:
   Result<void> prepare(const factor::FactorFile& start) {
-    weights_ = options_.weights;
+    weights_ = options_.from_scratch ? LossParts{0, 0, 0, 0, 1} : options_.weights;
     if (total(weights_, {1, 1, 1, 1, 1}) == 0)
       weights_ = text_.encoder ? LossParts{1, 1, 1, 0, 0} : LossParts{0, 0, 0, 1, 0.1};
     if (options_.lengths.empty())
@@ -170,6 +172,7 @@ class Training {
     Result<TrainingNetwork> made = make_network(model_, start, options_.rate, with_head);
     progress_.end();
     if (!made) return fail(made.error());
+    if (options_.from_scratch) add_matrices(model_, options_.seed, options_.rate, *made);
     parameters_ = std::move(made->parameters);
     constants_ = std::move(made->constants);
     optimiser_.emplace(parameters_);
@@ -231,11 +234,14 @@ class Training {
 
   Result<Shard> make_shard(std::uint64_t number) {
     Batches::Part part = batches_->shard(number);
+    Shard shard{part.ids.size() / part.length, part.length, {}, std::move(part.ids), number};
+    if (options_.from_scratch) return shard;  // there is no teacher
     std::vector<nn::Step> steps;
-    for (std::size_t first = 0; first < part.ids.size(); first += part.length)
-      steps.push_back({nullptr, std::span<const nn::TokenId>(part.ids).subspan(first, part.length)});
+    for (std::size_t first = 0; first < shard.ids.size(); first += shard.length)
+      steps.push_back({nullptr, std::span<const nn::TokenId>(shard.ids).subspan(first, shard.length)});
     DANAUS_TRY(vectors, transformer_->embed(steps));
-    return Shard{part.ids.size() / part.length, part.length, std::move(vectors), std::move(part.ids), number};
+    shard.vectors = std::move(vectors);
+    return shard;
   }
 
   LossParts weights_at(std::uint64_t step) const {
@@ -326,6 +332,7 @@ class Training {
 Result<Tuned> tune(const model::Model& model, const factor::FactorFile& start, const Text& text, const Options& options,
                    const std::function<Result<void>(const Record&)>& record, Progress& progress) {
   DANAUS_CHECK(check_model(model));
+  if (options.from_scratch) DANAUS_CHECK(check_from_scratch(model));
   return Training(model, text, options, progress).run(start, record);
 }
 

@@ -32,6 +32,7 @@ struct Options {
   double rate = 1;             ///< times the learning rate of every structure, see default_rate
   std::uint32_t warm_up = 50;  ///< steps; at most a tenth of all
   double most_gradient = 1;    ///< a longer gradient is shortened to that length
+  bool from_scratch = false;  ///< see random_start(); the loss is that of language alone
   /// Weights of the parts of the loss; all 0: encoders 1 for output, embedding and features, decoders 1 for
   /// distillation and 0.1 for language.
   LossParts weights;
@@ -68,6 +69,7 @@ struct Text {
 
 struct Tuned {
   factor::FactorFile factors;  ///< of the operators that were given, and all gains and biases
+  factor::Constants matrices;  ///< from scratch: the embedding and, if it is another matrix, the lm head
   std::uint64_t steps = 0, tokens = 0;
   std::uint64_t resumed_from = 0;        ///< steps of the checkpoint
   std::uint64_t text_tokens = 0;         ///< in the sequences that the text was cut into

@@ -202,6 +202,8 @@ class TorchEngine final : public Engine {
       : graph_(std::move(network.graph)),
         features_(std::move(network.features)),
         trained_(std::move(network.trained)),
+        trained_embedding_(network.trained_embedding),
+        trained_head_(network.trained_head),
         options_(std::move(options)) {
     type_ = options_.precision == Precision::bfloat ? torch::kBFloat16 : torch::kFloat;
     const torch::NoGradGuard no_gradients;
@@ -284,8 +286,9 @@ class TorchEngine final : public Engine {
   struct Student {
     std::vector<Weights> operators;
     std::vector<Tensor> constants;                ///< by node
+    Tensor embedding, head;                       ///< {vocab, size} if they are trained
     std::vector<Tensor> leaves;                   ///< what shards differentiate with respect to
-    std::vector<std::size_t> owner;               ///< of each leaf: operator, or operators + parameter of a constant
+    std::vector<std::size_t> owner;               ///< of each leaf: operator, or operators + parameter
     std::vector<Weights> sources;                 ///< by operator: the leaves with their graphs
     std::vector<std::vector<Tensor>> parameters;  ///< by operator
   };
@@ -293,6 +296,11 @@ class TorchEngine final : public Engine {
   struct ShardResult {
     LossParts parts;
     std::vector<Tensor> gradients;  ///< of the leaves
+  };
+
+  /// Of what the next token's probabilities cost, with respect to what the head reads and to its weights.
+  struct HeadGradients {
+    Tensor output, weights;
   };
 
   template <typename Body>
@@ -378,19 +386,26 @@ class TorchEngine final : public Engine {
       if (!operators_[n].right) continue;
       for (const Tensor& leaf : student.operators[n].all()) student.leaves.push_back(leaf), student.owner.push_back(n);
     }
-    std::vector<Tensor> shared(parameters.size());  // a constant may belong to several nodes
+    std::vector<Tensor> shared(parameters.size());  // a constant may belong to several nodes, a matrix may be tied
+    const auto leaf_of_parameter = [&](std::size_t parameter, std::int64_t columns) {
+      Tensor& leaf = shared[parameter];
+      if (!leaf.defined()) {
+        const std::vector<float>& values = parameters[parameter].values;
+        const std::int64_t size = signed_size(values.size());
+        leaf = columns == 0 ? tensor_of(values, {size}) : tensor_of(values, {size / columns, columns});
+        leaf = leaf.clone().requires_grad_(train);
+        student.leaves.push_back(leaf);
+        student.owner.push_back(operators_.size() + parameter);
+      }
+      return leaf;
+    };
     student.constants = constants_;
     for (std::size_t node = 0; node < graph_.nodes.size(); ++node) {
-      if (!trained_[node]) continue;
-      Tensor& leaf = shared[*trained_[node]];
-      if (!leaf.defined()) {
-        const std::vector<float>& values = parameters[*trained_[node]].values;
-        leaf = tensor_of(values, {signed_size(values.size())}).clone().requires_grad_(train);
-        student.leaves.push_back(leaf);
-        student.owner.push_back(operators_.size() + *trained_[node]);
-      }
-      student.constants[node] = leaf;
+      if (trained_[node]) student.constants[node] = leaf_of_parameter(*trained_[node], 0);
     }
+    const std::int64_t size = graph_.at(graph_.outputs.front()).size;
+    if (trained_embedding_) student.embedding = leaf_of_parameter(*trained_embedding_, size);
+    if (trained_head_) student.head = leaf_of_parameter(*trained_head_, size);
     return student;
   }
 
@@ -405,7 +420,9 @@ class TorchEngine final : public Engine {
       const Tensor& constant = student != nullptr ? student->constants[n] : constants_[n];
       switch (node.kind) {
         case NodeKind::input:
-          values[n] = tensor_of(shard.vectors, {batch.rows(), node.size});
+          values[n] = student != nullptr && student->embedding.defined()
+                          ? at::embedding(student->embedding, ids_of(shard))
+                          : tensor_of(shard.vectors, {batch.rows(), node.size});
           break;
         case NodeKind::norm:
           values[n] = normalised(config, source(0), constant);
@@ -478,7 +495,7 @@ class TorchEngine final : public Engine {
   /// The losses of a shard; with gradients enabled also the derivatives of their weighted sum.
   ShardResult shard_losses(const Shard& shard, const LossParts& weights, const Student& student) const {
     Values teacher;
-    {
+    if (weights.output != 0 || weights.embedding != 0 || weights.features != 0 || weights.distillation != 0) {
       const torch::NoGradGuard no_gradients;
       teacher = forward(shard, nullptr);
     }
@@ -500,27 +517,35 @@ class TorchEngine final : public Engine {
         sum = sum + relative_error(found.features[n], teacher.features[n]);
       add(weights.features, result.parts.features, sum / static_cast<double>(features_.size()));
     }
-    Tensor from_head;
+    HeadGradients from_head;
     if (weights.distillation != 0 || weights.language != 0)
-      from_head = head_losses(shard, weights, found.output.detach(), teacher.output, result.parts);
+      from_head = head_losses(shard, weights, found.output.detach(), teacher.output, student.head, result.parts);
     if (!torch::GradMode::is_enabled()) return result;
     std::vector<Tensor> ends, starts;
     if (loss.requires_grad()) ends.push_back(loss), starts.push_back(torch::ones({}));
-    if (from_head.defined()) ends.push_back(found.output), starts.push_back(from_head);
+    if (from_head.output.defined()) ends.push_back(found.output), starts.push_back(from_head.output);
     result.gradients = torch::autograd::grad(ends, student.leaves, starts, false, false, true);
+    if (from_head.weights.defined()) {
+      const auto own = std::find_if(student.leaves.begin(), student.leaves.end(),
+                                    [&](const Tensor& leaf) { return leaf.is_same(student.head); });
+      Tensor& sum = result.gradients[static_cast<std::size_t>(own - student.leaves.begin())];
+      sum = sum.defined() ? sum + from_head.weights : from_head.weights;
+    }
     return result;
   }
 
   /// Losses of the next token's probabilities, some tokens at a time, and their weighted sum's derivatives with respect
-  /// to the outputs: with z = W h of the student, those with respect to z are (a + b) softmax(z) - a p_teacher - b
-  /// [z is the next token].
-  Tensor head_losses(const Shard& shard, const LossParts& weights, const Tensor& student, const Tensor& teacher,
-                     LossParts& parts) const {
+  /// to the outputs and, if the student has its own, to the weights of its head: with z = W h of the student, those
+  /// with respect to z are (a + b) softmax(z) - a p_teacher - b [z is the next token].
+  HeadGradients head_losses(const Shard& shard, const LossParts& weights, const Tensor& student, const Tensor& teacher,
+                            const Tensor& own_head, LossParts& parts) const {
     constexpr std::int64_t kRows = 128;
     const torch::NoGradGuard no_gradients;
     const std::int64_t length = signed_size(shard.length), sequences = signed_size(shard.sequences);
     const std::int64_t count = sequences * (length - 1);
-    Tensor gradients = torch::zeros_like(student);
+    const Tensor head = own_head.defined() ? own_head.detach().to(type_) : head_;
+    HeadGradients gradients{torch::zeros_like(student), {}};
+    if (own_head.defined()) gradients.weights = torch::zeros_like(own_head);
     const Tensor numbers =
         torch::arange(sequences * length).view({sequences, length}).narrow(1, 0, length - 1).reshape(-1);
     std::vector<std::int64_t> next(shard.ids.begin() + 1, shard.ids.end());
@@ -530,10 +555,11 @@ class TorchEngine final : public Engine {
     for (std::int64_t first = 0; first < count; first += kRows) {
       const std::int64_t rows = std::min(kRows, count - first);
       const Tensor at_once = numbers.narrow(0, first, rows), wanted = targets.narrow(0, first, rows).view({rows, 1});
-      const Tensor logits = log_probabilities(student.index_select(0, at_once));
+      const Tensor inputs = student.index_select(0, at_once);
+      const Tensor logits = log_probabilities(inputs, head);
       Tensor slope = logits.exp().mul_(weights.distillation + weights.language);
       if (weights.distillation != 0) {
-        const Tensor expected = log_probabilities(teacher.index_select(0, at_once));
+        const Tensor expected = log_probabilities(teacher.index_select(0, at_once), head_);
         const Tensor p = expected.exp();
         distillation += (p * (expected - logits)).sum().item<double>();
         slope.sub_(p, weights.distillation);
@@ -542,15 +568,23 @@ class TorchEngine final : public Engine {
         language -= logits.gather(1, wanted).sum().item<double>();
         slope.scatter_add_(1, wanted, torch::full({rows, 1}, -weights.language));
       }
-      gradients.index_copy_(0, at_once, slope.to(type_).mm(head_).to(torch::kFloat));
+      const Tensor slopes = slope.to(type_);
+      gradients.output.index_copy_(0, at_once, slopes.mm(head).to(torch::kFloat));
+      if (own_head.defined()) gradients.weights += slopes.t().mm(inputs.to(type_)).to(torch::kFloat);
     }
     parts.distillation = distillation / static_cast<double>(count);
     parts.language = language / static_cast<double>(count);
-    return gradients.div_(static_cast<double>(count));
+    gradients.output.div_(static_cast<double>(count));
+    if (own_head.defined()) gradients.weights.div_(static_cast<double>(count));
+    return gradients;
   }
 
-  Tensor log_probabilities(const Tensor& hidden) const {
-    Tensor logits = product(hidden, head_);
+  static Tensor ids_of(const Shard& shard) {
+    return torch::tensor(std::vector<std::int64_t>(shard.ids.begin(), shard.ids.end()));
+  }
+
+  Tensor log_probabilities(const Tensor& hidden, const Tensor& head) const {
+    Tensor logits = product(hidden, head);
     if (head_bias_.defined()) logits += head_bias_;
     return at::log_softmax(logits, 1);
   }
@@ -614,6 +648,7 @@ class TorchEngine final : public Engine {
   Graph graph_;
   std::vector<NodeId> features_;
   std::vector<std::optional<std::size_t>> trained_;
+  std::optional<std::size_t> trained_embedding_, trained_head_;
   EngineOptions options_;
   torch::ScalarType type_ = torch::kFloat;
   std::vector<std::size_t> numbers_, linear_of_node_, shapes_;
