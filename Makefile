@@ -31,8 +31,8 @@ demo: build
 	@if scripts/fetch-models.sh smollm2; then \
 	  build/danaus run $(MODEL); \
 	else \
-	  echo 'The real model could not be fetched; these are the shapes of bert-large, without weights.' >&2; \
-	  build/danaus run bert-large; \
+	  echo 'SmolLM2 could not be fetched; this is tiny-kjv, a small real model that danaus brings along.' >&2; \
+	  build/danaus run tiny-kjv; \
 	fi
 
 tune:

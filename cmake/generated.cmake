@@ -17,7 +17,29 @@ function(danaus_embed target symbol folder extension)
   target_sources(${target} PRIVATE "${CMAKE_BINARY_DIR}/generated/embedded_${symbol}.cpp")
 endfunction()
 
+# danaus_embed_bytes(target symbol folder extension): the same with std::span<const std::byte>, for files that are no text.
+function(danaus_embed_bytes target symbol folder extension)
+  file(GLOB files CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${folder}/*.${extension}")
+  list(SORT files)
+  set(places "")
+  set(entries "")
+  set(number 0)
+  foreach(path IN LISTS files)
+    get_filename_component(stem "${path}" NAME_WLE)
+    set(name "danaus_${symbol}_${number}")
+    math(EXPR number "${number} + 1")
+    string(APPEND places "asm(R\"(.section .rodata\n.balign 64\n${name}:\n.incbin \"${path}\"\n${name}_end:\n.previous\n)\");\nextern \"C\" const std::byte ${name}[], ${name}_end[];\n")
+    string(APPEND entries "    {\"${stem}\", {${name}, ${name}_end}},\n")
+  endforeach()
+  set(content "#include <cstddef>\n#include <span>\n#include <string_view>\n#include <utility>\n#include <vector>\n\n${places}\nnamespace danaus::embedded {\n\nusing Files = std::vector<std::pair<std::string_view, std::span<const std::byte>>>;\nconst Files& ${symbol}();\n\nconst Files& ${symbol}() {\n  static const Files files = {\n${entries}  };\n  return files;\n}\n\n}  // namespace danaus::embedded\n")
+  set(source "${CMAKE_BINARY_DIR}/generated/embedded_${symbol}.cpp")
+  file(GENERATE OUTPUT "${source}" CONTENT "${content}")
+  set_source_files_properties("${source}" PROPERTIES OBJECT_DEPENDS "${files}")
+  target_sources(${target} PRIVATE "${source}")
+endfunction()
+
 danaus_embed(danaus_model shapes shapes toml)
+danaus_embed_bytes(danaus_model models data/tiny-kjv gguf)
 danaus_embed(danaus_chip chips chips toml)
 danaus_embed(danaus_pipeline references data/reference toml)
 
@@ -52,7 +74,8 @@ target_sources(danaus_compile PRIVATE "${CMAKE_BINARY_DIR}/generated/strategies.
 # What is compiled into danaus, as a digest: results of two builds are told apart by it, where the version is the same.
 file(GLOB_RECURSE danaus_sources CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}"
   "${PROJECT_SOURCE_DIR}/src/*.cpp" "${PROJECT_SOURCE_DIR}/src/*.h" "${PROJECT_SOURCE_DIR}/src/*.py"
-  "${PROJECT_SOURCE_DIR}/chips/*.toml" "${PROJECT_SOURCE_DIR}/shapes/*.toml" "${PROJECT_SOURCE_DIR}/data/reference/*.toml")
+  "${PROJECT_SOURCE_DIR}/chips/*.toml" "${PROJECT_SOURCE_DIR}/shapes/*.toml" "${PROJECT_SOURCE_DIR}/data/reference/*.toml"
+  "${PROJECT_SOURCE_DIR}/data/tiny-kjv/*.gguf")
 list(SORT danaus_sources)
 list(JOIN danaus_sources "\n" danaus_source_lines)
 file(GENERATE OUTPUT "${CMAKE_BINARY_DIR}/generated/sources.txt" CONTENT "${danaus_source_lines}\n")

@@ -10,6 +10,7 @@
 #include <exception>
 #include <filesystem>
 
+#include "danaus/model/embedded.h"
 #include "danaus/nn/tokenizer.h"
 #include "danaus/pipeline/evaluate.h"
 #include "danaus/pipeline/token_list.h"
@@ -64,7 +65,7 @@ Result<pipeline::EvaluateInput> PointEvaluator::input_for(const Setup& setup) co
   } else {
     std::filesystem::path home = setup.model_path;
     std::error_code ignored;
-    if (home.extension() != ".gguf" && !std::filesystem::is_directory(home, ignored)) home = home.parent_path();
+    if (!model::is_gguf(home) && !std::filesystem::is_directory(home, ignored)) home = home.parent_path();
     DANAUS_TRY(tokenizer, nn::Tokenizer::read(home));
     DANAUS_TRY(encoded, tokenizer.encode(input.content));
     ids = std::move(encoded);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "danaus/model/element.h"
+#include "danaus/model/embedded.h"
 #include "danaus/model/formats.h"
 #include "danaus/model/text.h"
 
@@ -516,6 +517,8 @@ Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, std::string_view n
 }
 
 Result<GgufFile> read_gguf(const std::filesystem::path& path) {
+  if (const std::optional<std::span<const std::byte>> bytes = embedded_model(path.string()))
+    return parse_gguf(*bytes, path.string());
   DANAUS_TRY(file, MappedFile::open(path));
   return parse_gguf(file->bytes(), file->name(), file);
 }

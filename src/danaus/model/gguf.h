@@ -53,7 +53,8 @@ struct GgufFile {
 /// to. Errors: gguf.*, with the byte offset.
 Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, std::string_view name,
                             std::shared_ptr<const MappedFile> file = nullptr);
-Result<GgufFile> read_gguf(const std::filesystem::path& path);
+/// Of a file, or of an embedded model (embedded.h).
+Result<GgufFile> read_gguf(const std::filesystem::path& name_or_path);
 
 /// The model of a GGUF file of one of gguf_architectures(). Errors: gguf.missing-key, gguf.key-type, gguf.dimensions,
 /// gguf.unsupported-architecture, gguf.unsupported-key, model.*.

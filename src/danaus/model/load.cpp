@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "danaus/model/embedded.h"
 #include "danaus/model/formats.h"
 #include "danaus/model/gguf.h"
 #include "danaus/model/hugging_face.h"
@@ -108,6 +109,7 @@ std::vector<FileKind> file_kinds() {
 std::vector<std::string_view> preset_names() {
   std::vector<std::string_view> names;
   for (const std::pair<std::string_view, std::string_view>& file : embedded::shapes()) names.push_back(file.first);
+  for (const std::string_view name : embedded_model_names()) names.push_back(name);
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -116,6 +118,7 @@ Result<Model> load(const std::string& name_or_path) {
   for (const std::pair<std::string_view, std::string_view>& file : embedded::shapes()) {
     if (file.first == name_or_path) return load_shape_text(file.second, fmt::format("{}.toml", file.first));
   }
+  if (embedded_model(name_or_path)) return load_gguf(name_or_path);
   std::error_code ignored;
   if (!looks_like_path(name_or_path) && !std::filesystem::exists(name_or_path, ignored)) {
     const std::vector<std::string_view> names = preset_names();

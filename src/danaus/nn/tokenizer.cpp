@@ -7,6 +7,7 @@
 
 #include "danaus/core/files.h"
 #include "danaus/core/internal_error.h"
+#include "danaus/model/embedded.h"
 #include "danaus/model/text.h"
 #include "danaus/nn/tokenizer_parts.h"
 
@@ -212,6 +213,10 @@ std::vector<Normaliser> bert_normalisers(bool clean_text, bool space_ideographs,
 Tokenizer::Tokenizer(std::shared_ptr<const Parts> parts) : parts_(std::move(parts)) {}
 
 Result<Tokenizer> Tokenizer::read(const std::filesystem::path& path) {
+  if (model::embedded_model(path.string())) {
+    DANAUS_TRY(file, model::read_gguf(path));
+    return from_gguf(file);
+  }
   if (path.extension() == ".gguf") {
     // A file without tensors keeps nothing alive itself: the mapping stays here while the metadata is read.
     DANAUS_TRY(mapped, MappedFile::open(path));

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "danaus/core/parallel.h"
+#include "danaus/model/embedded.h"
 #include "danaus/model/gguf.h"
 #include "danaus/nn/tokenizer.h"
 #include "danaus/nn/transformer.h"
@@ -113,14 +114,14 @@ Result<std::vector<factor::Factors>> projected(const model::Model& model, const 
 /// A folder, or the file itself where it holds the tokenizer too.
 std::filesystem::path home_of(const std::filesystem::path& path) {
   std::error_code ignored;
-  if (path.extension() == ".gguf" || std::filesystem::is_directory(path, ignored)) return path;
+  if (model::is_gguf(path) || std::filesystem::is_directory(path, ignored)) return path;
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
 Result<nn::Tokenizer> tokenizer_of(const model::Model& model, const std::string& path, std::string_view way_out) {
   const std::filesystem::path home = home_of(path);
   std::error_code ignored;
-  if (home.extension() != ".gguf" && !std::filesystem::exists(home / "tokenizer.json", ignored))
+  if (!model::is_gguf(home) && !std::filesystem::exists(home / "tokenizer.json", ignored))
     return fail(Error("eval.no-tokenizer", Failure::bad_input,
                       fmt::format("'{}' has no tokenizer: there is no tokenizer.json beside it", model.name))
                     .in_file(path)
@@ -361,7 +362,7 @@ Result<TokenSequences> token_sequences(const model::Model& model, const std::str
 /// GGUF says it by a number, sentence-transformers by a file; without either the mean.
 Result<nn::Pooling> pooling_of(const std::string& path) {
   const std::filesystem::path home = home_of(path);
-  if (home.extension() != ".gguf") return nn::read_pooling(home);
+  if (!model::is_gguf(home)) return nn::read_pooling(home);
   DANAUS_TRY(file, model::read_gguf(home));
   nn::Pooling pooling;
   const model::GgufValue* architecture = file.find("general.architecture");

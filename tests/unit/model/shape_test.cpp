@@ -165,7 +165,8 @@ TEST_CASE("shape: gated and plain feed-forward parts") {
 TEST_CASE("presets") {
   CHECK(preset_names() == std::vector<std::string_view>{"bart-large", "bert-base", "bert-large", "gpt2", "gpt2-medium",
                                                         "llama-13b", "llama-70b", "llama-7b", "mistral-7b",
-                                                        "mixtral-8x7b", "qwen2-7b", "smollm2-135m", "tinyllama-1.1b"});
+                                                        "mixtral-8x7b", "qwen2-7b", "smollm2-135m", "tiny-kjv",
+                                                        "tinyllama-1.1b"});
   struct Expected {
     std::string name;
     std::size_t operators;
