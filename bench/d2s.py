@@ -94,41 +94,55 @@ def minilm(program, ratios, folder, keep):
             row([f"1/{1 / share:.2f}", name, *cells, f"{error:.3f}"])
 
 
-def minilm_by_costs(program, ratios, folder, keep):
-    """Structures per operator, by their measured costs: the least that map auto finds on the default chip within a ratio."""
-    text = TEXT / "evaluation-sentences.txt"
+def minilm_costs(program, keep):
+    """The file of what each structure of each operator costs MiniLM, measured once."""
     moments = moments_of(program, MINILM, TEXT / "calibration-long-sentences.txt", keep)
-    costs, policy = pathlib.Path(keep) / "minilm-costs.toml", pathlib.Path(folder) / "policy.toml"
+    costs = pathlib.Path(keep) / "minilm-costs.toml"
     if not costs.exists():
         run(program, "sensitivity", MINILM, "--text", TEXT / "calibration-sentences.txt", "--calibrate", moments, "--candidates",
             CANDIDATES, "-o", costs)
-    dense = evaluate(program, MINILM, text, None, None, folder)[0]["embeddings"]
-    own = neighbours(dense)
+    return costs
+
+
+def choose_by_costs(program, costs, ratio, policy):
+    """Writes the policy of MiniLM with the least sum of costs that map auto finds on the default chip with 1/ratio of the
+    parameters; gives its result and the ratio it has."""
+    dense_parameters = sum(layer["parameters"] for layer in json.loads(
+        run(program, "project", MINILM, "--structure", "dense", "--json"))["layers"])
 
     def choose(budget):
         result, = json.loads(run(program, "run", MINILM, "--map", "auto", "--objective", "arrays", "--sensitivity", costs, "--max-error",
                                  budget, "--save-policy", policy, "--no-error", "--reference", "none", "--json"))["results"]
         return result
 
+    low, high = 1e-4, 4.0  # of the budget: too little, enough
+    for _ in range(12):
+        middle = math.sqrt(low * high)
+        if choose(middle)["parameters"] * ratio > dense_parameters:
+            low = middle
+        else:
+            high = middle
+    chosen = choose(high)
+    return chosen, dense_parameters / chosen["parameters"]
+
+
+def minilm_by_costs(program, ratios, folder, keep):
+    """Structures per operator, by their measured costs: the least that map auto finds on the default chip within a ratio."""
+    text = TEXT / "evaluation-sentences.txt"
+    costs, policy = minilm_costs(program, keep), pathlib.Path(folder) / "policy.toml"
+    moments = moments_of(program, MINILM, TEXT / "calibration-long-sentences.txt", keep)
+    dense = evaluate(program, MINILM, text, None, None, folder)[0]["embeddings"]
+    own = neighbours(dense)
     print("\n## all-MiniLM-L6-v2, a structure for each operator by its measured costs, calibrated\n")
     row(["parameters", "arrays", "sum of costs", "cosine (same nearest neighbour)", "structures"])
     row(["---"] * 5)
-    dense_parameters = sum(layer["parameters"] for layer in json.loads(
-        run(program, "project", MINILM, "--structure", "dense", "--json"))["layers"])
     for ratio in ratios:
-        low, high = 1e-4, 4.0  # of the budget: too little, enough
-        for _ in range(12):
-            middle = math.sqrt(low * high)
-            if choose(middle)["parameters"] * ratio > dense_parameters:
-                low = middle
-            else:
-                high = middle
-        chosen = choose(high)
+        chosen, reached = choose_by_costs(program, costs, ratio, policy)
         result, _ = evaluate(program, MINILM, text, ["--policy", policy], moments, folder)
         found = result["embeddings"]
         agreement = sum(a == b for a, b in zip(neighbours(found), own)) / len(own)
         counts = collections.Counter(choice["candidate"] for choice in chosen["automatic"]["choices"])
-        row([f"1/{dense_parameters / chosen['parameters']:.2f}", str(chosen["arrays"]),
+        row([f"1/{reached:.2f}", str(chosen["arrays"]),
              f"{chosen['automatic']['limits'][0]['used']:.3f}", f"{sum(map(cosine, found, dense)) / len(dense):.3f} ({agreement:.2f})",
              ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))])
 
