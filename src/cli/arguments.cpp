@@ -511,8 +511,12 @@ void add_tune(CLI::App& app, Arguments& arguments) {
       ->group(group);
   const std::string loss =
       "Loss (weights; none given: encoders 1 output, embedding, layers; decoders 1 logits, 0.1 text)";
+  CLI::Option* const layer_wise =
+      app.add_flag("--layer-wise", options.layer_wise,
+                   "Layers apart: each reads what the dense model's reads, and learns to say what that says")
+          ->group(loss);
   const auto add_weight = [&](const char* name, double& target, const std::string& help) {
-    app.add_option(name, target, help)->type_name("W")->check(number(0, 1e6))->group(loss);
+    app.add_option(name, target, help)->type_name("W")->check(number(0, 1e6))->group(loss)->excludes(layer_wise);
   };
   add_weight("--loss-output", options.weights.output, "Relative error of the last hidden states");
   add_weight("--loss-embedding", options.weights.embedding, "1 - cosine of the embeddings");
@@ -770,7 +774,8 @@ constexpr Subcommand kSubcommands[] = {
          factors->excludes(app.get_option(name));
          scratch->excludes(app.get_option(name));
        }
-       for (const char* name : {"--loss-output", "--loss-embedding", "--loss-layers", "--loss-logits", "--loss-text"})
+       for (const char* name :
+            {"--layer-wise", "--loss-output", "--loss-embedding", "--loss-layers", "--loss-logits", "--loss-text"})
          scratch->excludes(app.get_option(name));
        add_chip(app, arguments, "pcm-14nm", "pcm-14nm; its array edge guides the choice of blocks");
        add_json(app, arguments);

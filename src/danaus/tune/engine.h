@@ -102,6 +102,8 @@ struct EngineOptions {
   Precision precision = Precision::single;
   Pooling pooling = Pooling::mean;
   Noise noise;
+  /// Layers apart: each layer of the student reads what the teacher's layer reads, so that its loss is its own.
+  bool layer_wise = false;
   /// Runs body(0) ... body(count - 1) on some threads and returns when all are done.
   std::function<void(std::size_t count, const std::function<void(std::size_t)>& body)> for_each;
 };

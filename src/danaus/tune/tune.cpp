@@ -88,12 +88,13 @@ std::string training_text(const model::Model& model, const factor::FactorFile& s
     ids += to_string(digest_of(std::as_bytes(std::span<const nn::TokenId>(sequence))));
   return fmt::format(
       "model {}{} factors {} text {} lengths {} batch {} in {} rate {} warm-up {} gradient {} loss {} {} {} {} {} "
-      "until {} {} noise {} {} {} seed {}",
+      "until {} {} noise {} {} {}{} seed {}",
       to_string(model.digest), options.from_scratch ? " from scratch" : "", to_string(digest_of(structures)),
       to_string(digest_of(ids)), fmt::join(options.lengths, ","), options.batch_tokens, options.shards, options.rate,
       options.warm_up, options.most_gradient, weights.output, weights.embedding, weights.features, weights.distillation,
       weights.language, options.features_until, options.precision == Precision::single ? "float32" : "bfloat16",
-      options.noise.input_bits, options.noise.output_bits, options.noise.weights, options.seed);
+      options.noise.input_bits, options.noise.output_bits, options.noise.weights,
+      options.layer_wise ? " layer-wise" : "", options.seed);
 }
 
 /// Buffers of a step are asked for again in the next one; the system would clear each of them anew.
@@ -149,6 +150,7 @@ class Training {
     weights_ = options_.from_scratch ? LossParts{0, 0, 0, 0, 1} : options_.weights;
     if (total(weights_, {1, 1, 1, 1, 1}) == 0)
       weights_ = text_.encoder ? LossParts{1, 1, 1, 0, 0} : LossParts{0, 0, 0, 1, 0.1};
+    if (options_.layer_wise) weights_ = {1, 0, 1, 0, 0};
     if (options_.lengths.empty())
       options_.lengths = text_.encoder ? std::vector<std::uint32_t>{16, 32, 64, 128} : std::vector<std::uint32_t>{256};
     options_.noise.seed = options_.seed;
@@ -175,6 +177,8 @@ class Training {
     if (options_.from_scratch) add_matrices(model_, options_.seed, options_.rate, *made);
     parameters_ = std::move(made->parameters);
     constants_ = std::move(made->constants);
+    if (options_.layer_wise)  // the part is a mean, all layers count the same
+      weights_.features = static_cast<double>(made->network.features.size());
     optimiser_.emplace(parameters_);
     for (const Parameter& parameter : parameters_) gradients_.emplace_back(parameter.values.size());
     const auto on_threads = [](std::size_t count, const std::function<void(std::size_t)>& body) {
@@ -182,8 +186,8 @@ class Training {
         for (std::size_t n = first; n < last; ++n) body(n);
       });
     };
-    DANAUS_TRY(engine, make_engine(std::move(made->network),
-                                   {options_.precision, pooling_of(text_.pooling.kind), options_.noise, on_threads}));
+    DANAUS_TRY(engine, make_engine(std::move(made->network), {options_.precision, pooling_of(text_.pooling.kind),
+                                                              options_.noise, options_.layer_wise, on_threads}));
     engine_ = std::move(engine);
     keep_freed_memory();
     progressed_.steps = options_.steps;
@@ -246,6 +250,7 @@ class Training {
 
   LossParts weights_at(std::uint64_t step) const {
     LossParts weights = weights_;
+    if (options_.layer_wise) return weights;
     const double until = options_.features_until * static_cast<double>(progressed_.steps);
     weights.features *= until > 0 ? std::max(0.0, 1 - static_cast<double>(step) / until) : 0;
     return weights;

@@ -32,7 +32,10 @@ struct Options {
   double rate = 1;             ///< times the learning rate of every structure, see default_rate
   std::uint32_t warm_up = 50;  ///< steps; at most a tenth of all
   double most_gradient = 1;    ///< a longer gradient is shortened to that length
-  bool from_scratch = false;  ///< see random_start(); the loss is that of language alone
+  bool from_scratch = false;   ///< see random_start(); the loss is that of language alone
+  /// Layers apart: each reads what the teacher's layer reads and learns to say what it says. The loss is the sum of
+  /// their relative errors; `weights` are not asked.
+  bool layer_wise = false;
   /// Weights of the parts of the loss; all 0: encoders 1 for output, embedding and features, decoders 1 for
   /// distillation and 0.1 for language.
   LossParts weights;

@@ -87,10 +87,17 @@ TEST_CASE("engine: gradients are the slopes of the losses") {
     std::string model;
     LossParts weights;
     Pooling pooling = Pooling::mean;
+    bool layer_wise = false;
   };
-  const std::vector<Case> cases = {
-      {"bert", {1, 0, 0, 0, 0}},  {"bert", {0.5, 1, 0.7, 0, 0}},     {"bert", {0, 1, 0, 0, 0}, Pooling::first},
-      {"llama", {0, 0, 0, 1, 0}}, {"gpt2", {0.2, 0, 0.3, 0.5, 0.4}}, {"phi", {0, 0, 0, 0, 1}}};
+  const std::vector<Case> cases = {{"bert", {1, 0, 0, 0, 0}},
+                                   {"bert", {0.5, 1, 0.7, 0, 0}},
+                                   {"bert", {0, 1, 0, 0, 0}, Pooling::first},
+                                   {"llama", {0, 0, 0, 1, 0}},
+                                   {"gpt2", {0.2, 0, 0.3, 0.5, 0.4}},
+                                   {"phi", {0, 0, 0, 0, 1}},
+                                   {"bert", {1, 0, 2, 0, 0}, {}, true},
+                                   {"llama", {1, 0, 2, 0, 0}, {}, true},
+                                   {"phi", {1, 0, 2, 0, 0}, {}, true}};
   for (const Case& one : cases) {
     CAPTURE(one.model);
     const model::Model model = small_model(one.model);
@@ -103,6 +110,7 @@ TEST_CASE("engine: gradients are the slopes of the losses") {
                                        shard_of(transformer, random_texts(3, 5, model.dimensions.vocab))};
     EngineOptions options = single_options();
     options.pooling = one.pooling;
+    options.layer_wise = one.layer_wise;
     const std::unique_ptr<Engine> engine = value_of(make_engine(std::move(made.network), std::move(options)));
     const auto loss = [&](std::span<const Parameter> parameters) {
       const LossParts parts = value_of(engine->losses(shards, one.weights, parameters));
@@ -131,6 +139,43 @@ TEST_CASE("engine: gradients are the slopes of the losses") {
       ++checked;
     }
     CHECK(checked > 5);
+  }
+}
+
+TEST_CASE("engine: layers apart do not see each other's errors") {
+  if (!has_engine()) return;
+  for (const char* name : {"bert", "llama", "gpt2", "phi", "falcon"}) {
+    CAPTURE(name);
+    const model::Model model = small_model(name);
+    const std::uint32_t last = model.linear.back().layer;
+    REQUIRE(last > 0);
+    const std::unique_ptr<nn::LinearBackend> backend = value_of(nn::float_backend(model));
+    const nn::Transformer transformer = value_of(nn::Transformer::create(model, *backend));
+    const std::vector<Shard> shards = {shard_of(transformer, random_texts(2, 7, model.dimensions.vocab))};
+    // Only operators of the layers that are asked for have factors; all others are the teacher's.
+    const auto losses = [&](bool of_last, bool of_others, bool layer_wise) {
+      factor::FactorFile file = mixed_factors(model);
+      std::erase_if(file.operators, [&](const auto& operation) {
+        const auto is_it = [&](const model::LinearOperator& linear) { return linear.name == operation.first; };
+        const bool is_last = std::find_if(model.linear.begin(), model.linear.end(), is_it)->layer == last;
+        return is_last ? !of_last : !of_others;
+      });
+      TrainingNetwork made = value_of(make_network(model, file, 1, false));
+      EngineOptions options = single_options();
+      options.layer_wise = layer_wise;
+      const std::unique_ptr<Engine> engine = value_of(make_engine(std::move(made.network), std::move(options)));
+      return value_of(engine->losses(shards, {1, 0, 1, 0, 0}, made.parameters));
+    };
+    const LossParts last_alone = losses(true, false, true), others = losses(false, true, true),
+                    all = losses(true, true, true);
+    CHECK(last_alone.features < 1e-9);
+    CHECK(others.output < 1e-9);
+    CHECK(last_alone.output > 1e-4);
+    CHECK(others.features > 1e-4);
+    CHECK(all.output == last_alone.output);
+    CHECK(all.features == others.features);
+    CHECK(losses(true, true, false).output != all.output);
+    CHECK(losses(true, false, false).output == doctest::Approx(last_alone.output));
   }
 }
 

@@ -190,7 +190,25 @@ Tensor attended(const Node& node, const Tensor& q, const Tensor& k, const Tensor
 struct Values {
   Tensor output;
   std::vector<Tensor> features;
+  std::vector<Tensor> crossing;  ///< by node, of the teacher, layers apart
 };
+
+/// For each feature the values that are read after it: with the teacher's in their place, what follows does not see
+/// what comes before.
+std::vector<std::vector<std::size_t>> crossings_of(const Graph& graph, std::span<const NodeId> features) {
+  std::vector<std::size_t> last_reader(graph.nodes.size());
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    for (const NodeId source : graph.nodes[n].sources) last_reader[index(source)] = n;
+  }
+  std::vector<std::vector<std::size_t>> result;
+  for (const NodeId feature : features) {
+    result.emplace_back();
+    for (std::size_t n = 0; n <= index(feature); ++n) {
+      if (last_reader[n] > index(feature)) result.back().push_back(n);
+    }
+  }
+  return result;
+}
 
 Tensor relative_error(const Tensor& student, const Tensor& teacher) {
   return (student - teacher).square().sum() / teacher.square().sum();
@@ -235,6 +253,7 @@ class TorchEngine final : public Engine {
         head_bias_ = tensor_of(network.head_bias, {signed_size(network.head_bias.size())}).clone();
     }
     shapes_ = std::move(network.sizes);
+    if (options_.layer_wise) crossings_ = crossings_of(graph_, features_);
   }
 
   Result<LossParts> gradients(std::span<const Shard> shards, const LossParts& weights,
@@ -409,10 +428,11 @@ class TorchEngine final : public Engine {
     return student;
   }
 
-  /// The graph, node by node. Without a student the teacher.
-  Values forward(const Shard& shard, const Student* student) const {
+  /// The graph, node by node. Without a student the teacher. With `read` the layers of the student read its values.
+  Values forward(const Shard& shard, const Student* student, const Values* read = nullptr) const {
     const Batch batch{signed_size(shard.sequences), signed_size(shard.length)};
     std::vector<Tensor> values(graph_.nodes.size());
+    Values result;
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       const Node& node = graph_.nodes[n];
       const auto source = [&](std::size_t s) -> const Tensor& { return values[index(node.sources[s])]; };
@@ -461,9 +481,15 @@ class TorchEngine final : public Engine {
         case NodeKind::blend:
           ensure(false, "networks with experts are not trained");
       }
+      for (std::size_t feature = result.features.size(); feature < features_.size() && index(features_[feature]) == n;
+           ++feature) {
+        result.features.push_back(values[n]);
+        if (read == nullptr) continue;
+        for (const std::size_t crossing : crossings_[feature]) values[crossing] = read->crossing[crossing];
+      }
     }
-    Values result{values[index(graph_.outputs.front())], {}};
-    for (const NodeId feature : features_) result.features.push_back(values[index(feature)]);
+    result.output = values[index(graph_.outputs.front())];
+    if (options_.layer_wise && student == nullptr) result.crossing = std::move(values);
     return result;
   }
 
@@ -499,7 +525,7 @@ class TorchEngine final : public Engine {
       const torch::NoGradGuard no_gradients;
       teacher = forward(shard, nullptr);
     }
-    const Values found = forward(shard, &student);
+    const Values found = forward(shard, &student, options_.layer_wise ? &teacher : nullptr);
     ShardResult result;
     Tensor loss = torch::zeros({});
     const auto add = [&](double weight, double& part, const Tensor& value) {
@@ -647,6 +673,7 @@ class TorchEngine final : public Engine {
 
   Graph graph_;
   std::vector<NodeId> features_;
+  std::vector<std::vector<std::size_t>> crossings_;  ///< by feature, layers apart
   std::vector<std::optional<std::size_t>> trained_;
   std::optional<std::size_t> trained_embedding_, trained_head_;
   EngineOptions options_;
