@@ -34,12 +34,13 @@ class Model:
     arrays: int  # of linear
     encode: int = 0  # tokens
     equal: tuple = ("SAR", "ramp", "integrating")  # converters of the tables of equal converters and equal area
+    large: bool = False  # auto takes 20 s a point: only with bits by the rows summed, and not for equal converters or area
 
 
 MODELS = {
     "bert-large": Model(kv=512, blocks=32, size=1, arrays=4608, encode=512),
     "gpt2-medium": Model(kv=1024, blocks=32, size=1, arrays=4608),
-    "llama-7b": Model(kv=2048, blocks=64, size=12, arrays=98816, equal=("SAR",)),
+    "llama-7b": Model(kv=2048, blocks=64, size=12, arrays=98816, equal=("SAR",), large=True),
 }
 
 
@@ -110,7 +111,9 @@ NETWORKS, RULES, INPUTS = ["ideal", "mesh"], ["rows", "fixed"], ["fixed", "pwm"]
 INPUT_TEXT, RULE_TEXT = {"fixed": "10 ns", "pwm": "128 ns"}, {"rows": "bits by the rows summed", "fixed": "8 bits for all"}
 
 
-def rules_of(mapping):
+def rules_of(mapping, model):
+    if mapping.name == "auto" and MODELS[model].large:
+        return [rule for rule in RULES if rule == "rows"]
     return [rule for rule in RULES if rule in mapping.rules] or list(mapping.rules)
 
 
@@ -128,7 +131,7 @@ class Bench:
     def study(self, model, mapping, kind, **fields):
         """The rows as dictionaries: those of the mapping with the mode and the lists in `fields`."""
         name = f"{model}-{mapping.name}-{kind}"
-        lists = {"networks": NETWORKS, "rules": rules_of(mapping), "inputs": INPUTS, "chips": [f"{chip}.toml" for chip in CHIPS]} | fields
+        lists = {"networks": NETWORKS, "rules": rules_of(mapping, model), "inputs": INPUTS, "chips": [f"{chip}.toml" for chip in CHIPS]} | fields
         text = {key: json.dumps(value) if isinstance(value, list) else value for key, value in lists.items()}
         options = mapping.options.format(blocks=MODELS[model].blocks, quarter=MODELS[model].arrays // 4)
         (self.folder / f"{name}.toml").write_text(STUDY.format(name=name, model=model, options=options, **text))
@@ -262,6 +265,8 @@ def equal_tables(bench, model, rows):
     for mapping in MAPPINGS:
         if mapping.name.startswith("linear"):
             continue  # as many arrays as linear has: the same numbers of converters
+        if mapping.name == "auto" and MODELS[model].large:
+            continue
         wanted = set()
         for (network, rule, converter, kind, count), of_mapping in points.items():
             if rule != "rows" or count not in budgets or converter not in MODELS[model].equal:
@@ -280,7 +285,7 @@ def equal_tables(bench, model, rows):
         if wanted:
             chips = [f"{chip}.toml" for chip in MODELS[model].equal]
             mode = f'mode = "decode"\nkv = {MODELS[model].kv}'
-            found += bench.study(model, mapping, "equal", mode=mode, rules=rules_of(mapping)[:1], chips=chips, converters=wanted)
+            found += bench.study(model, mapping, "equal", mode=mode, rules=rules_of(mapping, model)[:1], chips=chips, converters=wanted)
     points = by_setting(found)
     out = []
     for title, weight in weights.items():
@@ -316,7 +321,7 @@ def encode_table(bench, model):
     rows = []
     for mapping in MAPPINGS:
         if mapping.encode:
-            rows += bench.study(model, mapping, "encode", mode=f'mode = "encode"\ntokens = {tokens}', rules=rules_of(mapping)[:1], chips=["SAR.toml"], inputs=["fixed"], converters=[8])
+            rows += bench.study(model, mapping, "encode", mode=f'mode = "encode"\ntokens = {tokens}', rules=rules_of(mapping, model)[:1], chips=["SAR.toml"], inputs=["fixed"], converters=[8])
     out = ["", f"### Encoding of {tokens} tokens, SAR, 10 ns, A = 8, bits by the rows summed", ""]
     out += ["Simulated, attention included. Ratios to linear: all tokens, energy with unread columns floating / drawing; of bound: throughput.", ""]
     out += ["| network | mapping | arrays | us | tokens/s | uJ gated | x linear | energy | of bound |", "|---" * 9 + "|"]
@@ -417,8 +422,8 @@ def run(program, folder, arguments):
     for model in models:
         for mapping in MAPPINGS:
             work = mapping.work * MODELS[model].size
-            plan[model, mapping.name, "decode"] = work * len(arguments.converters) * 12 * len(rules_of(mapping))
-            if not arguments.decode and not mapping.name.startswith("linear"):
+            plan[model, mapping.name, "decode"] = work * len(arguments.converters) * 12 * len(rules_of(mapping, model))
+            if not arguments.decode and not mapping.name.startswith("linear") and not (mapping.name == "auto" and MODELS[model].large):
                 plan[model, mapping.name, "equal"] = work * 60
             if not arguments.decode and MODELS[model].encode and mapping.encode:
                 plan[model, mapping.name, "encode"] = work * MODELS[model].encode
