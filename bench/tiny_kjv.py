@@ -18,7 +18,7 @@ BITS = [8, 6, 5, 4]
 ROWS = [("dense", []), ("trained with noise", ["dense-noise"])]
 for RATIO in (2, 4, 8):
     ROWS += [(f"Monarch {RATIO}x, projected", [f"monarch-{RATIO}x-projected"]), ("trained", [f"monarch-{RATIO}x"]),
-             ("trained with noise", [f"monarch-{RATIO}x-noise"])]
+             ("trained for longer", [f"monarch-{RATIO}x-longer"]), ("trained with noise", [f"monarch-{RATIO}x-noise"])]
 
 
 def fixed(bits, *more):
