@@ -4,7 +4,7 @@
     bench/tuning_frontier.py DANAUS FOLDER [--ratios 2,4,8] [--structures costs,gather,monarch,lowrank] [--tokens N] [--seeds 1,2,3]
 
 FOLDER holds the text of scripts/make-tuning-text; what is made is kept in it, and a run that was ended goes on there. Every
-combination starts from projections calibrated on each hundredth line of train.txt ("costs": a structure for each operator by
+combination starts from projections calibrated on each hundredth line of train.txt (but long ones) ("costs": a structure for each operator by
 its measured cost, as in bench/d2s.py) and trains on N tokens. Prints, over 200 held-out lines of 200 to 600 characters, the mean cosine to
 the dense model's embeddings and for how many the nearest other line stays the same, as a Markdown table.
 """
@@ -26,7 +26,7 @@ STRUCTURES = {"gather": lambda ratio: ["--structure", "gather", "--group", 8, "-
 def calibration(folder, source):
     path = folder / "calibration.txt"
     if not path.exists():
-        path.write_text("".join(itertools.islice(source.open(), 99, None, 100)))
+        path.write_text("".join(line for line in itertools.islice(source.open(), 99, None, 100) if len(line) < 1000))
     return path
 
 
